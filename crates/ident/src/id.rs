@@ -1,0 +1,232 @@
+//! A type for every id, so that a task's cannot be passed where an instance's
+//! belongs.
+//!
+//! Three families exist: EC2 resource ids (`eni-` and 17 hex digits), ECS ids
+//! (32 hex digits, or a UUID for attachments), and names that users choose.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an id of the wanted kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct IdError {
+    /// The kind of id that was wanted, with its shape.
+    pub expected: &'static str,
+    /// What came instead.
+    pub text: String,
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as AWS writes it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(IdError { expected: $expected, text: text.to_owned() })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+    };
+}
+
+macro_rules! ec2_ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
+        id_type!($(#[$doc])* $name, concat!("an id of the form ", $prefix, "-0123456789abcdef0"), |text| {
+            text.strip_prefix(concat!($prefix, "-"))
+                .is_some_and(|digits| matches!(digits.len(), 8 | 17) && is_lower_hex(digits))
+        });
+
+        impl $name {
+            /// A new id from random bits; the low 68 are used.
+            pub fn mint(random: u128) -> Self {
+                Self(format!(concat!($prefix, "-{:017x}"), random & ((1 << 68) - 1)))
+            }
+        }
+    )*};
+}
+
+macro_rules! ecs_ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        id_type!($(#[$doc])* $name, "an id of 32 hexadecimal digits", |text| {
+            text.len() == 32 && is_lower_hex(text)
+        });
+
+        impl $name {
+            /// A new id from random bits.
+            pub fn mint(random: u128) -> Self {
+                Self(format!("{random:032x}"))
+            }
+        }
+    )*};
+}
+
+ec2_ids! {
+    /// A virtual private cloud.
+    VpcId "vpc";
+    /// A subnet of a VPC.
+    SubnetId "subnet";
+    /// An elastic network interface.
+    EniId "eni";
+    /// The attachment of a network interface to an EC2 instance.
+    EniAttachmentId "eni-attach";
+    /// A security group.
+    SecurityGroupId "sg";
+    /// One rule of a security group.
+    SecurityGroupRuleId "sgr";
+    /// A route table.
+    RouteTableId "rtb";
+    /// An EC2 instance: a machine that stands in a VPC.
+    InstanceId "i";
+}
+
+ecs_ids! {
+    /// A task.
+    TaskId;
+    /// An EC2 or external instance as a cluster knows it.
+    ContainerInstanceId;
+}
+
+id_type!(
+    /// Something attached to a task, in practice its network interface: a UUID.
+    AttachmentId,
+    "a UUID",
+    |text| {
+        text.len() == 36
+            && text.char_indices().all(|(at, c)| match at {
+                8 | 13 | 18 | 23 => c == '-',
+                _ => c.is_ascii_digit() || ('a'..='f').contains(&c),
+            })
+    }
+);
+
+impl AttachmentId {
+    /// A new version 4 UUID from random bits.
+    pub fn mint(random: u128) -> Self {
+        let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{bits:032x}");
+        Self(format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        ))
+    }
+}
+
+id_type!(
+    /// The name of a cluster.
+    ClusterName,
+    "a name of 1 to 255 letters, digits, hyphens and underscores",
+    is_name
+);
+id_type!(
+    /// The family that a task definition is a revision of.
+    Family,
+    "a name of 1 to 255 letters, digits, hyphens and underscores",
+    is_name
+);
+
+impl Default for ClusterName {
+    /// The cluster that a request means when it names none.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn minted_ids_have_the_shape_that_parsing_demands() {
+        for random in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
+            assert_eq!(EniId::mint(random).to_string().parse(), Ok(EniId::mint(random)));
+            assert_eq!(TaskId::mint(random).to_string().parse(), Ok(TaskId::mint(random)));
+            let attachment = AttachmentId::mint(random).to_string();
+            assert_eq!(attachment.parse(), Ok(AttachmentId::mint(random)));
+            assert_eq!(&attachment[14..15], "4", "{attachment}");
+        }
+        assert_eq!(EniId::mint(0x1f).as_str(), "eni-0000000000000001f");
+    }
+
+    #[test]
+    fn another_kind_is_refused() {
+        assert!("eni-0123456789abcdef0".parse::<SubnetId>().is_err());
+        assert!("subnet-0123456789abcdeg0".parse::<SubnetId>().is_err());
+        assert!("subnet-12345678".parse::<SubnetId>().is_ok(), "the ids of before 2018");
+        assert!("a b".parse::<ClusterName>().is_err());
+        assert!("".parse::<ClusterName>().is_err());
+        assert!("é".parse::<Family>().is_err());
+    }
+
+    #[test]
+    fn serialized_ids_are_checked_on_the_way_in() {
+        assert!(serde_json::from_str::<TaskId>("\"nonsense\"").is_err());
+        let id = TaskId::mint(7);
+        let json = serde_json::to_string(&id).expect("serializes");
+        assert_eq!(serde_json::from_str::<TaskId>(&json).expect("parses"), id);
+    }
+}

@@ -1,0 +1,158 @@
+//! Whose a thing is, and where.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Serialize};
+
+/// Why a text names no account or region.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct OwnerError {
+    /// What was wanted.
+    pub expected: &'static str,
+    /// What came instead.
+    pub text: String,
+}
+
+macro_rules! owner_type {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text as AWS writes it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = OwnerError;
+            fn from_str(text: &str) -> Result<Self, OwnerError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(OwnerError { expected: $expected, text: text.to_owned() })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = OwnerError;
+            fn try_from(text: String) -> Result<Self, OwnerError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+    };
+}
+
+owner_type!(
+    /// An AWS account: twelve digits.
+    AccountId,
+    "an account id of twelve digits",
+    |text| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+);
+
+owner_type!(
+    /// A region by its name, such as `us-east-1`. Any name of that shape is a
+    /// region here; which ones AWS has today is nothing to compile in.
+    Region,
+    "a region name such as us-east-1",
+    |text| {
+        let mut parts = text.rsplit('-');
+        let number = parts.next().unwrap_or_default();
+        let words = parts.clone().count();
+        !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit())
+            && (2..=4).contains(&words)
+            && parts.all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()))
+    }
+);
+
+impl AccountId {
+    /// The account that a fresh Landfall starts with; the number that emulators
+    /// have made customary, so that recorded ARNs keep their meaning.
+    pub fn first() -> Self {
+        Self("000000000000".to_owned())
+    }
+}
+
+impl Region {
+    /// The ARN partition that the region lies in.
+    pub fn partition(&self) -> &'static str {
+        if self.0.starts_with("cn-") {
+            "aws-cn"
+        } else if self.0.starts_with("us-gov-") {
+            "aws-us-gov"
+        } else {
+            "aws"
+        }
+    }
+}
+
+/// One account in one region: the space in which names are unique, and which no
+/// request can look out of. Every record belongs to one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The owner.
+    pub account: AccountId,
+    /// The place.
+    pub region: Region,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.account, self.region)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_told_from_other_text() {
+        for good in ["us-east-1", "eu-central-2", "us-gov-west-1", "ap-southeast-10"] {
+            assert!(good.parse::<Region>().is_ok(), "{good}");
+        }
+        for bad in ["", "us", "us-east", "us-east-1a", "-east-1", "US-EAST-1", "us--1", "1"] {
+            assert!(bad.parse::<Region>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_twelve_digits() {
+        assert!("123456789012".parse::<AccountId>().is_ok());
+        assert!("12345678901".parse::<AccountId>().is_err());
+        assert!("12345678901a".parse::<AccountId>().is_err());
+    }
+}
