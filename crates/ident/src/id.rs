@@ -22,7 +22,7 @@ pub struct IdError {
 }
 
 macro_rules! id_type {
-    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $expected:expr, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
