@@ -127,4 +127,3 @@ pub enum Peer {
     /// The private addresses of every interface that is in the group.
     Group(SecurityGroupId),
 }
-
