@@ -1,0 +1,61 @@
+# Landfall's own targets. Everything that is missing is installed by scripts/setup.
+
+PROFILE ?= release
+LANDFALL = target/$(PROFILE)/landfall
+VENV = .venv
+
+.PHONY: help up down test check unit sim kernel e2e bench deny setup build venv
+
+help: ## Show what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+up: setup build venv ## Build, start Landfall, and run a sample task on it
+	scripts/walkthrough $(LANDFALL) $(VENV)/bin
+
+down: ## Stop Landfall and remove everything it made, its state too
+	@if [ -x $(LANDFALL) ]; then $(LANDFALL) down --purge; else echo "nothing is built, so nothing runs"; fi
+
+build:
+	cargo build --locked --profile $(PROFILE) --package landfall
+
+test: setup venv ## Everything: check, unit, sim, kernel, e2e
+	$(MAKE) check
+	$(MAKE) unit
+	$(MAKE) sim
+	$(MAKE) kernel
+	$(MAKE) e2e
+
+check: ## Format, lints, architecture, generated code
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo xtask tidy
+
+unit: ## What needs neither root nor network
+	cargo nextest run --locked --workspace --all-features -E 'not (package(sim) or (package(card) and binary(it)) or (package(agent) and binary(it)))'
+	cargo test --locked --workspace --doc --quiet
+
+sim: ## The control plane and the agent's engine under virtual time
+	cargo nextest run --locked --package sim
+
+kernel: ## Real namespaces, real rules, real containers (root)
+	cargo nextest run --locked --package card --package agent -E 'binary(it)'
+
+e2e: ## boto3 and the AWS CLI against a running Landfall (root)
+	cargo build --locked --package landfall
+	LANDFALL=target/debug/landfall $(VENV)/bin/pytest -q tests/e2e
+
+bench: setup venv build ## Ratios beside what one would use instead (root)
+	$(VENV)/bin/python -m tests.bench $(LANDFALL)
+
+deny: ## Licences, advisories and sources of the dependencies
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+setup:
+	scripts/setup
+
+venv: $(VENV)/.installed
+$(VENV)/.installed: tests/e2e/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
