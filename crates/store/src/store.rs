@@ -1,0 +1,325 @@
+//! Running transactions, and settling them.
+
+use crate::changes::Bulletin;
+use crate::committer::{self, Committer};
+use crate::sync::lock;
+use crate::{
+    Backend, ChangeSet, Changes, Commit, Feed, Loaded, MemoryBackend, Registry, Revision,
+    StoreError, Txn, View,
+};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// How many records a transaction may write. The limit is etcd's, and holds
+/// everywhere so that no one grows used to more.
+pub const MAX_OPERATIONS: usize = 128;
+
+/// How often a transaction may lose a race before its caller hears of it.
+pub const MAX_ATTEMPTS: u32 = 8;
+
+/// How many transactions may wait for a durable commit. More wait their turn
+/// before they run.
+pub const MAX_QUEUED: usize = 1024;
+
+/// A handle on the state. Clones are the same store.
+///
+/// When the last handle on a durable store is dropped, what is queued is
+/// committed and the backend closed before the drop returns.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// Dropped with the last handle; `None` if commits are made inline.
+    _committer: Option<Arc<Committer>>,
+}
+
+/// What the handles and the committer share.
+pub(crate) struct Shared {
+    registry: Registry,
+    /// Held while a transaction runs, never across an await.
+    pub(crate) state: Mutex<State>,
+    /// Work for the committer, or the end of it.
+    pub(crate) wake: Condvar,
+    durable: Mutex<Arc<View>>,
+    bulletin: Arc<Bulletin>,
+    room: Arc<Semaphore>,
+}
+
+pub(crate) struct State {
+    /// The outcome of the last transaction, durable or not yet.
+    pub(crate) head: Arc<View>,
+    pub(crate) engine: Engine,
+}
+
+/// How commits are made durable.
+pub(crate) enum Engine {
+    /// By whoever runs the transaction, at once.
+    Inline(Box<dyn Backend>),
+    /// By the committer's thread.
+    Queued(Queue),
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) waiting: VecDeque<Pending>,
+    /// No more will come: the last handle is gone, or the committer is.
+    pub(crate) closed: bool,
+}
+
+/// A transaction that has run and is not durable yet.
+pub(crate) struct Pending {
+    /// The state after it, and its commit; `None` if it only read, and waits
+    /// for what it read to become durable.
+    pub(crate) write: Option<(Arc<View>, Commit)>,
+    reply: oneshot::Sender<Outcome>,
+    /// Its place among the [`MAX_QUEUED`].
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Durable,
+    /// What it read has changed; it must run again.
+    Conflict,
+    Failed(Arc<StoreError>),
+}
+
+/// An outcome, now or later.
+enum Settlement {
+    Now(Outcome),
+    Later(oneshot::Receiver<Outcome>),
+}
+
+impl Pending {
+    /// Tells whoever waits, if anyone still does.
+    pub(crate) fn settle(self, outcome: Outcome) {
+        // A future dropped meanwhile does not mind.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+impl Outcome {
+    pub(crate) fn of(result: Result<(), StoreError>) -> Self {
+        match result {
+            Ok(()) => Self::Durable,
+            Err(StoreError::Conflict) => Self::Conflict,
+            Err(cause) => Self::Failed(Arc::new(cause)),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the state in `backend`, with a thread of its own for commits.
+    ///
+    /// Whatever transactions are waiting when the thread is free become durable
+    /// in one call of the backend, so that one fsync serves them all.
+    pub async fn open(backend: Box<dyn Backend>, registry: Registry) -> Result<Self, StoreError> {
+        let (shared, committer) = committer::start(backend, registry).await?;
+        Ok(Self { shared, _committer: Some(Arc::new(committer)) })
+    }
+
+    /// Opens the state in `backend` without a thread. Transactions commit before
+    /// they return, so that futures are ready when first polled.
+    ///
+    /// For tests and for the simulator, which keeps a clone of a
+    /// [`MemoryBackend`] and opens it again to simulate a restart.
+    pub fn open_inline(
+        mut backend: Box<dyn Backend>,
+        registry: Registry,
+    ) -> Result<Self, StoreError> {
+        let view = registry.decode(backend.load()?)?;
+        let shared = Shared::new(registry, view, Engine::Inline(backend));
+        Ok(Self { shared: Arc::new(shared), _committer: None })
+    }
+
+    /// An empty store that commits inline, to memory.
+    pub fn in_memory(registry: Registry) -> Self {
+        let view = View::at(Revision::default());
+        let engine = Engine::Inline(Box::new(MemoryBackend::new()));
+        Self { shared: Arc::new(Shared::new(registry, view, engine)), _committer: None }
+    }
+
+    /// The newest durable state.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.durable()
+    }
+
+    /// Runs `body` on the newest state and resolves once what it did is durable.
+    ///
+    /// `body` is a function of the transaction and should have no other effect:
+    /// it runs again if another machine's commit overtakes this one. It runs to
+    /// its end while all other transactions wait, so it must neither block nor
+    /// compute at length.
+    ///
+    /// An `Err` from `body` writes nothing. A transaction that writes nothing
+    /// waits, whether it succeeds or fails, until what it may have read is
+    /// durable: an answer must not rest on what is then taken back.
+    ///
+    /// # Cancellation
+    ///
+    /// Once `body` has run the commit takes its course. Dropping the future
+    /// then means not to hear of the outcome, and nothing else. A future that
+    /// is dropped earlier, while it waits for a place in the queue, does
+    /// nothing.
+    pub async fn transact<T, E: From<StoreError>>(
+        &self,
+        mut body: impl FnMut(&mut Txn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        for _ in 0..MAX_ATTEMPTS {
+            let permit = Arc::clone(&self.shared.room).acquire_owned().await;
+            let Ok(permit) = permit else { return Err(StoreError::Stopped.into()) };
+            let (answer, settlement) = self.shared.run(&mut body, permit)?;
+            match settlement.outcome().await {
+                Outcome::Durable => return answer,
+                Outcome::Conflict => {}
+                Outcome::Failed(cause) => return Err(StoreError::Unavailable { cause }.into()),
+            }
+        }
+        Err(StoreError::Contended { attempts: MAX_ATTEMPTS }.into())
+    }
+
+    /// A hint whenever the durable state changes.
+    pub fn subscribe(&self) -> Changes {
+        self.shared.bulletin.subscribe()
+    }
+
+    /// What changes after `revision`, transaction by transaction.
+    pub fn watch_from(&self, revision: Revision) -> Feed {
+        self.shared.bulletin.follow(revision)
+    }
+}
+
+impl Settlement {
+    async fn outcome(self) -> Outcome {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::Later(reply) => {
+                reply.await.unwrap_or_else(|_| Outcome::Failed(Arc::new(StoreError::Stopped)))
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(registry: Registry, view: View, engine: Engine) -> Self {
+        let view = Arc::new(view);
+        Self {
+            registry,
+            bulletin: Arc::new(Bulletin::new(view.revision())),
+            durable: Mutex::new(Arc::clone(&view)),
+            state: Mutex::new(State { head: view, engine }),
+            wake: Condvar::new(),
+            room: Arc::new(Semaphore::new(MAX_QUEUED)),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn durable(&self) -> Arc<View> {
+        Arc::clone(&lock(&self.durable))
+    }
+
+    /// Runs `body` once and sets its commit on its way. Not async, so that no
+    /// lock and no transaction can live across an await.
+    fn run<T, E: From<StoreError>>(
+        &self,
+        body: &mut impl FnMut(&mut Txn) -> Result<T, E>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Result<T, E>, Settlement), E> {
+        let mut state = self.state();
+        let State { head, engine } = &mut *state;
+        if matches!(engine, Engine::Queued(queue) if queue.closed) {
+            return Err(StoreError::Stopped.into());
+        }
+
+        let mut txn = Txn::new(self.registry.clone(), Arc::clone(head));
+        let answer = body(&mut txn);
+        let written = match &answer {
+            Ok(_) => txn.finish()?,
+            Err(_) => None,
+        };
+        let write = written.map(|(commit, view)| (Arc::new(view), commit));
+
+        let settlement = match (engine, write) {
+            (Engine::Inline(_), None) => Settlement::Now(Outcome::Durable),
+            (Engine::Inline(backend), Some((after, commit))) => {
+                Settlement::Now(self.commit_inline(head, backend.as_mut(), after, commit))
+            }
+            (Engine::Queued(_), None) if head.revision() == self.durable().revision() => {
+                Settlement::Now(Outcome::Durable)
+            }
+            (Engine::Queued(queue), write) => {
+                if let Some((after, _)) = &write {
+                    *head = Arc::clone(after);
+                }
+                let (reply, settled) = oneshot::channel();
+                queue.waiting.push_back(Pending { write, reply, _permit: permit });
+                self.wake.notify_one();
+                Settlement::Later(settled)
+            }
+        };
+        Ok((answer, settlement))
+    }
+
+    fn commit_inline(
+        &self,
+        head: &mut Arc<View>,
+        backend: &mut dyn Backend,
+        after: Arc<View>,
+        commit: Commit,
+    ) -> Outcome {
+        let batch = [commit];
+        let outcome = Outcome::of(backend.commit(&batch));
+        match outcome {
+            Outcome::Durable => {
+                *head = Arc::clone(&after);
+                self.publish(after, batch);
+                Outcome::Durable
+            }
+            Outcome::Conflict => match self.decode(backend.load()) {
+                Ok(view) => {
+                    *head = Arc::clone(&view);
+                    self.catch_up(view);
+                    Outcome::Conflict
+                }
+                Err(cause) => Outcome::Failed(Arc::new(cause)),
+            },
+            Outcome::Failed(_) => outcome,
+        }
+    }
+
+    /// Lets everyone see a state that has become durable by `commits`.
+    pub(crate) fn publish(&self, view: Arc<View>, commits: impl IntoIterator<Item = Commit>) {
+        *lock(&self.durable) = view;
+        self.bulletin.post(commits.into_iter().map(ChangeSet::from));
+    }
+
+    /// Lets everyone see a state that others made.
+    pub(crate) fn catch_up(&self, view: Arc<View>) {
+        let revision = view.revision();
+        *lock(&self.durable) = view;
+        self.bulletin.restart(revision);
+    }
+
+    pub(crate) fn decode(
+        &self,
+        loaded: Result<Loaded, StoreError>,
+    ) -> Result<Arc<View>, StoreError> {
+        Ok(Arc::new(self.registry.decode(loaded?)?))
+    }
+
+    /// Turns away whoever waits for a place in the queue, now and later.
+    pub(crate) fn stop_admitting(&self) {
+        self.room.close();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Store").field("durable", &self.view()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! One transaction: what it reads, and what it will write.
+
+use crate::registry::Encoder;
+use crate::store::MAX_OPERATIONS;
+use crate::view::{Entry, Erased};
+use crate::{Commit, Guard, Key, Record, Registry, Revision, StoreError, View, Write};
+use ident::Scope;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A transaction in progress.
+///
+/// It reads the newest state with its own writes in it. Reads of records by way
+/// of the transaction become *guards*: should another machine change such a
+/// record before the commit is durable, the transaction runs again. Guards name
+/// records that were found, or asked for by id; that no further record has
+/// joined a list is not guarded.
+///
+/// Wide reads, such as scheduling over a whole cluster, go to [`Txn::view`],
+/// which guards nothing, followed by a [`Txn::get`] of the few records that
+/// the decision hangs on.
+#[derive(Debug)]
+pub struct Txn {
+    registry: Registry,
+    base: Arc<View>,
+    /// The base with our writes in it.
+    working: View,
+    /// The revision that we make if we write.
+    revision: Revision,
+    writes: BTreeMap<Key, Option<Pen>>,
+    guards: RefCell<BTreeMap<Key, Option<Revision>>>,
+    /// The first reason why this cannot commit, so that `put` needs no result.
+    flaw: Option<StoreError>,
+}
+
+/// A record to be written, and how. Encoded at the end, once, however often the
+/// transaction changes its mind.
+struct Pen {
+    record: Arc<Erased>,
+    encode: Encoder,
+}
+
+impl std::fmt::Debug for Pen {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("..")
+    }
+}
+
+impl Txn {
+    pub(crate) fn new(registry: Registry, base: Arc<View>) -> Self {
+        Self {
+            registry,
+            working: View::clone(&base),
+            revision: base.revision().next(),
+            base,
+            writes: BTreeMap::new(),
+            guards: RefCell::default(),
+            flaw: None,
+        }
+    }
+
+    /// The record of this id.
+    pub fn get<R: Record>(&self, scope: &Scope, id: &str) -> Option<Arc<R>> {
+        self.guard::<R>(scope, id);
+        self.working.get(scope, id)
+    }
+
+    /// The records of `scope`, ordered by id. The iterator stands for the
+    /// moment it was asked for, and does not hinder writing meanwhile.
+    pub fn list<R: Record>(&self, scope: &Scope) -> impl Iterator<Item = Arc<R>> + use<R> {
+        self.guarded(self.working.list(scope))
+    }
+
+    /// The records of every scope, ordered by scope and id.
+    pub fn all<R: Record>(&self) -> impl Iterator<Item = Arc<R>> + use<R> {
+        self.guarded(self.working.all())
+    }
+
+    /// The records of `scope` that have `value` in `index`, ordered by id.
+    pub fn by<R: Record>(
+        &self,
+        scope: &Scope,
+        index: &'static str,
+        value: &str,
+    ) -> impl Iterator<Item = Arc<R>> + use<R> {
+        self.guarded(self.working.by(scope, index, value))
+    }
+
+    /// The records of every scope that have `value` in `index`, ordered by
+    /// scope and id.
+    pub fn by_any_scope<R: Record>(
+        &self,
+        index: &'static str,
+        value: &str,
+    ) -> impl Iterator<Item = Arc<R>> + use<R> {
+        self.guarded(self.working.by_any_scope(index, value))
+    }
+
+    /// The state with our writes in it, to be read without guards.
+    pub fn view(&self) -> &View {
+        &self.working
+    }
+
+    /// Writes `record` when the transaction commits.
+    pub fn put<R: Record>(&mut self, record: R) {
+        let encode = match self.registry.encoder::<R>() {
+            Ok(encode) => encode,
+            Err(flaw) => return self.spoil(flaw),
+        };
+        let key = key::<R>(record.scope(), &record.id());
+        let entry = Entry::new(record, self.revision);
+        let pen = Pen { record: Arc::clone(entry.record()), encode };
+        self.working.insert(R::KIND, &key, entry);
+        self.writes.insert(key, Some(pen));
+    }
+
+    /// Deletes the record of this id when the transaction commits, and says
+    /// whether there is one.
+    pub fn delete<R: Record>(&mut self, scope: &Scope, id: &str) -> bool {
+        self.guard::<R>(scope, id);
+        let found = self.working.written::<R>(scope, id).is_some();
+        if found {
+            let key = key::<R>(scope, id);
+            self.working.remove(R::KIND, &key);
+            if self.base.written::<R>(scope, id).is_some() {
+                self.writes.insert(key, None);
+            } else {
+                self.writes.remove(&key);
+            }
+        }
+        found
+    }
+
+    fn guard<R: Record>(&self, scope: &Scope, id: &str) {
+        let revision = self.base.written::<R>(scope, id);
+        self.guards.borrow_mut().insert(key::<R>(scope, id), revision);
+    }
+
+    fn guarded<R: Record>(
+        &self,
+        records: impl Iterator<Item = Arc<R>>,
+    ) -> std::vec::IntoIter<Arc<R>> {
+        let records: Vec<_> = records.collect();
+        for record in &records {
+            self.guard::<R>(record.scope(), &record.id());
+        }
+        records.into_iter()
+    }
+
+    fn spoil(&mut self, flaw: StoreError) {
+        self.flaw.get_or_insert(flaw);
+    }
+
+    /// The commit that this transaction amounts to and the state after it, or
+    /// nothing if it wrote nothing.
+    pub(crate) fn finish(mut self) -> Result<Option<(Commit, View)>, StoreError> {
+        if let Some(flaw) = self.flaw {
+            return Err(flaw);
+        }
+        let operations = self.writes.len();
+        if operations > MAX_OPERATIONS {
+            return Err(StoreError::TooLarge { operations, limit: MAX_OPERATIONS });
+        }
+        if operations == 0 {
+            return Ok(None);
+        }
+        let mut writes = Vec::with_capacity(operations);
+        for (key, pen) in self.writes {
+            let value = match pen.map(|pen| (pen.encode)(&*pen.record)).transpose() {
+                Ok(value) => value,
+                Err(cause) => return Err(StoreError::Encode { key, cause }),
+            };
+            writes.push(Write { key, value });
+        }
+        let guards = self.guards.into_inner().into_iter();
+        let guards = guards.map(|(key, revision)| Guard { key, revision }).collect();
+        self.working.advance(self.revision);
+        Ok(Some((Commit { revision: self.revision, guards, writes }, self.working)))
+    }
+}
+
+fn key<R: Record>(scope: &Scope, id: &str) -> Key {
+    Key { scope: Arc::new(scope.clone()), kind: R::KIND.into(), id: id.into() }
+}

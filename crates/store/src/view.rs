@@ -1,0 +1,217 @@
+//! The state at one revision.
+
+use crate::{Key, Record, Revision};
+use ident::Scope;
+use imbl::{OrdMap, OrdSet};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// A record whose type its table knows.
+pub(crate) type Erased = dyn Any + Send + Sync;
+
+/// The state at one revision, immutable.
+///
+/// Maps are persistent: a new view shares everything with the one before it
+/// except what the transaction wrote, so that keeping one costs next to nothing
+/// and readers never wait for writers.
+#[derive(Clone)]
+pub struct View {
+    revision: Revision,
+    kinds: OrdMap<&'static str, Scopes>,
+}
+
+type Scopes = OrdMap<Arc<Scope>, Rows>;
+
+/// The records of one kind in one scope. That a scope has its own maps is what
+/// keeps a request from looking out of its account: there is nothing to filter.
+#[derive(Clone, Default)]
+struct Rows {
+    records: OrdMap<Arc<str>, Entry>,
+    /// Flat rather than a set per value: a set takes a kilobyte even for one id.
+    index: OrdSet<Posting>,
+}
+
+/// That the record `id` has `value` in `index`. Ordered such that the ids with
+/// one value lie together, in order.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Posting {
+    index: &'static str,
+    value: Arc<str>,
+    id: Arc<str>,
+}
+
+/// A decoded record in its table.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    record: Arc<Erased>,
+    /// The revision that wrote it last.
+    revision: Revision,
+    /// As they were when the record was written, so that they can be taken back.
+    indexes: Arc<[(&'static str, Arc<str>)]>,
+}
+
+impl Entry {
+    pub(crate) fn new<R: Record>(record: R, revision: Revision) -> Self {
+        let indexes = record.indexes().into_iter().map(|(name, value)| (name, value.into()));
+        Self { indexes: indexes.collect(), record: Arc::new(record), revision }
+    }
+
+    pub(crate) fn record(&self) -> &Arc<Erased> {
+        &self.record
+    }
+
+    fn typed<R: Record>(&self) -> Option<Arc<R>> {
+        Arc::clone(&self.record).downcast().ok()
+    }
+
+    fn postings(&self, id: &Arc<str>) -> impl Iterator<Item = Posting> {
+        self.indexes.iter().map(|(index, value)| Posting {
+            index,
+            value: Arc::clone(value),
+            id: Arc::clone(id),
+        })
+    }
+}
+
+impl View {
+    /// No records, at `revision`.
+    pub(crate) fn at(revision: Revision) -> Self {
+        Self { revision, kinds: OrdMap::new() }
+    }
+
+    /// The transaction that made this state.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The record of this id.
+    pub fn get<R: Record>(&self, scope: &Scope, id: &str) -> Option<Arc<R>> {
+        self.entry::<R>(scope, id)?.typed()
+    }
+
+    /// When the record of this id was last written.
+    pub fn written<R: Record>(&self, scope: &Scope, id: &str) -> Option<Revision> {
+        Some(self.entry::<R>(scope, id)?.revision)
+    }
+
+    /// The records of `scope`, ordered by id.
+    pub fn list<'v, R: Record>(
+        &'v self,
+        scope: &Scope,
+    ) -> impl Iterator<Item = Arc<R>> + use<'v, R> {
+        self.rows::<R>(scope)
+            .into_iter()
+            .flat_map(|rows| rows.records.values())
+            .filter_map(Entry::typed)
+    }
+
+    /// How many records there are in `scope`, without looking at them.
+    pub fn count<R: Record>(&self, scope: &Scope) -> usize {
+        self.rows::<R>(scope).map_or(0, |rows| rows.records.len())
+    }
+
+    /// The records of every scope, ordered by scope and id. For controllers,
+    /// which serve all accounts; a request has a scope to keep to.
+    pub fn all<R: Record>(&self) -> impl Iterator<Item = Arc<R>> + use<'_, R> {
+        self.kinds
+            .get(R::KIND)
+            .into_iter()
+            .flat_map(|scopes| scopes.values())
+            .flat_map(|rows| rows.records.values())
+            .filter_map(Entry::typed)
+    }
+
+    /// The records of `scope` that have `value` in `index`, ordered by id.
+    pub fn by<'v, R: Record>(
+        &'v self,
+        scope: &Scope,
+        index: &'static str,
+        value: &str,
+    ) -> impl Iterator<Item = Arc<R>> + use<'v, R> {
+        let value: Arc<str> = value.into();
+        self.rows::<R>(scope).into_iter().flat_map(move |rows| rows.by(index, &value))
+    }
+
+    /// The records of every scope that have `value` in `index`, ordered by
+    /// scope and id.
+    pub fn by_any_scope<'v, R: Record>(
+        &'v self,
+        index: &'static str,
+        value: &str,
+    ) -> impl Iterator<Item = Arc<R>> + use<'v, R> {
+        let value: Arc<str> = value.into();
+        self.kinds
+            .get(R::KIND)
+            .into_iter()
+            .flat_map(|scopes| scopes.values())
+            .flat_map(move |rows| rows.by(index, &value))
+    }
+
+    fn entry<R: Record>(&self, scope: &Scope, id: &str) -> Option<&Entry> {
+        self.rows::<R>(scope)?.records.get(id)
+    }
+
+    fn rows<R: Record>(&self, scope: &Scope) -> Option<&Rows> {
+        self.kinds.get(R::KIND)?.get(scope)
+    }
+
+    /// Makes this the state at `revision`.
+    pub(crate) fn advance(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// Puts a record under its key, in place of the one that was there.
+    pub(crate) fn insert(&mut self, kind: &'static str, key: &Key, entry: Entry) {
+        let rows = self.kinds.entry(kind).or_default().entry(Arc::clone(&key.scope)).or_default();
+        rows.remove(&key.id);
+        for posting in entry.postings(&key.id) {
+            rows.index.insert(posting);
+        }
+        rows.records.insert(Arc::clone(&key.id), entry);
+    }
+
+    /// Takes the record under a key away.
+    pub(crate) fn remove(&mut self, kind: &'static str, key: &Key) {
+        let Some(scopes) = self.kinds.get_mut(kind) else { return };
+        let Some(rows) = scopes.get_mut(&key.scope) else { return };
+        rows.remove(&key.id);
+        if rows.records.is_empty() {
+            scopes.remove(&key.scope);
+        }
+    }
+}
+
+impl Rows {
+    fn remove(&mut self, id: &Arc<str>) {
+        let Some(entry) = self.records.remove(id) else { return };
+        for posting in entry.postings(id) {
+            self.index.remove(&posting);
+        }
+    }
+
+    fn by<R: Record>(
+        &self,
+        index: &'static str,
+        value: &Arc<str>,
+    ) -> impl Iterator<Item = Arc<R>> + use<'_, R> {
+        let value = Arc::clone(value);
+        let first = Posting { index, value: Arc::clone(&value), id: "".into() };
+        self.index
+            .range(first..)
+            .take_while(move |posting| posting.index == index && posting.value == value)
+            .filter_map(|posting| self.records.get(&posting.id)?.typed())
+    }
+}
+
+impl fmt::Debug for View {
+    /// How much there is of what: a view holds the whole state.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = out.debug_struct("View");
+        counts.field("revision", &self.revision.0);
+        for (kind, scopes) in &self.kinds {
+            counts.field(kind, &scopes.values().map(|rows| rows.records.len()).sum::<usize>());
+        }
+        counts.finish()
+    }
+}
