@@ -127,3 +127,104 @@ fn members(view: &VpcView<'_>, groups: &[GroupPlan]) -> BTreeMap<SecurityGroupId
     }
     members
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mac::MacAddress;
+    use crate::model::Traffic;
+    use alloc::vec;
+    use core::net::Ipv4Addr;
+    use ident::{SubnetId, VpcId};
+
+    fn sg(n: u128) -> SecurityGroupId {
+        SecurityGroupId::mint(n)
+    }
+
+    /// Interface `n` of VPC `vpc`, in the groups `groups`.
+    fn eni(n: u8, vpc: u128, groups: &[u128]) -> Eni {
+        Eni {
+            id: EniId::mint(n.into()),
+            vpc: VpcId::mint(vpc),
+            subnet: SubnetId::mint(vpc),
+            mac: MacAddress([2, 0, 0, 0, 0, n]),
+            ipv4: Ipv4Addr::new(10, 0, 1, n),
+            groups: groups.iter().copied().map(sg).collect(),
+            source_dest_check: true,
+        }
+    }
+
+    fn vpc(n: u32) -> (Vpc, Subnet) {
+        let id = VpcId::mint(n.into());
+        let block = "10.0.0.0/16".parse().expect("a block");
+        let cidr = "10.0.1.0/24".parse().expect("a block");
+        (
+            Vpc { id: id.clone(), cidrs: vec![block], vni: n },
+            Subnet { id: SubnetId::mint(n.into()), vpc: id, cidr },
+        )
+    }
+
+    fn group(n: u128, from: u128) -> SecurityGroup {
+        let rule = Rule { traffic: Traffic::All, peer: Peer::Group(sg(from)) };
+        let ingress = vec![rule.clone(), rule];
+        SecurityGroup { id: sg(n), vpc: VpcId::mint(1), ingress, egress: vec![] }
+    }
+
+    #[test]
+    fn a_node_hears_of_its_own_interfaces_and_of_whom_their_rules_name() {
+        let (one, subnet) = vpc(1);
+        let (other, other_subnet) = vpc(2);
+        let (here, there, third, foreign) =
+            (eni(11, 1, &[1]), eni(12, 1, &[2]), eni(13, 1, &[3]), eni(14, 2, &[]));
+        let groups = [group(1, 2), group(2, 3), group(3, 3)];
+        let views = [
+            VpcView {
+                vpc: &other,
+                subnets: vec![&other_subnet],
+                enis: vec![&foreign],
+                groups: vec![],
+            },
+            VpcView {
+                vpc: &one,
+                subnets: vec![&subnet],
+                enis: vec![&third, &there, &here],
+                groups: groups.iter().collect(),
+            },
+        ];
+        let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
+        let plan = card_plan(Generation(3), &views, &local);
+
+        assert_eq!((plan.generation, plan.vpcs.len()), (Generation(3), 1));
+        let plan = &plan.vpcs[0];
+        assert_eq!(plan.enis.iter().map(|eni| &eni.eni).collect::<Vec<_>>(), [&here.id]);
+        assert_eq!(plan.subnets[0].gateway, Ipv4Addr::new(10, 0, 1, 1));
+        assert_eq!(plan.groups.len(), 1);
+        assert_eq!(plan.groups[0].ingress.len(), 1, "the same rule twice is one rule");
+        assert_eq!(plan.members, BTreeMap::from([(sg(2), vec![IpAddr::V4(there.ipv4)])]));
+    }
+
+    #[test]
+    fn an_interface_without_its_subnet_is_not_connected() {
+        let (vpc, _) = vpc(1);
+        let here = eni(11, 1, &[1]);
+        let view = VpcView { vpc: &vpc, subnets: vec![], enis: vec![&here], groups: vec![] };
+        let local = BTreeMap::from([(here.id.clone(), EniUser::Host)]);
+        assert_eq!(card_plan(Generation(1), &[view], &local).vpcs, []);
+    }
+
+    #[test]
+    fn a_group_that_nobody_is_in_is_empty_rather_than_absent() {
+        let (vpc, subnet) = vpc(1);
+        let here = eni(11, 1, &[1]);
+        let groups = [group(1, 7)];
+        let view = VpcView {
+            vpc: &vpc,
+            subnets: vec![&subnet],
+            enis: vec![&here],
+            groups: groups.iter().collect(),
+        };
+        let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
+        let plan = card_plan(Generation(1), &[view], &local);
+        assert_eq!(plan.vpcs[0].members, BTreeMap::from([(sg(7), vec![])]));
+    }
+}

@@ -1,1 +1,248 @@
-//! judge
+//! Whether a packet passes, and which rule says so, without a kernel.
+//!
+//! Between two interfaces of a VPC stand two independent gates: the egress rules
+//! of the sender's groups and the ingress rules of the receiver's. Each permits
+//! or, by saying nothing, refuses; there is no rule that denies. Before them, a
+//! packet must bear its interface's own addresses and have somewhere to go.
+
+use crate::mac::MacAddress;
+use crate::model::{Peer, Rule, Traffic};
+use crate::plan::{EniPlan, GroupPlan, VpcPlan};
+use core::net::{IpAddr, Ipv4Addr};
+use ident::{EniId, SecurityGroupId};
+
+/// A packet that an interface sends into its VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The interface it comes out of.
+    pub sender: EniId,
+    /// The hardware address it comes from.
+    pub mac: MacAddress,
+    /// The address it comes from.
+    pub source: Ipv4Addr,
+    /// The address it goes to.
+    pub destination: Ipv4Addr,
+    /// What it carries.
+    pub content: Content,
+    /// What the connection tracker says of it.
+    pub flow: Flow,
+}
+
+impl Packet {
+    /// A packet that starts a flow from `eni` and is honest about it.
+    pub fn opening(eni: &EniPlan, destination: Ipv4Addr, content: Content) -> Self {
+        Self {
+            sender: eni.eni.clone(),
+            mac: eni.mac,
+            source: eni.ipv4,
+            destination,
+            content,
+            flow: Flow::New,
+        }
+    }
+}
+
+/// What a packet carries, as far as rules can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// TCP.
+    Tcp {
+        /// The destination port.
+        port: u16,
+    },
+    /// UDP.
+    Udp {
+        /// The destination port.
+        port: u16,
+    },
+    /// ICMP for IPv4.
+    Icmp {
+        /// The type.
+        kind: u8,
+        /// The code.
+        code: u8,
+    },
+    /// Anything else.
+    Protocol(u8),
+}
+
+impl Content {
+    /// The IP protocol number.
+    pub fn protocol(self) -> u8 {
+        match self {
+            Self::Icmp { .. } => 1,
+            Self::Tcp { .. } => 6,
+            Self::Udp { .. } => 17,
+            Self::Protocol(number) => number,
+        }
+    }
+}
+
+/// A packet's place in its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The first of its flow: the rules decide.
+    New,
+    /// It belongs to a flow that was let through (or is an error message about
+    /// one). Rules that changed since do not matter, as on AWS.
+    Established,
+}
+
+/// The fate of a packet, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It arrives.
+    Accept(Grounds<'a>),
+    /// It is dropped, in silence.
+    Reject(Obstacle<'a>),
+}
+
+impl Verdict<'_> {
+    /// Whether the packet arrives.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Accept(_))
+    }
+}
+
+/// Why a packet arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grounds<'a> {
+    /// Its flow was let through before.
+    Tracked,
+    /// Both gates permit it. Where several rules do, this is the first one.
+    Permitted {
+        /// What lets it out of the sender.
+        egress: Permit<'a>,
+        /// What lets it into the receiver.
+        ingress: Permit<'a>,
+    },
+}
+
+/// A rule that permits a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit<'a> {
+    /// The group that has the rule.
+    pub group: &'a SecurityGroupId,
+    /// The rule.
+    pub rule: &'a Rule,
+}
+
+/// What stops a packet, in the order in which it would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle<'a> {
+    /// The plan knows no such interface.
+    UnknownInterface,
+    /// It does not bear the addresses of the interface it comes from, or bears
+    /// one that nobody can have.
+    Spoofed {
+        /// The interface.
+        eni: &'a EniId,
+    },
+    /// No interface has the destination address: neither somebody's nor the
+    /// router's own, which takes no packets.
+    NoRoute,
+    /// No group of the sender permits it to leave.
+    Egress {
+        /// The sender.
+        eni: &'a EniId,
+        /// Its groups, none of which has a rule that matches.
+        groups: &'a [SecurityGroupId],
+    },
+    /// No group of the receiver permits it to come in.
+    Ingress {
+        /// The receiver.
+        eni: &'a EniId,
+        /// Its groups, none of which has a rule that matches.
+        groups: &'a [SecurityGroupId],
+    },
+}
+
+/// What becomes of `packet` in a router that obeys `plan`.
+pub fn judge<'a>(plan: &'a VpcPlan, packet: &Packet) -> Verdict<'a> {
+    match weigh(plan, packet) {
+        Ok(grounds) => Verdict::Accept(grounds),
+        Err(obstacle) => Verdict::Reject(obstacle),
+    }
+}
+
+fn weigh<'a>(plan: &'a VpcPlan, packet: &Packet) -> Result<Grounds<'a>, Obstacle<'a>> {
+    let sender =
+        plan.enis.iter().find(|eni| eni.eni == packet.sender).ok_or(Obstacle::UnknownInterface)?;
+    if !honest(plan, sender, packet) {
+        return Err(Obstacle::Spoofed { eni: &sender.eni });
+    }
+    let receiver =
+        plan.enis.iter().find(|eni| eni.ipv4 == packet.destination).ok_or(Obstacle::NoRoute)?;
+    if packet.flow == Flow::Established {
+        return Ok(Grounds::Tracked);
+    }
+    let egress = permit(plan, &sender.groups, |group| &group.egress, packet, packet.destination)
+        .ok_or(Obstacle::Egress { eni: &sender.eni, groups: &sender.groups })?;
+    let ingress = permit(plan, &receiver.groups, |group| &group.ingress, packet, packet.source)
+        .ok_or(Obstacle::Ingress { eni: &receiver.eni, groups: &receiver.groups })?;
+    Ok(Grounds::Permitted { egress, ingress })
+}
+
+/// Whether the packet's source is one that its interface may send from.
+fn honest(plan: &VpcPlan, sender: &EniPlan, packet: &Packet) -> bool {
+    let impossible = packet.source.is_unspecified()
+        || packet.source.is_loopback()
+        || packet.source.is_multicast()
+        || packet.source.is_broadcast()
+        || plan.subnets.iter().any(|subnet| subnet.gateway == packet.source);
+    packet.mac == sender.mac
+        && !impossible
+        && (!sender.source_dest_check || packet.source == sender.ipv4)
+}
+
+/// The first rule of `groups` that permits the packet to or from `peer`.
+fn permit<'a>(
+    plan: &'a VpcPlan,
+    groups: &'a [SecurityGroupId],
+    rules: impl Fn(&'a GroupPlan) -> &'a [Rule],
+    packet: &Packet,
+    peer: Ipv4Addr,
+) -> Option<Permit<'a>> {
+    groups.iter().find_map(|id| {
+        let group = plan.groups.iter().find(|group| group.group == *id)?;
+        rules(group)
+            .iter()
+            .find(|rule| covers(rule.traffic, packet.content) && concerns(plan, &rule.peer, peer))
+            .map(|rule| Permit { group: &group.group, rule })
+    })
+}
+
+/// Whether a rule about `traffic` is about a packet with this content.
+fn covers(traffic: Traffic, content: Content) -> bool {
+    match (traffic, content) {
+        (Traffic::All, _) => true,
+        (Traffic::Tcp { from, to }, Content::Tcp { port })
+        | (Traffic::Udp { from, to }, Content::Udp { port }) => (from..=to).contains(&port),
+        (Traffic::Icmp { kind, code }, Content::Icmp { kind: its_kind, code: its_code }) => {
+            kind.is_none_or(|kind| kind == its_kind && code.is_none_or(|code| code == its_code))
+        }
+        (Traffic::Protocol(number), content) => number == content.protocol(),
+        (
+            Traffic::Tcp { .. }
+            | Traffic::Udp { .. }
+            | Traffic::Icmp { .. }
+            | Traffic::Icmpv6 { .. },
+            _,
+        ) => false,
+    }
+}
+
+/// Whether a rule about `peer` is about this address.
+fn concerns(plan: &VpcPlan, peer: &Peer, address: Ipv4Addr) -> bool {
+    let address = IpAddr::V4(address);
+    match peer {
+        Peer::Cidr(block) => block.contains(&address),
+        Peer::Group(group) => {
+            plan.members.get(group).is_some_and(|members| members.contains(&address))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
