@@ -3,6 +3,7 @@
 use crate::{Encoded, StoreError};
 use ident::Scope;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub struct Key {
     /// Whose the record is, and where.
     pub scope: Arc<Scope>,
     /// The [`Record::KIND`](crate::Record::KIND).
-    pub kind: Arc<str>,
+    pub kind: Cow<'static, str>,
     /// The id, unique within scope and kind.
     pub id: Arc<str>,
 }

@@ -5,6 +5,7 @@ use crate::store::MAX_OPERATIONS;
 use crate::view::{Entry, Erased};
 use crate::{Commit, Guard, Key, Record, Registry, Revision, StoreError, View, Write};
 use ident::Scope;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Txn {
     revision: Revision,
     writes: BTreeMap<Key, Option<Pen>>,
     guards: RefCell<BTreeMap<Key, Option<Revision>>>,
+    /// The scope of the last key: nearly always that of the next one, too.
+    scope: RefCell<Option<Arc<Scope>>>,
     /// The first reason why this cannot commit, so that `put` needs no result.
     flaw: Option<StoreError>,
 }
@@ -56,6 +59,7 @@ impl Txn {
             base,
             writes: BTreeMap::new(),
             guards: RefCell::default(),
+            scope: RefCell::default(),
             flaw: None,
         }
     }
@@ -108,7 +112,7 @@ impl Txn {
             Ok(encode) => encode,
             Err(flaw) => return self.spoil(flaw),
         };
-        let key = key::<R>(record.scope(), &record.id());
+        let key = self.key::<R>(record.scope(), &record.id());
         let entry = Entry::new(record, self.revision);
         let pen = Pen { record: Arc::clone(entry.record()), encode };
         self.working.insert(R::KIND, &key, entry);
@@ -121,7 +125,7 @@ impl Txn {
         self.guard::<R>(scope, id);
         let found = self.working.written::<R>(scope, id).is_some();
         if found {
-            let key = key::<R>(scope, id);
+            let key = self.key::<R>(scope, id);
             self.working.remove(R::KIND, &key);
             if self.base.written::<R>(scope, id).is_some() {
                 self.writes.insert(key, None);
@@ -134,7 +138,7 @@ impl Txn {
 
     fn guard<R: Record>(&self, scope: &Scope, id: &str) {
         let revision = self.base.written::<R>(scope, id);
-        self.guards.borrow_mut().insert(key::<R>(scope, id), revision);
+        self.guards.borrow_mut().insert(self.key::<R>(scope, id), revision);
     }
 
     fn guarded<R: Record>(
@@ -146,6 +150,15 @@ impl Txn {
             self.guard::<R>(record.scope(), &record.id());
         }
         records.into_iter()
+    }
+
+    fn key<R: Record>(&self, scope: &Scope, id: &str) -> Key {
+        let mut last = self.scope.borrow_mut();
+        let scope = match &*last {
+            Some(last) if **last == *scope => Arc::clone(last),
+            _ => Arc::clone(last.insert(Arc::new(scope.clone()))),
+        };
+        Key { scope, kind: Cow::Borrowed(R::KIND), id: id.into() }
     }
 
     fn spoil(&mut self, flaw: StoreError) {
@@ -178,8 +191,4 @@ impl Txn {
         self.working.advance(self.revision);
         Ok(Some((Commit { revision: self.revision, guards, writes }, self.working)))
     }
-}
-
-fn key<R: Record>(scope: &Scope, id: &str) -> Key {
-    Key { scope: Arc::new(scope.clone()), kind: R::KIND.into(), id: id.into() }
 }
