@@ -1,0 +1,285 @@
+"""A real Landfall on this machine, driven by the tools that its users have.
+
+Each installation lives in a directory of its own and is gone afterwards, with
+everything that it made; the last test of a session looks.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import time
+
+import boto3
+import botocore.config
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("LANDFALL", ROOT / "target/debug/landfall")).resolve()
+AWS = ROOT / ".venv/bin/aws"
+
+
+def eventually(what, probe, seconds=30.0):
+    """The first true answer of `probe`, which is asked until time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Landfall:
+    """One installation."""
+
+    def __init__(self, directory: pathlib.Path, *arguments: str):
+        self.data = directory
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.arguments = arguments
+        self.environment = {}
+
+    def run(self, *arguments, check=True, timeout=120):
+        """One `landfall` command."""
+        done = subprocess.run(
+            [BINARY, "--data-dir", self.data, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode != 0:
+            log = self.data / "landfall.log"
+            tail = log.read_text()[-4000:] if log.exists() else ""
+            raise AssertionError(f"landfall {arguments}: {done.stdout}{done.stderr}\n{tail}")
+        return done
+
+    def up(self):
+        self.run("up", "--detach", "--listen", self.listen, *self.arguments)
+        self.environment = json.loads(self.run("env", "--json").stdout)
+
+    def down(self, *arguments):
+        self.run("down", *arguments)
+
+    def pid(self) -> int:
+        return json.loads(self.run("status", "--json").stdout)["pid"]
+
+    def aws(self, *arguments, check=True, environment=None):
+        """One AWS CLI command; its JSON answer, or the finished process if unchecked."""
+        done = subprocess.run(
+            [AWS, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "AWS_PAGER": "", "HOME": str(self.data), **self.environment, **(environment or {})},
+        )
+        if not check:
+            return done
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def client(self, service, **credentials):
+        env = self.environment
+        return boto3.client(
+            service,
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            region_name=env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=credentials.get("key", env["AWS_ACCESS_KEY_ID"]),
+            aws_secret_access_key=credentials.get("secret", env["AWS_SECRET_ACCESS_KEY"]),
+            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+        )
+
+    @property
+    def ecs(self):
+        return self.client("ecs")
+
+    @property
+    def ec2(self):
+        return self.client("ec2")
+
+
+def install(directory, *arguments) -> Landfall:
+    landfall = Landfall(directory, *arguments)
+    try:
+        landfall.up()
+        landfall.run("image", "load", str(web_image()))
+    except BaseException:
+        landfall.run("down", "--purge", check=False)
+        raise
+    return landfall
+
+
+_image = None
+
+
+def web_image() -> pathlib.Path:
+    """The sample image, built once."""
+    global _image
+    if _image is None:
+        path = pathlib.Path(tempfile.mkdtemp(prefix="landfall-image-")) / "web.tar"
+        subprocess.run([ROOT / "scripts/build-image", "docker.io/library/simple-web:latest", path], check=True)
+        _image = path
+    return _image
+
+
+def footprint() -> dict[str, set[str]]:
+    """What an installation could leave on the machine."""
+
+    def lines(*command):
+        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    links = {line.split(":")[1].split("@")[0].strip() for line in lines("ip", "-o", "link")}
+    processes = set()
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if any(word in command for word in ("containerd", "landfall up", "httpd")):
+                processes.add(f"{entry.name} {command.strip()}")
+    return {
+        "namespaces": lines("ip", "netns"),
+        "links": links,
+        "routes": lines("ip", "route"),
+        "rules": lines("nft", "list", "tables"),
+        "mounts": {line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()},
+        "cgroups": {str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob("lf*")}
+        | {str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob("landfall*")},
+        "processes": processes,
+        "runtime": {str(p) for p in pathlib.Path("/run").glob("lf*")} | {str(p) for p in pathlib.Path("/run").glob("landfall*")},
+    }
+
+
+def left_over(before) -> dict[str, set[str]]:
+    """What is there now and was not before."""
+    now = footprint()
+    return {kind: now[kind] - before[kind] for kind in now if now[kind] - before[kind]}
+
+
+@pytest.fixture(scope="session")
+def landfall():
+    """The installation that most tests share."""
+    before = footprint()
+    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
+        installation = install(pathlib.Path(directory) / "data")
+        try:
+            yield installation
+        finally:
+            installation.down("--purge")
+    eventually("leaving nothing behind", lambda: not left_over(before) or None, 15)
+
+
+@pytest.fixture
+def own_landfall():
+    """An installation for a test that ends it, kills it, or looks what it leaves."""
+    before = footprint()
+    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
+        installation = install(pathlib.Path(directory) / "data")
+        installation.before = before
+        try:
+            yield installation
+        finally:
+            installation.run("down", "--purge", check=False)
+    assert not left_over(before)
+
+
+class Network:
+    """The default VPC, seen by a test."""
+
+    def __init__(self, landfall):
+        self.landfall = landfall
+        self.vpc = landfall.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+        subnets = landfall.ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [self.vpc]}])["Subnets"]
+        self.subnets = sorted((s["AvailabilityZone"], s["SubnetId"]) for s in subnets)
+        self.subnet = self.subnets[0][1]
+
+    def group(self, name, *permissions):
+        """A new security group with these ingress permissions."""
+        group = self.landfall.ec2.create_security_group(GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
+        if permissions:
+            self.landfall.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
+        return group
+
+
+def tcp(port, cidr="0.0.0.0/0"):
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": cidr}]}
+
+
+@pytest.fixture
+def network(landfall):
+    return Network(landfall)
+
+
+def web(name="web", **more):
+    return {"name": name, "image": "simple-web:latest", "essential": True, "memory": 64, "cpu": 16, **more}
+
+
+def register(landfall, family, *containers, **more):
+    definition = landfall.ecs.register_task_definition(
+        family=family, networkMode="awsvpc", containerDefinitions=list(containers), **more
+    )["taskDefinition"]
+    return f"{definition['family']}:{definition['revision']}"
+
+
+def run(landfall, definition, subnet, *groups, count=1, **more):
+    """The ARNs of newly run tasks."""
+    answer = landfall.ecs.run_task(
+        taskDefinition=definition,
+        count=count,
+        networkConfiguration={"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": list(groups)}},
+        **more,
+    )
+    assert answer["failures"] == [], answer
+    return [task["taskArn"] for task in answer["tasks"]]
+
+
+def task(landfall, arn):
+    answer = landfall.ecs.describe_tasks(tasks=[arn])
+    assert answer["failures"] == [], answer
+    return answer["tasks"][0]
+
+
+def wait(landfall, arn, status, seconds=30):
+    """The task once it has reached `status`."""
+
+    def probe():
+        seen = task(landfall, arn)
+        assert status == "STOPPED" or seen["lastStatus"] != "STOPPED", seen
+        return seen if seen["lastStatus"] == status else None
+
+    return eventually(f"{arn} being {status}", probe, seconds)
+
+
+def stop(landfall, *arns):
+    for arn in arns:
+        landfall.ecs.stop_task(task=arn, reason="the test is over")
+    return [wait(landfall, arn, "STOPPED", 60) for arn in arns]
+
+
+def address(task_):
+    details = {d["name"]: d["value"] for d in task_["attachments"][0]["details"]}
+    return details["privateIPv4Address"]
+
+
+def fetch(host, port=80, timeout=2.0) -> str | None:
+    """The page at an address; `None` if no connection comes about."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            data = b""
+            while chunk := sock.recv(65536):
+                data += chunk
+            return data.decode()
+    except OSError:
+        return None

@@ -1,0 +1,85 @@
+"""Landfall dies; nothing else does."""
+
+import os
+import signal
+
+from conftest import Network, address, eventually, fetch, register, run, stop, task, tcp, wait, web
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_kill_nine_costs_nothing(own_landfall):
+    landfall = own_landfall
+    network = Network(landfall)
+    group = network.group("web", tcp(80))
+    definition = register(landfall, "survivor", web())
+    arns = run(landfall, definition, network.subnet, group, count=2)
+    before = [wait(landfall, arn, "RUNNING") for arn in arns]
+    hosts = [address(t) for t in before]
+    for host in hosts:
+        eventually(f"{host} serving", lambda host=host: fetch(host))
+
+    pid = landfall.pid()
+    os.kill(pid, signal.SIGKILL)
+    eventually("the process being gone", lambda: not alive(pid))
+    for host in hosts:
+        assert "It works" in fetch(host), "tasks do not need the control plane"
+
+    landfall.up()
+    after = [wait(landfall, arn, "RUNNING") for arn in arns]
+    for old, new in zip(before, after):
+        for field in ("createdAt", "startedAt", "attachments", "taskDefinitionArn"):
+            assert old[field] == new[field], field
+        assert [c["runtimeId"] for c in old["containers"]] == [c["runtimeId"] for c in new["containers"]]
+    for host in hosts:
+        assert "It works" in fetch(host)
+
+    # It is in command again: rules change and tasks stop.
+    landfall.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[tcp(80)])
+    eventually("the door being shut", lambda: fetch(hosts[0], timeout=0.5) is None)
+    stopped = stop(landfall, *arns)
+    assert {t["stopCode"] for t in stopped} == {"UserInitiated"}
+
+
+def test_what_ended_meanwhile_is_found_out(own_landfall):
+    landfall = own_landfall
+    network = Network(landfall)
+    definition = register(landfall, "brief", web(command=["sh", "-c", "sleep 3; exit 5"]))
+    (arn,) = run(landfall, definition, network.subnet)
+    wait(landfall, arn, "RUNNING")
+    os.kill(landfall.pid(), signal.SIGKILL)
+    eventually("three seconds passing", lambda: not any(b"sleep\x003" in c for c in commands()), 10)
+    landfall.up()
+    stopped = wait(landfall, arn, "STOPPED", 60)
+    assert stopped["stopCode"] == "EssentialContainerExited"
+    assert stopped["containers"][0]["exitCode"] == 5
+
+
+def commands():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    yield file.read()
+            except OSError:
+                continue
+
+
+def test_down_and_up_again_keeps_the_state(own_landfall):
+    landfall = own_landfall
+    network = Network(landfall)
+    (arn,) = run(landfall, register(landfall, "kept", web()), network.subnet)
+    wait(landfall, arn, "RUNNING")
+    landfall.down()
+    landfall.up()
+    assert task(landfall, arn)["lastStatus"] == "STOPPED"
+    assert landfall.ecs.describe_task_definition(taskDefinition="kept")["taskDefinition"]["revision"] == 1
+    (arn,) = run(landfall, "kept:1", network.subnet)
+    stop(landfall, wait(landfall, arn, "RUNNING")["taskArn"])
