@@ -1,0 +1,99 @@
+//! What an `awsvpcConfiguration` means: which VPC, subnets and security groups.
+
+use crate::error::Error;
+use crate::records::{BY_VPC, SecurityGroup, Subnet, Vpc};
+use ident::{Scope, SecurityGroupId, SubnetId, VpcId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::Txn;
+
+/// The most subnets that one configuration may name.
+pub const MAX_SUBNETS: usize = 16;
+/// The most security groups that an interface can have.
+pub const MAX_GROUPS: usize = 5;
+
+/// Where a task's interface may be, and what guards it.
+#[derive(Clone, Debug)]
+pub struct Awsvpc {
+    /// The one VPC of all of it.
+    pub vpc: Arc<Vpc>,
+    /// The subnets, each once, in the order in which they were named; not empty.
+    pub subnets: Vec<Arc<Subnet>>,
+    /// The security groups, one to five.
+    pub groups: BTreeSet<SecurityGroupId>,
+}
+
+impl Awsvpc {
+    /// The subnets that lie in one of these zones, named as in `us-east-1a`.
+    pub fn subnets_in<'a>(
+        &'a self,
+        zones: &'a [crate::records::Zone],
+    ) -> impl Iterator<Item = &'a Arc<Subnet>> {
+        self.subnets.iter().filter(|subnet| zones.contains(&subnet.zone))
+    }
+}
+
+/// Finds what `subnets` and `groups` name: 1 to 16 subnets of one VPC and up to
+/// five of its security groups. No group means the VPC's default group.
+pub fn resolve(
+    txn: &mut Txn,
+    scope: &Scope,
+    subnets: &[String],
+    groups: &[String],
+) -> Result<Awsvpc, Error> {
+    if subnets.len() > MAX_SUBNETS {
+        return Err(Error::TooManySubnets(subnets.len()));
+    }
+    if groups.len() > MAX_GROUPS {
+        return Err(Error::TooManyGroups(groups.len()));
+    }
+    let mut found: Vec<Arc<Subnet>> = Vec::with_capacity(subnets.len());
+    let mut place: BTreeMap<SubnetId, VpcId> = BTreeMap::new();
+    for text in subnets {
+        let subnet = text
+            .parse::<SubnetId>()
+            .ok()
+            .and_then(|id| txn.get::<Subnet>(scope, id.as_str()))
+            .ok_or_else(|| Error::NoSubnet(text.clone()))?;
+        if place.insert(subnet.net.id.clone(), subnet.net.vpc.clone()).is_none() {
+            found.push(subnet);
+        }
+    }
+    let vpc = found.first().ok_or(Error::NoSubnets)?.net.vpc.clone();
+    if let Some((subnet, _)) = place.into_iter().find(|(_, other)| *other != vpc) {
+        return Err(Error::SeveralVpcs { subnet, vpc });
+    }
+    let vpc = txn.get::<Vpc>(scope, vpc.as_str()).ok_or_else(|| Error::NoVpc(vpc.to_string()))?;
+    let groups = if groups.is_empty() {
+        BTreeSet::from([default_group(txn, scope, &vpc.net.id)?])
+    } else {
+        groups.iter().map(|text| group(txn, scope, &vpc.net.id, text)).collect::<Result<_, _>>()?
+    };
+    Ok(Awsvpc { vpc, subnets: found, groups })
+}
+
+/// The group that this VPC came with.
+pub(crate) fn default_group(
+    txn: &Txn,
+    scope: &Scope,
+    vpc: &VpcId,
+) -> Result<SecurityGroupId, Error> {
+    txn.view()
+        .by::<SecurityGroup>(scope, BY_VPC, vpc.as_str())
+        .find(|group| group.is_default())
+        .map(|group| group.id.clone())
+        .ok_or_else(|| Error::NoGroup(crate::records::DEFAULT_GROUP.to_owned()))
+}
+
+fn group(txn: &Txn, scope: &Scope, vpc: &VpcId, text: &str) -> Result<SecurityGroupId, Error> {
+    let group = text
+        .parse::<SecurityGroupId>()
+        .ok()
+        .and_then(|id| txn.get::<SecurityGroup>(scope, id.as_str()))
+        .ok_or_else(|| Error::NoGroup(text.to_owned()))?;
+    if group.vpc == *vpc {
+        Ok(group.id.clone())
+    } else {
+        Err(Error::GroupOutsideVpc { group: group.id.clone(), vpc: vpc.clone() })
+    }
+}

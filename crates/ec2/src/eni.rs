@@ -1,0 +1,130 @@
+//! Making network interfaces: the one place where addresses are handed out.
+
+use crate::error::Error;
+use crate::records::{
+    AttachmentStatus, BY_ADDRESS, BY_INSTANCE, BY_MAC, Eni, EniAttachment, Subnet, Vpc,
+};
+use ident::{
+    EniAttachmentId, EniId, InstanceId, Region, Scope, SecurityGroupId, SubnetId, Tags, Timestamp,
+};
+use net::address;
+use net::mac::MacAddress;
+use net::model;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use store::Txn;
+
+/// An interface to be made, attached to an instance from the beginning.
+pub(crate) struct Draft<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) subnet: &'a SubnetId,
+    pub(crate) groups: BTreeSet<SecurityGroupId>,
+    pub(crate) instance: &'a InstanceId,
+    /// 0 for the instance's own interface, else the first free place is taken.
+    pub(crate) primary: bool,
+    pub(crate) description: String,
+    pub(crate) now: Timestamp,
+}
+
+/// Makes the interface, with an address that nobody in the subnet has.
+pub(crate) fn create(
+    txn: &mut Txn,
+    draft: Draft<'_>,
+    bits: &mut dyn FnMut() -> u128,
+) -> Result<Eni, Error> {
+    let scope = draft.scope;
+    let subnet = txn
+        .get::<Subnet>(scope, draft.subnet.as_str())
+        .ok_or_else(|| Error::NoSubnet(draft.subnet.to_string()))?;
+    let vpc = txn
+        .get::<Vpc>(scope, subnet.net.vpc.as_str())
+        .ok_or_else(|| Error::NoVpc(subnet.net.vpc.to_string()))?;
+    let ipv4 = allocate(txn, &subnet)?;
+    let device_index = if draft.primary { 0 } else { free_device(txn, scope, draft.instance) };
+    let eni = Eni {
+        scope: scope.clone(),
+        net: model::Eni {
+            id: EniId::mint(bits()),
+            vpc: vpc.net.id.clone(),
+            subnet: subnet.net.id.clone(),
+            mac: free_mac(txn, bits),
+            ipv4,
+            groups: draft.groups,
+            source_dest_check: true,
+        },
+        zone: subnet.zone.clone(),
+        description: draft.description,
+        requester_managed: !draft.primary,
+        private_dns_name: (vpc.enable_dns_support && vpc.enable_dns_hostnames)
+            .then(|| private_dns_name(&scope.region, ipv4)),
+        created_at: draft.now,
+        attachment: Some(EniAttachment {
+            id: EniAttachmentId::mint(bits()),
+            instance: draft.instance.clone(),
+            device_index,
+            status: AttachmentStatus::Attaching,
+            attached_at: draft.now,
+            delete_on_termination: true,
+            failure: None,
+        }),
+        tags: Tags::default(),
+    };
+    txn.put(eni.clone());
+    Ok(eni)
+}
+
+/// The name of the interface with this address in the VPC's DNS.
+pub fn private_dns_name(region: &Region, address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    let domain = match region.as_str() {
+        // The region that was first has no name in names.
+        "us-east-1" => "ec2.internal".to_owned(),
+        other => format!("{other}.compute.internal"),
+    };
+    format!("ip-{a}-{b}-{c}-{d}.{domain}")
+}
+
+/// An address that is free in `subnet`.
+///
+/// Whether one is free is the absence of a record, which a commit cannot guard.
+/// So every allocation also writes the subnet, which it can: of two that look at
+/// the same time, one commits and the other looks again.
+fn allocate(txn: &mut Txn, subnet: &Subnet) -> Result<Ipv4Addr, Error> {
+    let view = txn.view();
+    let taken = |address: Ipv4Addr| {
+        let key = address_key(&subnet.net.id, address);
+        view.by::<Eni>(&subnet.scope, BY_ADDRESS, &key).next().is_some()
+    };
+    let address = address::allocate(&subnet.net, taken, subnet.allocations)
+        .ok_or_else(|| Error::NoAddress(subnet.net.id.clone()))?;
+    txn.put(Subnet { allocations: subnet.allocations.wrapping_add(1), ..subnet.clone() });
+    Ok(address)
+}
+
+/// The value of an interface in the index of addresses.
+pub(crate) fn address_key(subnet: &SubnetId, address: Ipv4Addr) -> String {
+    format!("{subnet}/{address}")
+}
+
+/// A hardware address that nobody in the installation has. Nodes may have
+/// interfaces of several accounts, and the agent knows them by this alone.
+fn free_mac(txn: &Txn, bits: &mut dyn FnMut() -> u128) -> MacAddress {
+    let taken =
+        |mac: MacAddress| txn.view().by_any_scope::<Eni>(BY_MAC, &mac.to_string()).next().is_some();
+    let first = bits();
+    // Counting on from random bits ends even if their source repeats itself.
+    (0..)
+        .map(|step| MacAddress::mint(first.wrapping_add(step)))
+        .find(|mac| !taken(*mac))
+        .unwrap_or_else(|| MacAddress::mint(first))
+}
+
+/// The first place for an interface on the instance that is not taken.
+fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
+    let taken: BTreeSet<u32> = txn
+        .view()
+        .by::<Eni>(scope, BY_INSTANCE, instance.as_str())
+        .filter_map(|eni| Some(eni.attachment.as_ref()?.device_index))
+        .collect();
+    (1..).find(|index| !taken.contains(index)).unwrap_or(u32::MAX)
+}

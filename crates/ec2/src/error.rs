@@ -1,0 +1,282 @@
+//! Why an EC2 operation was refused, or failed.
+//!
+//! `Display` is for our logs. What a client sees is a [`Fault`], and
+//! [`Error::fault`] is the only place where our errors acquire AWS's codes and
+//! texts. Ids that a client sent are kept as it wrote them, because AWS repeats
+//! them so. ECS, which asks on behalf of its own clients, has other words for
+//! some of these and matches on the variants.
+
+use ident::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use store::StoreError;
+use wire::Fault;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    /// No such VPC in the caller's account and region; likewise below.
+    #[error("VPC {0} does not exist")]
+    NoVpc(String),
+
+    #[error("subnet {0} does not exist")]
+    NoSubnet(String),
+
+    #[error("security group {0} does not exist")]
+    NoGroup(String),
+
+    #[error("network interface {0} does not exist")]
+    NoEni(String),
+
+    #[error("instance {0} does not exist")]
+    NoInstance(String),
+
+    #[error("availability zone {0} does not exist")]
+    NoZone(String),
+
+    #[error("security group rule {0} does not exist")]
+    NoRuleId(String),
+
+    /// The account deleted its default VPC, and the request counted on it.
+    #[error("there is no default VPC")]
+    NoDefaultVpc,
+
+    /// The text cannot be a security group's id.
+    #[error("{0:?} is no id of a security group")]
+    MalformedGroupId(String),
+
+    /// The text cannot be an instance's id.
+    #[error("{0:?} is no id of an instance")]
+    MalformedInstanceId(String),
+
+    /// The text cannot be the id of a security group's rule.
+    #[error("{0:?} is no id of a security group rule")]
+    MalformedRuleId(String),
+
+    #[error("VPC {vpc} has a security group {name:?} already")]
+    DuplicateGroup { name: String, vpc: VpcId },
+
+    /// The rule as AWS describes it: `peer: 10.0.0.0/8, TCP, from port: …`.
+    #[error("the group has the rule {0} already")]
+    DuplicateRule(String),
+
+    /// The same rule twice in one request.
+    #[error("the request names the rule {0} twice")]
+    RepeatedRule(String),
+
+    #[error("the group does not have the rule")]
+    NoRule,
+
+    #[error("a security group has at most {0} rules")]
+    TooManyRules(usize),
+
+    /// The group of this id came with its VPC and goes with it.
+    #[error("the default group {0} cannot be deleted")]
+    DefaultGroup(SecurityGroupId),
+
+    /// Something still uses or names the resource.
+    #[error("{0} is in use")]
+    InUse(String),
+
+    #[error("subnet {0} has no free address")]
+    NoAddress(SubnetId),
+
+    /// `awsvpc` names no subnet at all.
+    #[error("no subnet was named")]
+    NoSubnets,
+
+    /// `awsvpc` names more subnets than it may.
+    #[error("{0} subnets are more than {max}", max = crate::awsvpc::MAX_SUBNETS)]
+    TooManySubnets(usize),
+
+    /// `awsvpc` names more security groups than an interface can have.
+    #[error("{0} security groups are more than {max}", max = crate::awsvpc::MAX_GROUPS)]
+    TooManyGroups(usize),
+
+    /// The subnets are of different VPCs.
+    #[error("subnet {subnet} is not in VPC {vpc}, as the first one is")]
+    SeveralVpcs { subnet: SubnetId, vpc: VpcId },
+
+    #[error("security group {group} is not in VPC {vpc}")]
+    GroupOutsideVpc { group: SecurityGroupId, vpc: VpcId },
+
+    /// The instance does not stand in the zone of the subnet.
+    #[error("instance {instance} is not in zone {zone}")]
+    NotInZone { instance: InstanceId, zone: String },
+
+    /// The interface is not one that ECS asked for.
+    #[error("network interface {0} is not a task's")]
+    NotATasks(EniId),
+
+    /// All 2^24 network identifiers are taken.
+    #[error("no VXLAN network identifier is free")]
+    NoVni,
+
+    /// A parameter has a value that AWS refuses; the text is AWS's.
+    #[error("{0}")]
+    Invalid(String),
+
+    /// Two parameters that do not go together; the text is AWS's.
+    #[error("{0}")]
+    Combination(String),
+
+    /// A parameter that this use of the operation needs is not there.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+
+    /// A text that cannot be a block of addresses.
+    #[error("{0:?} is no CIDR block")]
+    NotACidr(String),
+
+    /// A filter that the operation does not have.
+    #[error("there is no filter {0:?}")]
+    NoFilter(String),
+
+    /// A token for the next page that we did not give out.
+    #[error("the token is not one of ours")]
+    BadToken,
+
+    /// The caller only wanted to know whether it could, and it could.
+    #[error("the request would have succeeded")]
+    DryRun,
+
+    /// The state store would not take the change. The request may be retried.
+    #[error("state store refused the change")]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    /// How this error looks on the wire.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoVpc(id) => {
+                client("InvalidVpcID.NotFound", format!("The vpc ID '{id}' does not exist"))
+            }
+            Self::NoSubnet(id) => {
+                client("InvalidSubnetID.NotFound", format!("The subnet ID '{id}' does not exist"))
+            }
+            Self::NoGroup(id) => {
+                client("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
+            }
+            Self::NoEni(id) => client(
+                "InvalidNetworkInterfaceID.NotFound",
+                format!("The networkInterface ID '{id}' does not exist"),
+            ),
+            Self::NoInstance(id) => client(
+                "InvalidInstanceID.NotFound",
+                format!("The instance ID '{id}' does not exist"),
+            ),
+            Self::NoZone(name) => {
+                client("InvalidParameterValue", format!("Invalid availability zone: [{name}]"))
+            }
+            Self::NoRuleId(id) => client(
+                "InvalidSecurityGroupRuleId.NotFound",
+                format!("The security group rule ID '{id}' does not exist"),
+            ),
+            Self::NoDefaultVpc => client("VPCIdNotSpecified", "No default VPC for this user"),
+            Self::MalformedGroupId(id) => client(
+                "InvalidGroupId.Malformed",
+                format!("Invalid id: \"{id}\" (expecting \"sg-...\")"),
+            ),
+            Self::MalformedInstanceId(id) => {
+                client("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\""))
+            }
+            Self::MalformedRuleId(id) => client(
+                "InvalidSecurityGroupRuleId.Malformed",
+                format!("Invalid id: \"{id}\" (expecting \"sgr-...\")"),
+            ),
+            Self::DuplicateGroup { name, vpc } => client(
+                "InvalidGroup.Duplicate",
+                format!("The security group '{name}' already exists for VPC '{vpc}'"),
+            ),
+            Self::DuplicateRule(rule) => client(
+                "InvalidPermission.Duplicate",
+                format!("the specified rule \"{rule}\" already exists"),
+            ),
+            Self::RepeatedRule(_) => client(
+                "InvalidParameterValue",
+                "The same permission must not appear multiple times",
+            ),
+            Self::NoRule => client(
+                "InvalidPermission.NotFound",
+                "The specified rule does not exist in this security group.",
+            ),
+            Self::TooManyRules(_) => client(
+                "RulesPerSecurityGroupLimitExceeded",
+                "The maximum number of rules per security group has been reached.",
+            ),
+            Self::DefaultGroup(id) => client(
+                "CannotDelete",
+                format!(
+                    "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"
+                ),
+            ),
+            Self::InUse(id) => {
+                client("DependencyViolation", format!("resource {id} has a dependent object"))
+            }
+            Self::NoAddress(id) => client(
+                "InsufficientFreeAddressesInSubnet",
+                format!(
+                    "The specified subnet '{id}' does not have enough free addresses to satisfy the request."
+                ),
+            ),
+            Self::NoSubnets => missing("subnetId"),
+            Self::TooManySubnets(_) => client(
+                "InvalidParameterValue",
+                format!("At most {} subnets may be specified.", crate::awsvpc::MAX_SUBNETS),
+            ),
+            Self::TooManyGroups(_) => client(
+                "SecurityGroupsPerInterfaceLimitExceeded",
+                "The maximum number of security groups per interface has been reached.",
+            ),
+            Self::SeveralVpcs { .. } => client(
+                "InvalidParameterCombination",
+                "The specified subnets must belong to the same VPC.",
+            ),
+            Self::GroupOutsideVpc { .. } => client(
+                "InvalidParameter",
+                "You have specified two resources that belong to different networks.",
+            ),
+            Self::NotInZone { instance, zone } => client(
+                "InvalidParameterCombination",
+                format!("The instance '{instance}' is not in the availability zone '{zone}'."),
+            ),
+            Self::NotATasks(id) => client(
+                "OperationNotPermitted",
+                format!("You do not have permission to manage the network interface '{id}'."),
+            ),
+            Self::Invalid(message) => client("InvalidParameterValue", message.clone()),
+            Self::Combination(message) => client("InvalidParameterCombination", message.clone()),
+            Self::Missing(parameter) => missing(parameter),
+            Self::NotACidr(text) => {
+                client("InvalidParameterValue", format!("CIDR block {text} is malformed"))
+            }
+            Self::NoFilter(name) => {
+                client("InvalidParameterValue", format!("The filter '{name}' is invalid"))
+            }
+            Self::BadToken => client("InvalidNextToken", "The specified token is invalid."),
+            Self::DryRun => Fault::new(
+                412,
+                "DryRunOperation",
+                "Request would have succeeded, but DryRun flag is set.",
+            ),
+            Self::NoVni | Self::Store(_) => {
+                Fault::server("InternalError", "An internal error has occurred")
+            }
+        }
+    }
+}
+
+fn client(code: &'static str, message: impl Into<String>) -> Fault {
+    Fault::client(code, message)
+}
+
+fn missing(parameter: &str) -> Fault {
+    client("MissingParameter", format!("The request must contain the parameter {parameter}"))
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        error.fault()
+    }
+}
