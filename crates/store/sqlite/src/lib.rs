@@ -56,6 +56,13 @@ impl SqliteBackend {
         Ok(Self { connection, path: path.to_owned(), _lock: lock })
     }
 
+    /// How thoroughly commits are synced, in SQLite's numbers: 2 is `FULL`.
+    /// For tests: the setting is not in the file but in the connection.
+    #[doc(hidden)]
+    pub fn synchronous(&self) -> Result<u8, rusqlite::Error> {
+        self.connection.pragma_query_value(None, "synchronous", |row| row.get(0))
+    }
+
     /// Where the database is.
     pub fn path(&self) -> &Path {
         &self.path

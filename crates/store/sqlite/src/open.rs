@@ -6,9 +6,10 @@
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::StoreError;
 
 /// "Land", as SQLite's `application_id`: marks a file as ours, for `file(1)` too.
 const APPLICATION_ID: i32 = 0x4c61_6e64;
@@ -97,6 +98,12 @@ pub enum OpenError {
     },
 }
 
+impl From<OpenError> for StoreError {
+    fn from(cause: OpenError) -> Self {
+        Self::backend("opening the database", cause)
+    }
+}
+
 /// Takes the lock that keeps other processes out.
 ///
 /// It is a file of its own. SQLite locks the database with POSIX locks, which
@@ -116,19 +123,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 /// Opens the file, satisfies itself that we may use it, and makes it ours if it
 /// is new.
 pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let length = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => 0,
-        Err(cause) => return Err(OpenError::Io { path: path.to_owned(), cause }),
-    };
-    let log_remains = std::fs::metadata(suffixed(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    if length == 0 && log_remains {
-        // SQLite would throw the log away and start afresh.
-        let problem = "its write-ahead log is there, but the database is empty".into();
-        return Err(OpenError::Corrupt { path: path.to_owned(), problem });
-    }
-
     let opening = Opening { path };
+    opening.look()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -152,12 +148,83 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// What the start of a file says.
+enum Header {
+    /// Nothing, or there is no file.
+    Empty,
+    /// It is not SQLite's.
+    Foreign,
+    /// It is SQLite's, with a length that is a number of pages, or not.
+    Sqlite { whole_pages: bool },
+}
+
+/// Reads the header: see section 1.3 of SQLite's file format.
+fn header(path: &Path) -> io::Result<Header> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Header::Empty),
+        Err(cause) => return Err(cause),
+    };
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(Header::Empty);
+    }
+    let mut start = [0; 18];
+    match file.read_exact(&mut start) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(Header::Foreign),
+        Err(cause) => return Err(cause),
+    }
+    let Some(page_size) = start.strip_prefix(b"SQLite format 3\0") else {
+        return Ok(Header::Foreign);
+    };
+    let page_size = match page_size {
+        [0, 1] => 65_536,
+        bytes => bytes.iter().fold(0, |size, byte| size << 8 | u64::from(*byte)),
+    };
+    Ok(Header::Sqlite { whole_pages: page_size > 0 && length.is_multiple_of(page_size) })
+}
+
+/// Whether a table, or the one row of `meta`, is not there.
+fn is_absence(cause: &rusqlite::Error) -> bool {
+    matches!(cause, rusqlite::Error::QueryReturnedNoRows)
+        || cause.sqlite_error_code() == Some(ErrorCode::Unknown)
+}
+
 /// The file being opened, for the sake of its errors.
 struct Opening<'p> {
     path: &'p Path,
 }
 
 impl Opening<'_> {
+    /// Looks at the file with our own eyes. SQLite takes whatever is shorter
+    /// than a page for a new database: it would write over the stump of an old
+    /// one, and throw the log of a lost one away.
+    fn look(&self) -> Result<(), OpenError> {
+        let path = || self.path.to_owned();
+        let damaged =
+            |problem: &str| Err(OpenError::Corrupt { path: path(), problem: problem.to_owned() });
+        let beside = |suffix| {
+            std::fs::metadata(suffixed(self.path, suffix)).is_ok_and(|file| file.len() > 0)
+        };
+        let log = beside("-wal");
+        if beside("-journal") {
+            // Our first start was cut short, and SQLite will roll it back.
+            return Ok(());
+        }
+        let header = match header(self.path) {
+            Ok(header) => header,
+            Err(cause) => return Err(OpenError::Io { path: path(), cause }),
+        };
+        match header {
+            Header::Empty if log => damaged("its write-ahead log is there, but it is empty"),
+            Header::Foreign => Err(OpenError::Foreign { path: path() }),
+            // While there is a log, the end of the file may be yet to come.
+            Header::Sqlite { whole_pages: false } if !log => damaged("its end is missing"),
+            Header::Empty | Header::Sqlite { .. } => Ok(()),
+        }
+    }
+
     /// Whether the file is new; an error if it is neither new nor ours.
     fn identify(&self, connection: &Connection) -> Result<bool, OpenError> {
         let id: i32 = self.pragma(connection, "application_id")?;
@@ -175,22 +242,27 @@ impl Opening<'_> {
     /// Whether a database of ours is one that we can work with.
     fn examine(&self, connection: &Connection) -> Result<(), OpenError> {
         let path = || self.path.to_owned();
+        let damaged = |problem: String| Err(OpenError::Corrupt { path: path(), problem });
         // The format first: only then do we know what to expect of the rest.
         let format = "SELECT format FROM meta WHERE only = 1";
-        let found: i64 =
-            self.step("reading the format", connection.query_row(format, [], |row| row.get(0)))?;
+        let found = match connection.query_row(format, [], |row| row.get(0)) {
+            Err(cause) if is_absence(&cause) => return damaged(cause.to_string()),
+            found => self.step::<i64>("reading the format", found)?,
+        };
         if found > FORMAT {
             return Err(OpenError::Newer { path: path(), found, known: FORMAT });
         }
         if found < 1 {
-            let problem = format!("there never was a format {found}");
-            return Err(OpenError::Corrupt { path: path(), problem });
+            return damaged(format!("there never was a format {found}"));
         }
         let check: String = self.pragma(connection, "quick_check(1)")?;
         if check != "ok" {
-            return Err(OpenError::Corrupt { path: path(), problem: check });
+            return damaged(check);
         }
-        Ok(())
+        match connection.prepare("SELECT 1 FROM records") {
+            Err(cause) if is_absence(&cause) => damaged(cause.to_string()),
+            prepared => self.step("looking for records", prepared.map(|_| ())),
+        }
     }
 
     fn configure(&self, connection: &Connection) -> Result<(), OpenError> {

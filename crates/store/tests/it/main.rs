@@ -1,0 +1,7 @@
+//! The store on its own memory backend.
+
+mod encoding;
+mod inline;
+mod model;
+
+store::conformance_suite!(store::conformance::MemoryMedium::default());
