@@ -107,6 +107,10 @@ pub enum Error {
     #[error("network interface {0} is not a task's")]
     NotATasks(EniId),
 
+    /// The caller is somebody who may not do this at all.
+    #[error("the caller may not do this")]
+    Unauthorized,
+
     /// All 2^24 network identifiers are taken.
     #[error("no VXLAN network identifier is free")]
     NoVni,
@@ -244,6 +248,11 @@ impl Error {
             Self::NotATasks(id) => client(
                 "OperationNotPermitted",
                 format!("You do not have permission to manage the network interface '{id}'."),
+            ),
+            Self::Unauthorized => Fault::new(
+                403,
+                "UnauthorizedOperation",
+                "You are not authorized to perform this operation.",
             ),
             Self::Invalid(message) => client("InvalidParameterValue", message.clone()),
             Self::Combination(message) => client("InvalidParameterCombination", message.clone()),

@@ -1,5 +1,6 @@
 //! ec2
 pub mod awsvpc;
+pub mod card;
 pub mod default_vpc;
 pub mod eni;
 pub mod error;
