@@ -1,0 +1,1 @@
+"""Measurements of Landfall beside what one would use instead."""

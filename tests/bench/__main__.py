@@ -1,0 +1,182 @@
+"""usage: python -m tests.bench LANDFALL [--rounds N]
+
+Everything is measured in one run on one machine, rivals beside Landfall, because
+only ratios carry over to another machine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+from . import rivals  # noqa: E402
+from .measure import Series, table, until  # noqa: E402
+
+
+def resident(pid):
+    """Resident memory of a process in MiB."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+
+def throughput(server, client, address, seconds=3):
+    """TCP throughput between two namespaces in Gbit/s, one stream."""
+    daemon = subprocess.Popen(["ip", "netns", "exec", server, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
+    try:
+        ask = ["ip", "netns", "exec", client, "iperf3", "-J", "-t", str(seconds), "-c", address]
+        answer = until(
+            lambda: (done := subprocess.run(ask, capture_output=True, text=True)).returncode == 0 and done, every=0.1
+        )
+        return json.loads(answer.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def task_namespace(landfall, address):
+    """The named namespace that holds an address."""
+    for line in rivals.sh("ip", "netns").splitlines():
+        name = line.split()[0]
+        if f" {address}/" in rivals.sh("ip", "-n", name, "-o", "-4", "addr"):
+            return name
+    raise LookupError(address)
+
+
+def run_to_running(landfall, network, definition, group, rounds):
+    """RunTask to RUNNING, one task at a time, with the time of each step."""
+    from conftest import task
+
+    total, call = Series("RunTask to RUNNING"), Series("  the call of RunTask")
+    attach, start = Series("  interface attached"), Series("  payload, namespace, container")
+    stopping = Series("StopTask to STOPPED")
+    ecs = landfall.ecs
+    configuration = {"awsvpcConfiguration": {"subnets": [network.subnet], "securityGroups": [group]}}
+    for _ in range(rounds):
+        began = time.perf_counter()
+        arn = call.time(
+            lambda: ecs.run_task(taskDefinition=definition, networkConfiguration=configuration)
+        )["tasks"][0]["taskArn"]
+        seen = {}
+
+        def running():
+            status = ecs.describe_tasks(tasks=[arn])["tasks"][0]["lastStatus"]
+            seen.setdefault(status, time.perf_counter())
+            assert status != "STOPPED", task(landfall, arn)
+            return status == "RUNNING"
+
+        until(running)
+        done = time.perf_counter()
+        total.values.append(done - began)
+        pending = seen.get("PENDING", done)
+        attach.values.append(pending - began - call.values[-1])
+        start.values.append(done - pending)
+
+        def stop():
+            ecs.stop_task(task=arn)
+            until(lambda: ecs.describe_tasks(tasks=[arn])["tasks"][0]["lastStatus"] == "STOPPED")
+
+        stopping.time(stop)
+    return [total, call, attach, start, stopping]
+
+
+def cold_start(landfall):
+    """From the start of the program, state and all, to the first answered request."""
+    from conftest import BINARY
+
+    series = Series("cold start")
+    for _ in range(5):
+        landfall.down()
+        log = open(landfall.data / "bench.log", "ab")
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            [BINARY, "--data-dir", landfall.data, "up", "--listen", landfall.listen], stdout=log, stderr=log
+        )
+
+        def answers():
+            try:
+                return landfall.ecs.list_clusters()
+            except Exception:
+                return None
+
+        until(answers)
+        series.values.append(time.perf_counter() - began)
+        child.send_signal(15)
+        child.wait(30)
+    return series
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("landfall")
+    parser.add_argument("--rounds", type=int, default=30)
+    args = parser.parse_args()
+    os.environ["LANDFALL"] = args.landfall
+    import conftest
+
+    with tempfile.TemporaryDirectory(prefix="landfall-bench-") as directory:
+        landfall = conftest.install(pathlib.Path(directory) / "data")
+        try:
+            network = conftest.Network(landfall)
+            everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+            group = network.group("bench", everything)
+            definition = conftest.register(landfall, "bench", conftest.web())
+            (warm,) = conftest.run(landfall, definition, network.subnet, group)
+            conftest.wait(landfall, warm, "RUNNING")
+            conftest.stop(landfall, warm)
+            until(lambda: True)
+            idle = resident(landfall.pid())
+
+            steps = run_to_running(landfall, network, definition, group, args.rounds)
+            others = [s for s in (rivals.docker(conftest.web_image(), args.rounds), rivals.ctr(conftest.web_image(), args.rounds)) if s]
+            table("Starting a task (cached image)", ["what", "median", "p99", "n"], [s.row() for s in [*steps, *others]])
+            for other in others:
+                print(f"  RunTask to RUNNING / {other.name} = {steps[0].median / other.median:.2f}")
+
+            enis = eni_times(landfall)
+            if enis:
+                table("The card's work on one interface", ["what", "median", "p99", "n"], [s.row() for s in enis])
+
+            arns = conftest.run(landfall, definition, network.subnet, group, count=2)
+            addresses = [conftest.address(conftest.wait(landfall, arn, "RUNNING")) for arn in arns]
+            spaces = [task_namespace(landfall, address) for address in addresses]
+            with rivals.plain_pair() as (near, far, far_address):
+                pairs = [
+                    (throughput(spaces[1], spaces[0], addresses[1]), throughput(far, near, far_address)) for _ in range(3)
+                ]
+            ours, plain = (sorted(values)[1] for values in zip(*pairs))
+            table(
+                "Throughput, one TCP stream (median of 3, alternating)", ["what", "Gbit/s"],
+                [["task to task", f"{ours:.1f}"], ["two namespaces, one veth pair", f"{plain:.1f}"], ["ratio", f"{ours / plain:.2f}"]],
+            )
+            conftest.stop(landfall, *arns)
+
+            start = cold_start(landfall)
+            table(
+                "The program", ["what", "value"],
+                [["idle memory, control plane + agent + card", f"{idle:.1f} MiB"],
+                 ["cold start to first answered request, median", f"{start.median * 1e3:.0f} ms"]],
+            )
+        finally:
+            landfall.run("down", "--purge", check=False)
+
+
+def eni_times(landfall):
+    """What the card logged of its own work."""
+    made, removed = Series("set-up"), Series("removal")
+    log = (landfall.data / "landfall.log").read_text(errors="replace")
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines():
+        for series, word in ((made, "interface made"), (removed, "interface removed")):
+            if word in line and (match := re.search(r"micros=(\d+)", line)):
+                series.values.append(int(match.group(1)) / 1e6)
+    return [series for series in (made, removed) if series.values]
+
+
+if __name__ == "__main__":
+    main()
