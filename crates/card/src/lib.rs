@@ -1,1 +1,48 @@
-//! card
+//! Makes the kernel of a node match the plan of its network: what the Nitro card
+//! is to EC2.
+//!
+//! A VPC on a node is a *router namespace*. Each network interface that is on the
+//! node is a veth pair: the *NIC end*, with the interface's hardware address, is
+//! in the host's namespace for whoever owns the interface to take; the *card end*
+//! stays in the router, which answers ARP, routes one /32 per interface, and
+//! filters. All of it follows from a [`net::plan::CardPlan`], and from nothing else:
+//!
+//! - [`Card::apply`] compares the plan with what the kernel has and makes only
+//!   the difference. It keeps no books that could be wrong: a card that was
+//!   killed, replaced or meddled with finds its way from what is there.
+//! - An interface appears in the host's namespace only when the router is ready
+//!   for it, rules included. Forwarding is switched on after the filter.
+//! - What the plan does not name is removed, if its name says that it is ours.
+//!   Nothing else on the machine is touched, no firewall, no sysctl, no route.
+//! - The NIC end may have left for a task's namespace, where the card cannot see
+//!   it. The two ends live and die together, so the card end stands for both.
+//!
+//! | module | what it looks after |
+//! |---|---|
+//! | [`netns`] | namespaces: named, and running something inside one |
+//! | `rtnl` | a netlink conversation with one namespace |
+//! | `router` | one VPC: links, addresses, neighbours, routes, in order |
+//! | `host` | what the node itself gets, if the interface is its own |
+//! | `sysctl` | the switches of a router namespace |
+//! | `filter` | the rules as values, and the difference between two sets of them |
+//! | `nft` | the rules in the kernel, and whether they are still the ones we put there |
+//! | `keep` | the last plan, on disk |
+
+pub mod netns;
+
+mod card;
+mod error;
+mod filter;
+mod host;
+mod keep;
+mod names;
+mod nft;
+mod router;
+mod rtnl;
+mod run;
+mod sysctl;
+
+pub use card::{Card, Config, Work};
+pub use error::CardError;
+pub use nft::{Counters, Tally};
+pub use run::run;

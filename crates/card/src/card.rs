@@ -1,0 +1,280 @@
+//! The card: a plan in, a report out.
+
+use crate::error::CardError;
+use crate::host::Host;
+use crate::netns::Netns;
+use crate::nft::Counters;
+use crate::router::Router;
+use crate::{keep, names};
+use ident::{EniId, Generation};
+use net::plan::{CardPlan, CardReport, VpcPlan};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+use tokio::time::Instant;
+
+/// What a card needs to know about its machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How the names of its namespaces begin. Two installations on one machine
+    /// must not have the same.
+    pub prefix: String,
+    /// Where it keeps the last plan.
+    pub state_dir: PathBuf,
+    /// Where namespaces have their names: `/run/netns`, unless a test says
+    /// otherwise.
+    pub netns_dir: PathBuf,
+    /// The namespace in which interfaces appear.
+    pub host: Netns,
+    /// How often it looks whether everything is still as it should be.
+    pub period: Duration,
+}
+
+impl Config {
+    /// A card for the namespace that the calling thread is in.
+    pub fn new(prefix: &str, state_dir: impl Into<PathBuf>) -> Result<Self, CardError> {
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            state_dir: state_dir.into(),
+            netns_dir: PathBuf::from("/run/netns"),
+            host: Netns::current()?,
+            period: Duration::from_secs(10),
+        })
+    }
+}
+
+/// What one call had to do. After a call that changed nothing, all counts are
+/// zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Interfaces made.
+    pub made: usize,
+    /// Interfaces removed.
+    pub removed: usize,
+    /// Rule sets loaded.
+    pub loaded: usize,
+    /// Everything else: namespaces, addresses, routes, neighbours, switches, and
+    /// interfaces handed over.
+    pub adjusted: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Work {
+    /// How many things were not as they should be.
+    pub fn changes(&self) -> usize {
+        self.made + self.removed + self.loaded + self.adjusted
+    }
+}
+
+/// The card of a node.
+#[derive(Debug)]
+pub struct Card {
+    config: Config,
+    host: Option<Host>,
+    /// The routers that were opened, by the names of their namespaces. They are
+    /// a convenience: a card without any finds them again.
+    routers: BTreeMap<String, Router>,
+    /// The plan that was accepted last.
+    plan: Option<CardPlan>,
+    /// Whether that is the one on disk.
+    kept: bool,
+    last_work: Work,
+}
+
+impl Card {
+    /// A card that has the plan which its predecessor kept, if it did; nothing
+    /// has happened yet.
+    pub fn new(config: Config) -> Self {
+        // What cannot be read is as good as lost: whatever the kernel still has
+        // stays until the control plane sends the next plan.
+        let plan = keep::load(&config.state_dir).unwrap_or_else(|error| {
+            tracing::error!(error = error.chain(), "the last plan is lost");
+            None
+        });
+        Self {
+            config,
+            host: None,
+            routers: BTreeMap::new(),
+            kept: plan.is_some(),
+            plan,
+            last_work: Work::default(),
+        }
+    }
+
+    /// How the card was configured.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The generation of the plan that was accepted last.
+    pub fn generation(&self) -> Option<Generation> {
+        self.plan.as_ref().map(|plan| plan.generation)
+    }
+
+    /// What the last call of [`Card::apply`], [`Card::reapply`] or
+    /// [`Card::teardown`] had to do.
+    pub fn last_work(&self) -> Work {
+        self.last_work
+    }
+
+    /// Makes the kernel match `plan`, and says what is there now.
+    ///
+    /// A plan that is older than the last one is refused, and changes nothing.
+    pub async fn apply(&mut self, plan: &CardPlan) -> Result<CardReport, CardError> {
+        if let Some(current) = self.generation().filter(|current| *current > plan.generation) {
+            return Err(CardError::Outdated { current, offered: plan.generation });
+        }
+        if self.plan.as_ref() != Some(plan) {
+            self.plan = Some(plan.clone());
+            self.kept = false;
+        }
+        self.converge(plan).await
+    }
+
+    /// Makes the kernel match the last plan, if there is one: after a start
+    /// without the control plane, or because somebody may have meddled.
+    pub async fn reapply(&mut self) -> Option<Result<CardReport, CardError>> {
+        let plan = self.plan.clone()?;
+        Some(self.converge(&plan).await)
+    }
+
+    /// Removes everything that a card with this configuration ever made.
+    pub async fn teardown(&mut self) -> Result<(), CardError> {
+        let started = Instant::now();
+        let mut work = Work::default();
+        self.remove_routers_except(&BTreeSet::new(), &mut work).await?;
+        keep::forget(&self.config.state_dir)?;
+        (self.plan, self.kept) = (None, false);
+        self.last_work = Work { elapsed: started.elapsed(), ..work };
+        Ok(())
+    }
+
+    /// What passed and what did not, by interface, since the interface was made.
+    pub async fn counters(&self) -> Result<BTreeMap<EniId, Counters>, CardError> {
+        let mut all = BTreeMap::new();
+        for router in self.routers.values() {
+            all.append(&mut router.counters().await?);
+        }
+        Ok(all)
+    }
+
+    async fn converge(&mut self, plan: &CardPlan) -> Result<CardReport, CardError> {
+        let started = Instant::now();
+        let mut work = Work::default();
+        self.keep(plan);
+        let wanted: BTreeSet<String> =
+            plan.vpcs.iter().map(|vpc| names::router(&self.config.prefix, &vpc.vpc)).collect();
+        self.remove_routers_except(&wanted, &mut work).await?;
+
+        let mut report = CardReport { generation: plan.generation, ..CardReport::default() };
+        for vpc in &plan.vpcs {
+            let failed: BTreeMap<EniId, String> = match self.converge_vpc(vpc, &mut work).await {
+                Ok(failures) => failures,
+                Err(error) => {
+                    // What was opened may be what is broken.
+                    self.routers.remove(&names::router(&self.config.prefix, &vpc.vpc));
+                    self.host = None;
+                    let text = error.chain();
+                    vpc.enis.iter().map(|eni| (eni.eni.clone(), text.clone())).collect()
+                }
+            };
+            let enis = vpc.enis.iter().map(|eni| &eni.eni);
+            report.present.extend(enis.filter(|eni| !failed.contains_key(*eni)).cloned());
+            report.failed.extend(failed);
+        }
+        report.present.sort();
+        for (eni, reason) in &report.failed {
+            tracing::warn!(%eni, reason, "an interface is not as it should be");
+        }
+
+        work.elapsed = started.elapsed();
+        self.last_work = work;
+        tracing::debug!(
+            generation = plan.generation.0,
+            made = work.made,
+            removed = work.removed,
+            loaded = work.loaded,
+            adjusted = work.adjusted,
+            micros = work.elapsed.as_micros(),
+            "the plan is applied",
+        );
+        Ok(report)
+    }
+
+    /// Keeps the plan on disk, if it is not there. A full disk is no reason to
+    /// leave tasks without their network; the next call tries again.
+    fn keep(&mut self, plan: &CardPlan) {
+        if !self.kept {
+            match keep::save(&self.config.state_dir, plan) {
+                Ok(()) => self.kept = true,
+                Err(error) => tracing::error!(error = error.chain(), "the plan was not kept"),
+            }
+        }
+    }
+
+    async fn converge_vpc(
+        &mut self,
+        vpc: &VpcPlan,
+        work: &mut Work,
+    ) -> Result<BTreeMap<EniId, String>, CardError> {
+        let host = match self.host.take() {
+            Some(host) => host,
+            None => Host::open(self.config.host.clone()).await?,
+        };
+        let host = self.host.insert(host);
+        let name = names::router(&self.config.prefix, &vpc.vpc);
+        let path = self.config.netns_dir.join(&name);
+        // A router whose name was taken away is not the one that the name means.
+        let mut router = match self.routers.remove(&name) {
+            Some(router) if router.is_at(&path) => router,
+            Some(_) | None => Router::open(&path, work).await?,
+        };
+        let failures = router.converge(vpc, host, work).await?;
+        self.routers.insert(name, router);
+        Ok(failures.into_iter().map(|(eni, error)| (eni, error.chain())).collect())
+    }
+
+    /// Removes the routers that bear our name and are not `wanted`.
+    async fn remove_routers_except(
+        &mut self,
+        wanted: &BTreeSet<String>,
+        work: &mut Work,
+    ) -> Result<(), CardError> {
+        for name in self.named_routers()? {
+            if wanted.contains(&name) {
+                continue;
+            }
+            self.routers.remove(&name);
+            let path = self.config.netns_dir.join(&name);
+            // A name without a namespace has nothing to clear.
+            if Netns::is_named(&path) {
+                Router::open(&path, work).await?.clear(work).await?;
+            }
+            Netns::remove(&path)?;
+            work.adjusted += 1;
+            tracing::debug!(router = name, "removed a router");
+        }
+        Ok(())
+    }
+
+    fn named_routers(&self) -> Result<Vec<String>, CardError> {
+        let directory: &Path = &self.config.netns_dir;
+        let fail = |source| CardError::Netns { action: "list", path: directory.to_owned(), source };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(fail(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(fail)?.file_name();
+            if let Some(name) = name.to_str().filter(|n| names::is_router(&self.config.prefix, n)) {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}

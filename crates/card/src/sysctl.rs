@@ -1,0 +1,76 @@
+//! The switches of a router namespace.
+//!
+//! `/proc/sys/net` shows the namespace of the thread that looks, so these run on
+//! a thread inside the router. New links copy `default`; where the kernel takes
+//! `all` into account as well, setting that one covers every link.
+
+use crate::error::CardError;
+use std::{fs, io};
+
+/// What must hold before any link exists.
+const ROUTER: &[(&str, &str)] = &[
+    // The router answers ARP for every interface behind another card end, at
+    // once ([`link`]): a task believes all of its subnet to be on its own link.
+    ("ipv4/conf/all/proxy_arp", "1"),
+    // The filter knows exactly who may send what. The guess from routes would
+    // refuse interfaces whose source check is off.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    // Everybody is reached through the router, never directly.
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    // There is no IPv6 yet; the filter drops it as well.
+    ("ipv6/conf/all/disable_ipv6", "1"),
+    ("ipv6/conf/default/disable_ipv6", "1"),
+];
+
+/// What may hold only once the filter is in force.
+const FORWARDING: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    // As EC2 tracks connections; the others are the kernel's values already.
+    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),
+];
+
+/// Prepares a router. Returns how many switches were not as they should be.
+pub(crate) fn prepare() -> Result<usize, CardError> {
+    set(ROUTER)
+}
+
+/// Prepares the card end `name`. The kernel would let a proxy wait up to 0.8 s
+/// before it answers, and only the link's own value counts.
+pub(crate) fn link(name: &str) -> Result<usize, CardError> {
+    set(&[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])
+}
+
+/// Lets a router forward. Returns how many switches were not as they should be.
+pub(crate) fn forward() -> Result<usize, CardError> {
+    set(FORWARDING)
+}
+
+/// Keeps a router from forwarding.
+pub(crate) fn halt() -> Result<usize, CardError> {
+    set(&[("ipv4/ip_forward", "0")])
+}
+
+fn set(switches: &[(&str, &str)]) -> Result<usize, CardError> {
+    let mut changed = 0;
+    for &(key, value) in switches {
+        let path = format!("/proc/sys/net/{key}");
+        match fs::read_to_string(&path) {
+            Ok(current) if current.trim() == value => {}
+            Ok(_) => {
+                fs::write(&path, value)
+                    .map_err(|source| CardError::Sysctl { key: key.to_owned(), source })?;
+                changed += 1;
+            }
+            // A kernel without IPv6 has nothing to switch off.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && optional(key) => {}
+            Err(source) => return Err(CardError::Sysctl { key: key.to_owned(), source }),
+        }
+    }
+    Ok(changed)
+}
+
+fn optional(key: &str) -> bool {
+    key.starts_with("ipv6/") || key.starts_with("netfilter/")
+}
