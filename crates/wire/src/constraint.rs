@@ -104,14 +104,12 @@ impl Walk {
             (Kind::Structure(members), Value::Object(object)) => {
                 for member in *members {
                     let path = self.join(path, member.name, member.query);
-                    match object.get(member.name).unwrap_or(&Value::Null) {
-                        Value::Null if member.required => self.report(
-                            &path,
-                            Demand::Presence,
-                            "null",
-                            "Member must not be null".into(),
-                        ),
-                        inner => self.value(member.shape, inner, &path),
+                    let inner = object.get(member.name).unwrap_or(&Value::Null);
+                    if member.required && inner.is_null() {
+                        let message = "Member must not be null".to_owned();
+                        self.report(&path, Demand::Presence, "null", message);
+                    } else {
+                        self.value(member.shape, inner, &path);
                     }
                 }
             }

@@ -75,7 +75,7 @@ pub struct Signature {
     pub session_token: Option<String>,
     scope: Scope,
     signed_headers: Vec<String>,
-    signature: String,
+    digest: String,
     /// `20150830T123600Z`, and what it means.
     stamp: String,
     at: Timestamp,
@@ -119,7 +119,7 @@ impl Signature {
         let request =
             canonical_request(parts, &self.signed_headers, &payload, self.scope.service == "s3");
         let expected = signature(secret_key, &self.scope, &self.stamp, &request);
-        if !bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
+        if !bool::from(expected.as_bytes().ct_eq(self.digest.as_bytes())) {
             return Err(Refusal::Mismatch);
         }
         // Last, so that only the owner of the key learns what our clock says.
@@ -189,7 +189,7 @@ impl Signature {
     fn assemble(
         credential: &str,
         signed_headers: &str,
-        signature: String,
+        digest: String,
         stamp: String,
         session_token: Option<String>,
         expires: Option<i64>,
@@ -222,7 +222,7 @@ impl Signature {
                 service: (*service).to_owned(),
             },
             signed_headers: signed_headers.split(';').map(str::to_ascii_lowercase).collect(),
-            signature,
+            digest,
             stamp,
             at,
             expires,

@@ -46,10 +46,16 @@ impl Xml {
                 Some(_) if items.is_empty() => self.tag(&["<", name, "/>"]),
                 Some(inner) => {
                     self.open(name);
-                    items.iter().for_each(|item| self.value(inner, list.item, item));
+                    for item in items {
+                        self.value(inner, list.item, item);
+                    }
                     self.close(name);
                 }
-                None => items.iter().for_each(|item| self.value(name, list.item, item)),
+                None => {
+                    for item in items {
+                        self.value(name, list.item, item);
+                    }
+                }
             },
             (Kind::Timestamp, Value::Number(seconds)) => {
                 let moment = seconds.as_f64().and_then(Timestamp::from_seconds);
@@ -80,7 +86,7 @@ impl Xml {
     }
 
     fn tag(&mut self, parts: &[&str]) {
-        parts.iter().for_each(|part| self.0.push_str(part));
+        self.0.extend(parts.iter().copied());
     }
 
     fn text(&mut self, text: &str) {

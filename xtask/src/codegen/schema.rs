@@ -52,8 +52,19 @@ impl Table<'_> {
                 let value = shape.value.as_ref().ok_or("a map of nothing")?;
                 format!("Shape::map({})", self.used(&value.shape)?)
             }
-            _ if self.constraints(name, shape)?.is_empty() => return Ok(()),
-            _ => format!("Shape::new(Kind::{:?})", table_kind(shape.kind)),
+            Kind::String
+            | Kind::Integer
+            | Kind::Long
+            | Kind::Double
+            | Kind::Float
+            | Kind::Boolean
+            | Kind::Blob
+            | Kind::Timestamp => {
+                if self.constraints(name, shape)?.is_empty() {
+                    return Ok(());
+                }
+                format!("Shape::new(Kind::{:?})", table_kind(shape.kind))
+            }
         };
         let constraints = self.constraints(name, shape)?;
         let visibility = if shape.kind == Kind::Structure { "pub(super) static" } else { "static" };
@@ -161,7 +172,7 @@ fn digits(value: i64) -> String {
     let mut text = String::from(if value < 0 { "-" } else { "" });
     for (at, digit) in plain.chars().enumerate() {
         let left = plain.len() - at;
-        if at > 0 && left % 3 == 0 && plain.len() > 4 {
+        if at > 0 && left.is_multiple_of(3) && plain.len() > 4 {
             text.push('_');
         }
         text.push(digit);

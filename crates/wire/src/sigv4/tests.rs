@@ -1,1 +1,332 @@
+//! Against AWS's published test suite, and against ourselves.
 
+use super::*;
+
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+/// 2015-08-30T12:36:00Z, when the whole suite takes place.
+const THEN: Timestamp = Timestamp(1_440_938_160_000);
+
+/// Name, method, path, query, headers, body, signature: from `aws-sig-v4-test-suite`.
+#[allow(clippy::type_complexity)]
+const SUITE: &[(&str, &str, &str, &str, &[(&str, &str)], &str, &str)] = &[
+    (
+        "get-vanilla",
+        "GET",
+        "/",
+        "",
+        &[],
+        "",
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    ),
+    (
+        "get-relative",
+        "GET",
+        "/example/..",
+        "",
+        &[],
+        "",
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    ),
+    (
+        "get-slashes",
+        "GET",
+        "//example//",
+        "",
+        &[],
+        "",
+        "9a624bd73a37c9a373b5312afbebe7a714a789de108f0bdfe846570885f57e84",
+    ),
+    (
+        "get-space",
+        "GET",
+        "/example space/",
+        "",
+        &[],
+        "",
+        "652487583200325589f1fba4c7e578f72c47cb61beeca81406b39ddec1366741",
+    ),
+    (
+        "get-utf8",
+        "GET",
+        "/ሴ",
+        "",
+        &[],
+        "",
+        "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85",
+    ),
+    (
+        "get-unreserved",
+        "GET",
+        "/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        "",
+        &[],
+        "",
+        "07ef7494c76fa4850883e2b006601f940f8a34d404d0cfa977f52a65bbf5f24f",
+    ),
+    (
+        "get-vanilla-query-order-key-case",
+        "GET",
+        "/",
+        "Param2=value2&Param1=value1",
+        &[],
+        "",
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+    ),
+    (
+        "get-vanilla-utf8-query",
+        "GET",
+        "/",
+        "ሴ=bar",
+        &[],
+        "",
+        "2cdec8eed098649ff3a119c94853b13c643bcf08f8b0a1d91e12c9027818dd04",
+    ),
+    (
+        "get-header-value-trim",
+        "GET",
+        "/",
+        "",
+        &[("my-header1", " value1"), ("my-header2", " \"a   b   c\"")],
+        "",
+        "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
+    ),
+    (
+        "post-vanilla",
+        "POST",
+        "/",
+        "",
+        &[],
+        "",
+        "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+    ),
+    (
+        "post-header-key-sort",
+        "POST",
+        "/",
+        "",
+        &[("my-header1", "value1")],
+        "",
+        "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+    ),
+    (
+        "post-x-www-form-urlencoded",
+        "POST",
+        "/",
+        "",
+        &[("content-type", "application/x-www-form-urlencoded")],
+        "Param1=value1",
+        "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+    ),
+];
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let base = [("host", "example.amazonaws.com"), ("x-amz-date", "20150830T123600Z")];
+    let mut headers = HeaderMap::new();
+    for (name, value) in base.iter().chain(pairs) {
+        headers.append(*name, value.parse().expect("a value"));
+    }
+    headers
+}
+
+fn authorize(headers: &mut HeaderMap, signed: &str, signature: &str) {
+    let text = format!(
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+         SignedHeaders={signed}, Signature={signature}"
+    );
+    headers.insert("authorization", text.parse().expect("a value"));
+}
+
+#[test]
+fn the_test_suite_of_aws() {
+    for &(name, method, path, query, extra, body, signature) in SUITE {
+        let mut headers = headers(extra);
+        let mut signed: Vec<&str> = extra.iter().map(|(name, _)| *name).collect();
+        signed.extend(["host", "x-amz-date"]);
+        signed.sort_unstable();
+        authorize(&mut headers, &signed.join(";"), signature);
+        let parts = Parts { method, path, query, headers: &headers, body: body.as_bytes() };
+        let claim = Signature::parse(&parts).expect(name);
+        assert_eq!(claim.access_key, "AKIDEXAMPLE");
+        assert_eq!((claim.region(), claim.service()), ("us-east-1", "service"));
+        assert_eq!(claim.verify(&parts, SECRET, THEN), Ok(()), "{name}");
+        assert_eq!(claim.verify(&parts, "guess", THEN), Err(Refusal::Mismatch), "{name}");
+    }
+}
+
+fn credentials(token: Option<&str>) -> Credentials {
+    Credentials {
+        access_key: "AKIDEXAMPLE".into(),
+        secret_key: SECRET.into(),
+        session_token: token.map(str::to_owned),
+    }
+}
+
+/// Signs a request to ECS, lets `spoil` at it, and verifies it at `now`.
+fn round_trip(
+    now: Timestamp,
+    spoil: impl FnOnce(&mut HeaderMap, &mut Vec<u8>),
+) -> Result<(), Refusal> {
+    let mut headers = HeaderMap::new();
+    headers.insert("host", "127.0.0.1:4566".parse().expect("a value"));
+    headers.insert(
+        "x-amz-target",
+        "AmazonEC2ContainerServiceV20141113.RunTask".parse().expect("a value"),
+    );
+    let mut body = b"{}".to_vec();
+    let purpose = Purpose { region: "eu-north-1", service: "ecs" };
+    let parts = Parts { method: "POST", path: "/", query: "", headers: &headers, body: &body };
+    for (name, value) in sign(&parts, &credentials(Some("token")), purpose, THEN) {
+        headers.insert(name, value.parse().expect("a value"));
+    }
+    spoil(&mut headers, &mut body);
+    let parts = Parts { method: "POST", path: "/", query: "", headers: &headers, body: &body };
+    let claim = Signature::parse(&parts)?;
+    assert_eq!(claim.session_token.as_deref(), Some("token"));
+    claim.verify(&parts, SECRET, now)
+}
+
+#[test]
+fn what_we_sign_we_accept_until_somebody_touches_it() {
+    assert_eq!(round_trip(THEN, |_, _| {}), Ok(()));
+    assert_eq!(round_trip(THEN, |_, body| body.push(b' ')), Err(Refusal::Mismatch));
+    let other = |headers: &mut HeaderMap, _: &mut Vec<u8>| {
+        headers.insert("x-amz-target", "Other.Thing".parse().expect("a value"));
+    };
+    assert_eq!(round_trip(THEN, other), Err(Refusal::Mismatch));
+    let spare = |headers: &mut HeaderMap, _: &mut Vec<u8>| {
+        headers.insert("user-agent", "of no interest".parse().expect("a value"));
+    };
+    assert_eq!(round_trip(THEN, spare), Ok(()));
+    let unsigned = |headers: &mut HeaderMap, _: &mut Vec<u8>| {
+        headers.insert("x-amz-content-sha256", UNSIGNED.parse().expect("a value"));
+    };
+    assert!(
+        matches!(round_trip(THEN, unsigned), Err(Refusal::Incomplete(_))),
+        "nobody may lift the body out of the signature afterwards"
+    );
+}
+
+#[test]
+fn clocks_may_differ_by_a_quarter_of_an_hour() {
+    let minutes = |minutes: i64| Timestamp(THEN.0 + minutes * 60_000);
+    for fine in [-15, 0, 15] {
+        assert_eq!(round_trip(minutes(fine), |_, _| {}), Ok(()), "{fine}");
+    }
+    assert_eq!(
+        round_trip(minutes(16), |_, _| {}),
+        Err(Refusal::Expired(
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T123700Z \
+             (20150830T125200Z - 15 min.)"
+                .into()
+        ))
+    );
+    assert_eq!(
+        round_trip(minutes(-16), |_, _| {}),
+        Err(Refusal::Expired(
+            "Signature not yet current: 20150830T123600Z is still later than 20150830T123500Z \
+             (20150830T122000Z + 15 min.)"
+                .into()
+        ))
+    );
+}
+
+#[test]
+fn the_hash_a_client_claims_must_be_true() {
+    let body = b"Param1=value1";
+    for (claimed, outcome) in [
+        (UNSIGNED.to_owned(), Ok(())),
+        (hash(body), Ok(())),
+        (hash(b"other"), Err(Refusal::Mismatch)),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".to_owned(), Err(Refusal::Mismatch)),
+    ] {
+        let mut headers = headers(&[("x-amz-content-sha256", &claimed)]);
+        headers.remove("x-amz-date");
+        let purpose = Purpose { region: "us-east-1", service: "service" };
+        let unsigned = Parts { method: "POST", path: "/", query: "", headers: &headers, body };
+        let added = sign(&unsigned, &credentials(None), purpose, THEN);
+        let mut headers = headers.clone();
+        for (name, value) in added {
+            headers.insert(name, value.parse().expect("a value"));
+        }
+        let parts = Parts { headers: &headers, ..unsigned };
+        let claim = Signature::parse(&parts).expect("parsed");
+        assert_eq!(claim.verify(&parts, SECRET, THEN), outcome, "{claimed}");
+    }
+}
+
+#[test]
+fn presigned_requests_live_as_long_as_they_say() {
+    // Made by botocore's SigV4QueryAuth for sts:GetCallerIdentity, 60 seconds.
+    let query = "Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+        &X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fsts%2Faws4_request\
+        &X-Amz-Date=20150830T123600Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host\
+        &X-Amz-Signature=1d10ef2bc2bb1b02201752f1912e9eb7a5df0d0d7bd2cc98b1f5557b7a9254be";
+    let mut headers = HeaderMap::new();
+    headers.insert("host", "sts.amazonaws.com".parse().expect("a value"));
+    let parts = Parts { method: "GET", path: "/", query, headers: &headers, body: b"" };
+    let claim = Signature::parse(&parts).expect("parsed");
+    assert_eq!(claim.service(), "sts");
+    assert_eq!(claim.verify(&parts, SECRET, Timestamp(THEN.0 + 60_000)), Ok(()));
+    let late = claim.verify(&parts, SECRET, Timestamp(THEN.0 + 61_000));
+    assert!(matches!(late, Err(Refusal::Expired(_))), "{late:?}");
+    let forever = query.replace("Expires=60", "Expires=999999");
+    let parts = Parts { query: &forever, ..parts };
+    assert!(matches!(Signature::parse(&parts), Err(Refusal::Incomplete(_))));
+}
+
+#[test]
+fn what_is_no_signature() {
+    let parse = |authorization: Option<&str>, date: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("authorization", authorization), ("x-amz-date", date)] {
+            if let Some(value) = value {
+                headers.insert(name, value.parse().expect("a value"));
+            }
+        }
+        let parts = Parts { method: "GET", path: "/", query: "", headers: &headers, body: b"" };
+        Signature::parse(&parts).map(|_| ())
+    };
+    assert_eq!(parse(None, None), Err(Refusal::Missing));
+    let good =
+        "AWS4-HMAC-SHA256 Credential=A/20150830/r/s/aws4_request,SignedHeaders=host,Signature=0";
+    let date = Some("20150830T123600Z");
+    assert_eq!(parse(Some(good), date), Ok(()));
+    for (authorization, date, text) in [
+        ("Basic abc", date, "Unsupported AWS 'algorithm': 'Basic'."),
+        (
+            &good.replace(",Signature=0", ""),
+            date,
+            "Authorization header requires 'Signature' parameter.",
+        ),
+        (&good.replace("/s/", "/"), date, "got 'A/20150830/r/aws4_request'"),
+        (good, None, "requires existence of either a 'X-Amz-Date'"),
+        (good, Some("yesterday"), "Got 'yesterday'"),
+        (good, Some("20150831T123600Z"), "'20150830' != '20150831T123600Z'"),
+        (good, Some("20151399T123600Z"), "Got '20151399T123600Z'"),
+    ] {
+        match parse(Some(authorization), date) {
+            Err(Refusal::Incomplete(found)) => assert!(found.contains(text), "{found}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn each_protocol_refuses_in_its_own_words() {
+    use crate::Protocol::{AwsQuery, Ec2Query, Json11};
+    for (refusal, protocol, status, code) in [
+        (Refusal::Missing, Json11, 403, "MissingAuthenticationTokenException"),
+        (Refusal::Missing, Ec2Query, 403, "MissingAuthenticationToken"),
+        (Refusal::UnknownKey, Json11, 403, "UnrecognizedClientException"),
+        (Refusal::UnknownKey, AwsQuery, 403, "InvalidClientTokenId"),
+        (Refusal::UnknownKey, Ec2Query, 401, "AuthFailure"),
+        (Refusal::Mismatch, Json11, 403, "InvalidSignatureException"),
+        (Refusal::Mismatch, AwsQuery, 403, "SignatureDoesNotMatch"),
+        (Refusal::Mismatch, Ec2Query, 401, "AuthFailure"),
+        (Refusal::Expired(String::new()), Ec2Query, 400, "RequestExpired"),
+        (Refusal::Incomplete(String::new()), AwsQuery, 400, "IncompleteSignature"),
+    ] {
+        let fault = refusal.fault(protocol);
+        assert_eq!((fault.status, &*fault.code), (status, code), "{refusal:?} {protocol:?}");
+    }
+}
