@@ -4,11 +4,14 @@ mod auth;
 mod clock;
 mod controller;
 mod cx;
+mod edge;
 mod entropy;
 pub mod fake;
 pub mod idempotency;
+mod metrics;
 pub mod paging;
 mod secret;
+mod service;
 mod shutdown;
 mod socket;
 
@@ -16,8 +19,11 @@ pub use auth::{Authenticator, Caller, KeyInfo, Principal};
 pub use clock::{Clock, SystemClock};
 pub use controller::{BoxError, Controller, Supervisor};
 pub use cx::{Cx, Platform};
+pub use edge::{Edge, Options};
 pub use entropy::{Entropy, OsEntropy};
+pub use metrics::{Count, Label, Metrics};
 pub use secret::Secret;
+pub use service::{Ec2, Ecs, Service, Sts};
 pub use shutdown::{Shutdown, Trigger};
 pub use socket::{Closed, Outgoing, Peer, Query, Socket, SocketService};
 
