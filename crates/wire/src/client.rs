@@ -66,7 +66,9 @@ impl Client {
         Ok(frame)
     }
 
-    fn post(
+    /// A call of any operation, its body already JSON: for tools that pass on what
+    /// they do not read.
+    pub fn post(
         &self,
         service: &Service,
         operation: &str,

@@ -107,6 +107,16 @@ impl Signature {
         &self.scope.region
     }
 
+    /// Whether it was made for this service; a signature for another one must not
+    /// open this one's doors.
+    pub fn made_for(&self, service: &crate::Service) -> Result<(), Refusal> {
+        if self.scope.service == service.name {
+            return Ok(());
+        }
+        let name = service.name;
+        Err(Refusal::Scope(format!("Credential should be scoped to correct service: '{name}'.")))
+    }
+
     /// Whether the request was made with this secret, and now.
     pub fn verify(
         &self,

@@ -26,12 +26,11 @@ pub(crate) fn file(service: &Service<'_>) -> Result<String, Problem> {
         table.shape(&mut tables, name)?;
     }
     let mut text = String::from(HEADER);
-    for import in ["plain", "Kind", "Member", "Pattern", "Shape"] {
-        let used = [format!("{import}::"), format!(": {import} ")];
-        if used.iter().any(|usage| tables.contains(usage)) {
-            writeln!(text, "use crate::schema::{import};")?;
-        }
-    }
+    let names = ["Kind", "Member", "Pattern", "Shape", "plain"].into_iter();
+    let used = names.filter(|name| {
+        tables.contains(&format!("{name}::")) || tables.contains(&format!(": {name} "))
+    });
+    writeln!(text, "use crate::schema::{{{}}};", used.collect::<Vec<_>>().join(", "))?;
     text.push('\n');
     text.push_str(&tables);
     Ok(text)

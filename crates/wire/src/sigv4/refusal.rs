@@ -20,6 +20,9 @@ pub enum Refusal {
     /// The signature is another than ours.
     #[error("the signature does not match")]
     Mismatch,
+    /// The signature is for another service or region; the text is for the client.
+    #[error("{0}")]
+    Scope(String),
     /// The signature is too old, or from the future; the text is for the client.
     #[error("{0}")]
     Expired(String),
@@ -51,7 +54,7 @@ impl Refusal {
             }
             (Self::UnknownKey, Json11) => denied("UnrecognizedClientException", UNKNOWN),
             (Self::UnknownKey, AwsQuery) => denied("InvalidClientTokenId", UNKNOWN),
-            (Self::UnknownKey | Self::Mismatch, Ec2Query) => {
+            (Self::UnknownKey | Self::Mismatch | Self::Scope(_), Ec2Query) => {
                 Fault::new(401, "AuthFailure", AUTH_FAILURE)
             }
             (Self::ExpiredToken, Json11) => Fault::client("ExpiredTokenException", EXPIRED),
@@ -61,8 +64,12 @@ impl Refusal {
             }
             (Self::Mismatch, Json11) => denied("InvalidSignatureException", MISMATCH),
             (Self::Mismatch, AwsQuery) => denied("SignatureDoesNotMatch", MISMATCH),
-            (Self::Expired(text), Json11) => denied("InvalidSignatureException", text),
-            (Self::Expired(text), AwsQuery) => denied("SignatureDoesNotMatch", text),
+            (Self::Expired(text) | Self::Scope(text), Json11) => {
+                denied("InvalidSignatureException", text)
+            }
+            (Self::Expired(text) | Self::Scope(text), AwsQuery) => {
+                denied("SignatureDoesNotMatch", text)
+            }
             (Self::Expired(text), Ec2Query) => {
                 Fault::client("RequestExpired", format!("Request has expired. {text}"))
             }

@@ -312,6 +312,16 @@ fn what_is_no_signature() {
 }
 
 #[test]
+fn a_signature_opens_one_door() {
+    let mut headers = headers(&[]);
+    authorize(&mut headers, "host;x-amz-date", "0");
+    let parts = Parts { method: "GET", path: "/", query: "", headers: &headers, body: b"" };
+    let claim = Signature::parse(&parts).expect("parsed");
+    let refusal = claim.made_for(&crate::ecs::SERVICE).expect_err("made for `service`");
+    assert_eq!(refusal.fault(crate::Protocol::Json11).code, "InvalidSignatureException");
+}
+
+#[test]
 fn each_protocol_refuses_in_its_own_words() {
     use crate::Protocol::{AwsQuery, Ec2Query, Json11};
     for (refusal, protocol, status, code) in [
