@@ -33,8 +33,18 @@ pub enum Error {
     #[error("availability zone {0} does not exist")]
     NoZone(String),
 
+    #[error("availability zone {0} does not exist")]
+    NoZoneId(String),
+
     #[error("security group rule {0} does not exist")]
     NoRuleId(String),
+
+    #[error("prefix list {0} does not exist")]
+    NoPrefixList(String),
+
+    /// No group of this name in the default VPC, where names are looked up.
+    #[error("security group {name:?} does not exist in VPC {vpc}")]
+    NoGroupNamed { name: String, vpc: VpcId },
 
     /// The account deleted its default VPC, and the request counted on it.
     #[error("there is no default VPC")]
@@ -68,6 +78,9 @@ pub enum Error {
 
     #[error("a security group has at most {0} rules")]
     TooManyRules(usize),
+
+    #[error("a resource has at most 50 tags")]
+    TooManyTags,
 
     /// The group of this id came with its VPC and goes with it.
     #[error("the default group {0} cannot be deleted")]
@@ -149,6 +162,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The answer to whoever asked. What went wrong on our side is not for them,
+    /// so it is said here, once, before it is lost.
+    pub(crate) fn answer(self) -> Fault {
+        let fault = self.fault();
+        if fault.status >= 500 {
+            tracing::error!(error = &self as &dyn std::error::Error, "an operation of EC2 failed");
+        }
+        fault
+    }
+
     /// How this error looks on the wire.
     #[must_use]
     pub fn fault(&self) -> Fault {
@@ -173,6 +196,17 @@ impl Error {
             Self::NoZone(name) => {
                 client("InvalidParameterValue", format!("Invalid availability zone: [{name}]"))
             }
+            Self::NoZoneId(id) => {
+                client("InvalidParameterValue", format!("Invalid availability zone-id: [{id}]"))
+            }
+            Self::NoPrefixList(id) => client(
+                "InvalidPrefixListID.NotFound",
+                format!("The prefix list ID '{id}' does not exist"),
+            ),
+            Self::NoGroupNamed { name, vpc } => client(
+                "InvalidGroup.NotFound",
+                format!("The security group '{name}' does not exist in default VPC '{vpc}'"),
+            ),
             Self::NoRuleId(id) => client(
                 "InvalidSecurityGroupRuleId.NotFound",
                 format!("The security group rule ID '{id}' does not exist"),
@@ -208,6 +242,10 @@ impl Error {
             Self::TooManyRules(_) => client(
                 "RulesPerSecurityGroupLimitExceeded",
                 "The maximum number of rules per security group has been reached.",
+            ),
+            Self::TooManyTags => client(
+                "TagLimitExceeded",
+                "The maximum number of Tags for a resource has been reached.",
             ),
             Self::DefaultGroup(id) => client(
                 "CannotDelete",
@@ -282,10 +320,4 @@ fn client(code: &'static str, message: impl Into<String>) -> Fault {
 
 fn missing(parameter: &str) -> Fault {
     client("MissingParameter", format!("The request must contain the parameter {parameter}"))
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        error.fault()
-    }
 }

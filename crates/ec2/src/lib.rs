@@ -1,4 +1,38 @@
-//! ec2
+//! EC2, the half that is about networks: VPCs, subnets, security groups, network
+//! interfaces, and the machines as EC2 sees them.
+//!
+//! Everyone else is its customer. People ask over the API ([`api`]). ECS asks for
+//! the interfaces of its tasks ([`awsvpc`], [`task_eni`]), inside its own
+//! transactions. Machines come by themselves ([`instances`]), and what they must
+//! have is told to their cards ([`card`]) as one document, which `net` compiles.
+//!
+//! # What holds
+//!
+//! - *Only this crate writes these records.* Others call its functions.
+//! - *No two interfaces of a subnet have one address, at any revision*: an
+//!   address is taken until the card has said that the interface is gone.
+//! - *A task's interface only moves forward*: attaching, then attached or failed,
+//!   then detaching, then gone. No report, however late, moves it back.
+//! - *A VXLAN network identifier belongs to one VPC of the whole installation.*
+//! - *Saying nothing new writes nothing*: neither a machine that registers again
+//!   nor a card that reports again makes a revision.
+//!
+//! # Map
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`records`] | what is kept |
+//! | [`error`] | why we refuse, and what AWS calls it |
+//! | [`zones`] | which availability zones a region has |
+//! | [`default_vpc`] | what every region of an account comes with |
+//! | [`awsvpc`] | what an `awsvpcConfiguration` means |
+//! | [`eni`] | making an interface, its address and its name |
+//! | [`task_eni`] | the life of a task's interface |
+//! | [`instances`] | machines arriving and leaving |
+//! | [`card`] | what is said to cards, and what they answer |
+//! | [`api`] | the operations |
+
+pub mod api;
 pub mod awsvpc;
 pub mod card;
 pub mod default_vpc;
@@ -8,6 +42,12 @@ pub mod instances;
 pub mod records;
 pub mod task_eni;
 pub mod zones;
+
+pub use api::Ec2;
+pub use awsvpc::Awsvpc;
+pub use card::{CardSession, CardSocket};
 pub use default_vpc::ensure_region;
 pub use error::Error;
+pub use instances::Machine;
 pub use records::records;
+pub use task_eni::TaskEni;

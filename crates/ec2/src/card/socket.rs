@@ -101,7 +101,7 @@ impl SocketService for CardSocket {
     }
 
     async fn admit(&self, cx: &Cx, _query: &Query) -> Result<(), Fault> {
-        let id = instance(cx).ok_or(Error::Unauthorized)?;
+        let id = instance(cx).ok_or_else(|| Error::Unauthorized.fault())?;
         match cx.view().get::<Instance>(cx.scope(), id.as_str()) {
             Some(_) => Ok(()),
             None => Err(Error::NoInstance(id.to_string()).fault()),

@@ -1,0 +1,71 @@
+//! The operations, one file per resource.
+//!
+//! A handler reads the request, changes the state, and shows the outcome. What
+//! several of them need is beside them: [`filters`], [`listing`], [`tags`], and
+//! [`rules`] for what security groups permit.
+
+mod availability_zones;
+mod filters;
+mod instances;
+mod listing;
+mod network_interfaces;
+mod rules;
+mod security_groups;
+mod subnets;
+mod tags;
+mod vpcs;
+
+use crate::error::Error;
+use async_trait::async_trait;
+use chassis::Cx;
+use wire::Fault;
+use wire::ec2 as shapes;
+
+/// EC2, as far as Landfall serves it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ec2;
+
+macro_rules! operations {
+    ($($name:ident($request:ident) -> $answer:ident by $handler:path;)*) => {
+        #[async_trait]
+        impl shapes::Api<Cx> for Ec2 {$(
+            async fn $name(
+                &self,
+                cx: &Cx,
+                request: shapes::$request,
+            ) -> Result<shapes::$answer, Fault> {
+                // A region is furnished when it is first looked at.
+                crate::ensure_region(&cx.platform, cx.scope()).await.map_err(Error::answer)?;
+                $handler(cx, request).await.map_err(Error::answer)
+            }
+        )*}
+    };
+}
+
+operations! {
+    authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest)
+        -> AuthorizeSecurityGroupIngressResult by security_groups::ingress::authorize;
+    create_security_group(CreateSecurityGroupRequest)
+        -> CreateSecurityGroupResult by security_groups::create;
+    delete_security_group(DeleteSecurityGroupRequest)
+        -> DeleteSecurityGroupResult by security_groups::delete;
+    describe_availability_zones(DescribeAvailabilityZonesRequest)
+        -> DescribeAvailabilityZonesResult by availability_zones::describe;
+    describe_instances(DescribeInstancesRequest)
+        -> DescribeInstancesResult by instances::describe;
+    describe_network_interfaces(DescribeNetworkInterfacesRequest)
+        -> DescribeNetworkInterfacesResult by network_interfaces::describe;
+    describe_security_groups(DescribeSecurityGroupsRequest)
+        -> DescribeSecurityGroupsResult by security_groups::describe;
+    describe_subnets(DescribeSubnetsRequest)
+        -> DescribeSubnetsResult by subnets::describe;
+    describe_vpcs(DescribeVpcsRequest)
+        -> DescribeVpcsResult by vpcs::describe;
+    revoke_security_group_ingress(RevokeSecurityGroupIngressRequest)
+        -> RevokeSecurityGroupIngressResult by security_groups::ingress::revoke;
+}
+
+/// A name as a member of an answer.
+fn text(value: impl ToString) -> Option<String> {
+    Some(value.to_string())
+}
