@@ -20,6 +20,56 @@
 //!   one thread of its own; an inline store has none, and its futures are ready
 //!   at the first poll.
 //!
+//! # Use
+//!
+//! ```
+//! # use ident::Scope;
+//! # use serde::{Deserialize, Serialize};
+//! use store::{Record, Registry, Store, StoreError};
+//!
+//! #[derive(Clone, Debug, Serialize, Deserialize)]
+//! struct Instance {
+//!     scope: Scope,
+//!     id: String,
+//!     cluster: String,
+//!     free: u32,
+//! }
+//!
+//! impl Record for Instance {
+//!     const KIND: &'static str = "ecs.instance";
+//!     fn scope(&self) -> &Scope {
+//!         &self.scope
+//!     }
+//!     fn id(&self) -> String {
+//!         self.id.clone()
+//!     }
+//!     fn indexes(&self) -> Vec<(&'static str, String)> {
+//!         vec![("cluster", self.cluster.clone())]
+//!     }
+//! }
+//!
+//! # #[derive(Debug)] enum Error { NoRoom, Store(StoreError) }
+//! # impl From<StoreError> for Error { fn from(e: StoreError) -> Self { Self::Store(e) } }
+//! # async fn occupy(store: &Store, scope: &Scope) -> Result<(), Error> {
+//! let taken = store
+//!     .transact(|txn| {
+//!         let roomy = txn.by::<Instance>(scope, "cluster", "default").find(|i| i.free > 0);
+//!         let roomy = roomy.ok_or(Error::NoRoom)?;
+//!         let mut instance = Instance::clone(&roomy);
+//!         instance.free -= 1;
+//!         txn.put(instance.clone());
+//!         Ok::<_, Error>(instance.id)
+//!     })
+//!     .await?; // It is on the disk.
+//! assert!(store.view().get::<Instance>(scope, &taken).is_some());
+//! # Ok(())
+//! # }
+//! # let scope = Scope { account: "000000000001".parse().unwrap(), region: "us-east-1".parse().unwrap() };
+//! # let store = Store::in_memory(Registry::new().record::<Instance>());
+//! # let refused = store::conformance::block_on(occupy(&store, &scope));
+//! # assert!(matches!(refused, Err(Error::NoRoom)));
+//! ```
+//!
 //! # Map
 //!
 //! | module | what it says |

@@ -1,7 +1,7 @@
 //! What outlives a store, and what backends owe it.
 
 use super::fixture::{Harness, Lamp, foreign, ids, key, put, start, transact};
-use crate::{Commit, Guard, Revision, StoreError};
+use crate::{Commit, Guard, Revision, StoreError, Txn};
 
 /// See the name.
 pub fn reopening_gives_the_same_state(harness: &Harness) {
@@ -55,6 +55,71 @@ pub fn what_was_queued_is_committed_before_the_store_closes(harness: &Harness) {
     }
     drop(store);
     assert_eq!(harness.open().view().count::<Lamp>(&Lamp::home()), 20);
+}
+
+type Read = fn(&mut Txn);
+
+/// Ids, and the revisions they were found at.
+type Found = &'static [(&'static str, Option<u64>)];
+
+/// See the name.
+pub fn commits_name_what_was_read(harness: &Harness) {
+    let store = harness.open();
+    let home = Lamp::home();
+    put(&store, &[Lamp::new("a", "hall"), Lamp::new("b", "hall")]).expect("commits");
+    assert!(harness.faults.last_group()[0].guards.is_empty(), "writing is not reading");
+    put(&store, &[Lamp::new("b", "attic"), Lamp::new("c", "hall")]).expect("commits");
+
+    let cases: [(&str, Read, Found); 7] = [
+        ("get", |txn| drop(txn.get::<Lamp>(&Lamp::home(), "b")), &[("b", Some(2))]),
+        ("get nothing", |txn| drop(txn.get::<Lamp>(&Lamp::home(), "z")), &[("z", None)]),
+        (
+            "list",
+            |txn| drop(txn.list::<Lamp>(&Lamp::home())),
+            &[("a", Some(1)), ("b", Some(2)), ("c", Some(2))],
+        ),
+        (
+            "by",
+            |txn| drop(txn.by::<Lamp>(&Lamp::home(), "room", "hall")),
+            &[("a", Some(1)), ("c", Some(2))],
+        ),
+        ("by any scope", |txn| drop(txn.by_any_scope::<Lamp>("room", "attic")), &[("b", Some(2))]),
+        (
+            "delete nothing",
+            |txn| {
+                txn.delete::<Lamp>(&Lamp::home(), "z");
+            },
+            &[("z", None)],
+        ),
+        ("the view", |txn| drop(txn.view().get::<Lamp>(&Lamp::home(), "b")), &[]),
+    ];
+    for (case, read, expected) in cases {
+        transact(&store, |txn| {
+            read(txn);
+            txn.put(Lamp::new("written", "cellar"));
+            // What we wrote ourselves is guarded as it was before.
+            txn.get::<Lamp>(&home, "written");
+            txn.delete::<Lamp>(&home, "written");
+            txn.put(Lamp::new("scratch", "cellar"));
+            Ok(())
+        })
+        .expect("commits");
+        let mut guards = harness.faults.last_group().remove(0).guards;
+        guards.retain(|guard| {
+            let own = &*guard.key.id == "written";
+            assert!(!own || guard.revision.is_none(), "{case}: {guard:?}");
+            !own
+        });
+        let expected: Vec<Guard> = expected
+            .iter()
+            .map(|(id, revision)| Guard {
+                key: key(&Lamp::new(id, "")),
+                revision: revision.map(Revision),
+            })
+            .collect();
+        assert_eq!(guards, expected, "{case}");
+        transact(&store, |txn| Ok(txn.delete::<Lamp>(&home, "scratch"))).expect("commits");
+    }
 }
 
 /// See the name.

@@ -155,6 +155,7 @@ struct Plan {
     waiting: bool,
     next: Vec<Fault>,
     groups: Vec<usize>,
+    last: Vec<Commit>,
 }
 
 #[derive(Debug)]
@@ -203,6 +204,11 @@ impl Faults {
     /// Has another writer commit just before the next commit.
     pub fn intrude(&self, commit: Commit) {
         lock(&self.shared.0).next.push(Fault::Intrude(commit));
+    }
+
+    /// What the last call of the backend committed.
+    pub fn last_group(&self) -> Vec<Commit> {
+        lock(&self.shared.0).last.clone()
     }
 
     /// How many transactions each call of the backend has committed so far.
@@ -256,7 +262,9 @@ impl Backend for Faulty {
             None => {}
         }
         self.inner.commit(batch)?;
-        lock(&self.faults.shared.0).groups.push(batch.len());
+        let mut plan = lock(&self.faults.shared.0);
+        plan.groups.push(batch.len());
+        plan.last = batch.to_vec();
         Ok(())
     }
 }

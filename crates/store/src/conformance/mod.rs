@@ -47,6 +47,7 @@ macro_rules! conformance_suite {
             reopening_gives_the_same_state
             strange_ids_survive
             what_was_queued_is_committed_before_the_store_closes
+            commits_name_what_was_read
             backends_refuse_revisions_out_of_turn
             backends_check_guards
             an_overtaken_transaction_runs_again
