@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// An error whose type nobody but its maker needs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -23,6 +23,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const BACKOFF: Duration = Duration::from_millis(100);
 /// The longest it is left alone.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// How soon a controller whose task died is started again.
+const REVIVAL: Duration = Duration::from_secs(1);
 /// How long a round may take to finish once we are stopping.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -62,8 +64,8 @@ impl Supervisor {
 
     /// Runs until told to stop, and then until every round under way is over.
     ///
-    /// A controller whose task dies, which only a mistake in this module could
-    /// bring about, is noticed and started again.
+    /// Failures and panics of a round are dealt with in the controller's task. If
+    /// the task dies all the same, that is noticed, and it is started again.
     pub async fn run(self, shutdown: Shutdown) {
         let mut tasks = JoinSet::new();
         let mut names = std::collections::BTreeMap::new();
@@ -84,7 +86,11 @@ impl Supervisor {
                 tracing::debug!(controller = controller.name(), "stopped");
                 continue;
             }
-            tracing::error!(controller = controller.name(), ?ended, "died; started again");
+            tracing::error!(controller = controller.name(), ?ended, bug = true, "died");
+            tokio::select! {
+                () = shutdown.requested() => continue,
+                () = sleep(REVIVAL) => {}
+            }
             names.insert(start(&mut tasks, controller), controller);
         }
         // Without a controller there is still something to wait for.
@@ -154,7 +160,7 @@ async fn round(controller: &dyn Controller, platform: &Platform) -> Result<(), B
 
 async fn dawdling(shutdown: &Shutdown) {
     shutdown.requested().await;
-    tokio::time::sleep(GRACE).await;
+    sleep(GRACE).await;
 }
 
 fn backoff(failures: u32) -> Duration {

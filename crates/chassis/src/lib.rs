@@ -1,4 +1,31 @@
 //! What every service of Landfall is mounted on.
+//!
+//! A service implements the operations of its AWS model on a [`Cx`]; the chassis
+//! does what all of them have in common, so that it is done once and the same.
+//!
+//! # Map
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Edge`] | the one endpoint: HTTP and websockets, who may, counting, logging |
+//! | [`Service`], [`SocketService`] | what is mounted on it |
+//! | [`Authenticator`], [`Caller`] | the edge's questions about keys and rights |
+//! | [`Platform`], [`Cx`] | state, time and chance, for handlers and controllers |
+//! | [`Controller`], [`Supervisor`] | what keeps the world as the state says |
+//! | [`paging`], [`idempotency`] | what lists and requests have in common |
+//! | [`Metrics`] | what has been asked |
+//! | [`fake`] | a clock and chance that do as told, for tests and the simulator |
+//!
+//! # What holds
+//!
+//! - The clock is read and entropy drawn in one place each. A handler or a
+//!   controller that keeps to its `Cx` runs unchanged in the simulator.
+//! - Before a request's signature is verified, its body is looked at only to
+//!   find out in which protocol to refuse it.
+//! - A request that was let in is carried out to its end and counted, whether or
+//!   not anybody still waits for the answer. A panic ends one request.
+//! - Whatever a client can make us keep has a limit: heads, bodies (before and
+//!   after decompression), frames, queues, connections, time.
 
 mod auth;
 mod clock;

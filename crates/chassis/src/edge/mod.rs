@@ -212,7 +212,7 @@ impl Visit {
             .keep_alive_timeout(HEAD_PATIENCE);
         let service = service_fn(move |request: http::Request<Incoming>| {
             let visit = self.clone();
-            async move { Ok::<_, Infallible>(visit.answer(request).await) }
+            async move { Ok::<_, Infallible>(visit.attend(request).await) }
         });
         let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
         let ended = tokio::select! {
@@ -225,5 +225,20 @@ impl Visit {
         if let Err(error) = ended {
             tracing::debug!(error, "connection ended");
         }
+    }
+    /// Answers a request in a task of its own: a client that hangs up does not
+    /// stop half-way what it has asked for, nor escape being counted, and a panic
+    /// ends there.
+    async fn attend(&self, request: http::Request<Incoming>) -> Response {
+        let visit = self.clone();
+        let answer = self.crew.confine(async move { visit.answer(request).await }).await;
+        answer.unwrap_or_else(|panic| {
+            self.edge.metrics.panic();
+            let panic = crate::panic_text(&*panic);
+            tracing::error!(panic, bug = true, "the edge panicked");
+            let mut response = Response::default();
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        })
     }
 }

@@ -5,12 +5,13 @@ use super::observe::{About, Form};
 use super::refuse::{self, full};
 use super::{Response, Visit};
 use crate::{Caller, Cx, KeyInfo, Principal, Secret};
+use futures::FutureExt as _;
 use http::header::{CONTENT_ENCODING, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request};
 use hyper::body::{Bytes, Incoming};
 use ident::{AccountId, Scope};
-use tracing::Instrument as _;
+use std::panic::AssertUnwindSafe;
 use wire::protocol::{Call, identify};
 use wire::sigv4::{self, Refusal, Signature};
 use wire::{Fault, Protocol};
@@ -62,10 +63,7 @@ impl Visit {
         self.dispatch(caller, call, body, about).await
     }
 
-    /// Hands the call to its service.
-    ///
-    /// It runs in a task of its own: a client that hangs up does not stop what it
-    /// has asked for half-way, and a panic ends there.
+    /// Hands the call to its service, and does not let it panic out.
     async fn dispatch(
         &self,
         caller: Caller,
@@ -78,15 +76,13 @@ impl Visit {
             return Err(call.service.refuse(&call.operation));
         };
         let cx = Cx { platform: self.edge.platform.clone(), caller, request_id: about.id.clone() };
-        let work = async move {
-            let request = wire::Request {
-                operation: &call.operation,
-                id: &cx.request_id,
-                body: call.body(&body),
-            };
-            service.serve(&cx, request).await
+        let request = wire::Request {
+            operation: &call.operation,
+            id: &cx.request_id,
+            body: call.body(&body),
         };
-        match self.crew.confine(work.in_current_span()).await {
+        let served = AssertUnwindSafe(service.serve(&cx, request)).catch_unwind();
+        match served.await {
             Ok(served) => Ok(wire::respond(protocol, served?, &about.id).map(full)),
             Err(panic) => {
                 self.edge.metrics.panic();
