@@ -25,47 +25,77 @@ use wire::ec2 as shapes;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ec2;
 
+/// The trait's methods, each one line. What shows only looks at the state; what
+/// changes it waits for the change to be durable.
 macro_rules! operations {
-    ($($name:ident($request:ident) -> $answer:ident by $handler:path;)*) => {
+    (
+        shows { $($show:ident($asked:ident) -> $shown:ident by $look:path;)* }
+        changes { $($change:ident($wanted:ident) -> $changed:ident by $act:path;)* }
+    ) => {
         #[async_trait]
-        impl shapes::Api<Cx> for Ec2 {$(
-            async fn $name(
-                &self,
-                cx: &Cx,
-                request: shapes::$request,
-            ) -> Result<shapes::$answer, Fault> {
-                // A region is furnished when it is first looked at.
-                crate::ensure_region(&cx.platform, cx.scope()).await.map_err(Error::answer)?;
-                $handler(cx, request).await.map_err(Error::answer)
-            }
-        )*}
+        impl shapes::Api<Cx> for Ec2 {
+            $(
+                async fn $show(
+                    &self,
+                    cx: &Cx,
+                    request: shapes::$asked,
+                ) -> Result<shapes::$shown, Fault> {
+                    furnished(cx).await?;
+                    $look(cx, request).map_err(Error::answer)
+                }
+            )*
+            $(
+                async fn $change(
+                    &self,
+                    cx: &Cx,
+                    request: shapes::$wanted,
+                ) -> Result<shapes::$changed, Fault> {
+                    furnished(cx).await?;
+                    $act(cx, request).await.map_err(Error::answer)
+                }
+            )*
+        }
     };
 }
 
 operations! {
-    authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest)
-        -> AuthorizeSecurityGroupIngressResult by security_groups::ingress::authorize;
-    create_security_group(CreateSecurityGroupRequest)
-        -> CreateSecurityGroupResult by security_groups::create;
-    delete_security_group(DeleteSecurityGroupRequest)
-        -> DeleteSecurityGroupResult by security_groups::delete;
-    describe_availability_zones(DescribeAvailabilityZonesRequest)
-        -> DescribeAvailabilityZonesResult by availability_zones::describe;
-    describe_instances(DescribeInstancesRequest)
-        -> DescribeInstancesResult by instances::describe;
-    describe_network_interfaces(DescribeNetworkInterfacesRequest)
-        -> DescribeNetworkInterfacesResult by network_interfaces::describe;
-    describe_security_groups(DescribeSecurityGroupsRequest)
-        -> DescribeSecurityGroupsResult by security_groups::describe;
-    describe_subnets(DescribeSubnetsRequest)
-        -> DescribeSubnetsResult by subnets::describe;
-    describe_vpcs(DescribeVpcsRequest)
-        -> DescribeVpcsResult by vpcs::describe;
-    revoke_security_group_ingress(RevokeSecurityGroupIngressRequest)
-        -> RevokeSecurityGroupIngressResult by security_groups::ingress::revoke;
+    shows {
+        describe_availability_zones(DescribeAvailabilityZonesRequest)
+            -> DescribeAvailabilityZonesResult by availability_zones::describe;
+        describe_instances(DescribeInstancesRequest)
+            -> DescribeInstancesResult by instances::describe;
+        describe_network_interfaces(DescribeNetworkInterfacesRequest)
+            -> DescribeNetworkInterfacesResult by network_interfaces::describe;
+        describe_security_groups(DescribeSecurityGroupsRequest)
+            -> DescribeSecurityGroupsResult by security_groups::describe;
+        describe_subnets(DescribeSubnetsRequest)
+            -> DescribeSubnetsResult by subnets::describe;
+        describe_vpcs(DescribeVpcsRequest)
+            -> DescribeVpcsResult by vpcs::describe;
+    }
+    changes {
+        authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest)
+            -> AuthorizeSecurityGroupIngressResult by security_groups::ingress::authorize;
+        create_security_group(CreateSecurityGroupRequest)
+            -> CreateSecurityGroupResult by security_groups::create;
+        delete_security_group(DeleteSecurityGroupRequest)
+            -> DeleteSecurityGroupResult by security_groups::delete;
+        revoke_security_group_ingress(RevokeSecurityGroupIngressRequest)
+            -> RevokeSecurityGroupIngressResult by security_groups::ingress::revoke;
+    }
 }
 
-/// A name as a member of an answer.
+/// A region is furnished when it is first looked at.
+async fn furnished(cx: &Cx) -> Result<(), Fault> {
+    crate::ensure_region(&cx.platform, cx.scope()).await.map_err(Error::answer)
+}
+
+/// A value as a member of an answer.
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "every member of every shape is optional, and most are made in place"
+)]
 fn text(value: impl ToString) -> Option<String> {
     Some(value.to_string())
 }

@@ -12,3 +12,6 @@ pub mod socket;
 pub use frame::Frame;
 pub use session::{CardSession, plan_for};
 pub use socket::{CardSocket, PATH};
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ fn free_mac(txn: &Txn, bits: &mut dyn FnMut() -> u128) -> MacAddress {
         |mac: MacAddress| txn.view().by_any_scope::<Eni>(BY_MAC, &mac.to_string()).next().is_some();
     let first = bits();
     // Counting on from random bits ends even if their source repeats itself.
-    (0..)
+    (0..=u128::from(u16::MAX))
         .map(|step| MacAddress::mint(first.wrapping_add(step)))
         .find(|mac| !taken(*mac))
         .unwrap_or_else(|| MacAddress::mint(first))
@@ -126,5 +126,5 @@ fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
         .by::<Eni>(scope, BY_INSTANCE, instance.as_str())
         .filter_map(|eni| Some(eni.attachment.as_ref()?.device_index))
         .collect();
-    (1..).find(|index| !taken.contains(index)).unwrap_or(u32::MAX)
+    (1..=u32::MAX).find(|index| !taken.contains(index)).unwrap_or(u32::MAX)
 }

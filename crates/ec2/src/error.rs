@@ -174,6 +174,7 @@ impl Error {
 
     /// How this error looks on the wire.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one table, to be read as one")]
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoVpc(id) => {

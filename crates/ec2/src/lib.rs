@@ -41,6 +41,8 @@ pub mod error;
 pub mod instances;
 pub mod records;
 pub mod task_eni;
+#[cfg(test)]
+mod testing;
 pub mod zones;
 
 pub use api::Ec2;

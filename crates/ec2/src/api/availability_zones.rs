@@ -10,7 +10,7 @@ use ident::Region;
 use wire::ec2 as shapes;
 
 /// Shows the region's zones. All that there are take part without opting in.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeAvailabilityZonesRequest,
 ) -> Result<shapes::DescribeAvailabilityZonesResult, Error> {

@@ -13,7 +13,7 @@ use store::View;
 use wire::ec2 as shapes;
 
 /// Shows the machines, each in a reservation of its own.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeInstancesRequest,
 ) -> Result<shapes::DescribeInstancesResult, Error> {

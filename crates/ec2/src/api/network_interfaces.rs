@@ -15,7 +15,7 @@ use wire::ec2 as shapes;
 const ECS: &str = "amazon-ecs";
 
 /// Shows network interfaces, those of tasks among them.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeNetworkInterfacesRequest,
 ) -> Result<shapes::DescribeNetworkInterfacesResult, Error> {

@@ -60,7 +60,7 @@ pub(super) async fn create(
 }
 
 /// Shows groups with their rules.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeSecurityGroupsRequest,
 ) -> Result<shapes::DescribeSecurityGroupsResult, Error> {

@@ -11,7 +11,7 @@ use store::View;
 use wire::ec2 as shapes;
 
 /// Shows subnets.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeSubnetsRequest,
 ) -> Result<shapes::DescribeSubnetsResult, Error> {

@@ -65,6 +65,7 @@ fn sound(tag: Tag) -> Result<(String, String), Error> {
 }
 
 /// The tags in an answer.
+#[expect(clippy::unnecessary_wraps, reason = "every member of every shape is optional")]
 pub(super) fn show(tags: &Tags) -> Option<Vec<Tag>> {
     let show = |(key, value): (&str, &str)| Tag {
         key: Some(key.to_owned()),

@@ -9,7 +9,7 @@ use chassis::Cx;
 use wire::ec2 as shapes;
 
 /// Shows VPCs.
-pub(super) async fn describe(
+pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeVpcsRequest,
 ) -> Result<shapes::DescribeVpcsResult, Error> {

@@ -90,7 +90,7 @@ impl CardSession {
 }
 
 /// What a report says of one interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard<'a> {
     Present,
     Failed(&'a str),
