@@ -13,7 +13,7 @@
 //!         Seen::Same { outcome } => return Ok(outcome),
 //!         Seen::Different => return Err(Error::TokenReused),
 //!     }
-//!     let outcome = …;
+//!     let outcome = run(txn, &request)?;
 //!     idempotency::remember(txn, &key, digest, outcome.clone(), now);
 //!     Ok(outcome)
 //! })

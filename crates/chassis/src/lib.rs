@@ -38,7 +38,7 @@ pub mod idempotency;
 mod metrics;
 pub mod paging;
 mod secret;
-mod service;
+pub mod service;
 mod shutdown;
 mod socket;
 
@@ -50,7 +50,7 @@ pub use edge::{Edge, Options};
 pub use entropy::{Entropy, OsEntropy};
 pub use metrics::{Count, Label, Metrics};
 pub use secret::Secret;
-pub use service::{Ec2, Ecs, Service, Sts};
+pub use service::Service;
 pub use shutdown::{Shutdown, Trigger};
 pub use socket::{Closed, Outgoing, Peer, Query, Socket, SocketService};
 

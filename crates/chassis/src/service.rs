@@ -1,4 +1,5 @@
-//! AWS's services, as the edge sees them.
+//! AWS's services, as the edge sees them: [`Service`], and an adapter for each
+//! of the generated traits.
 
 use crate::Cx;
 use async_trait::async_trait;

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// Shorter than the edge's own patience with whoever does not leave.
+const PROMPT: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn each_service_answers_in_its_own_protocol() {
@@ -327,7 +329,7 @@ async fn hanging_up_stops_nothing() {
 
     world.gate.opened.notify_one();
     world.trigger.shut_down();
-    timeout(MINUTE, world.served).await.expect("ends").expect("no panic");
+    timeout(PROMPT, world.served).await.expect("ends").expect("no panic");
     let labels: Vec<_> = world.metrics.requests().into_keys().collect();
     assert_eq!(labels, [Label { service: "ecs", operation: "CreateCluster", status: 200 }]);
 }
@@ -380,7 +382,7 @@ async fn a_shutdown_lets_requests_finish() {
     stream.read_to_end(&mut answer).await.expect("an answer, then the end");
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     drop(idle);
-    timeout(MINUTE, world.served).await.expect("ends").expect("no panic");
+    timeout(PROMPT, world.served).await.expect("ends").expect("no panic");
     let refused = TcpStream::connect(world.address).await;
     assert!(refused.is_err(), "nobody listens any more");
 }

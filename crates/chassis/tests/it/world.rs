@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use chassis::fake::{ManualClock, SeededEntropy};
+use chassis::service::{Ecs, Sts};
 use chassis::{
-    Authenticator, Caller, Cx, Ecs, Edge, KeyInfo, Metrics, Options, Platform, Principal, Secret,
-    Shutdown, SocketService, Sts, Trigger,
+    Authenticator, Caller, Cx, Edge, KeyInfo, Metrics, Options, Platform, Principal, Secret,
+    Shutdown, SocketService, Trigger,
 };
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
