@@ -8,7 +8,7 @@
 //!
 //! | module | what it says |
 //! |---|---|
-//! | [`records`] | what we keep |
+//! | [`records`](mod@records) | what we keep |
 //! | [`bootstrap`](mod@bootstrap) | where keys come from |
 //! | `authenticate` | answering the edge |
 //! | [`policy`] | what an instance may do |
