@@ -1,1 +1,213 @@
-//! ecs
+//! Amazon ECS: clusters, task definitions, tasks, container instances, and the
+//! agents on them.
+//!
+//! # Map
+//!
+//! | module | what it says |
+//! |---|---|
+//! | `api` | the operations, one file per resource: read, change, show |
+//! | [`records`] | what we keep |
+//! | `show` | our records in the shapes of the API |
+//! | `names` | ARNs and identifiers |
+//! | `definition` | whether a task definition is sound, and what it demands |
+//! | `launch` | a definition with the overrides of one launch |
+//! | [`view`] | what follows from the state |
+//! | [`acs`] | telling agents what to run |
+//! | [`tcs`] | hearing how containers fare |
+//! | [`controllers`] | what moves tasks on when nobody asks |
+//! | [`Error`] | why we refuse, in our words and in AWS's |
+//!
+//! # Invariants
+//!
+//! - A task is in one phase; what is wanted of it, what is owed to it and how its
+//!   interface's attachment fares are functions of the phase and never stored.
+//! - A task has its place and its interface from the commit that makes it, and
+//!   keeps its share of the instance until the commit that makes it STOPPED.
+//! - What remains of an instance is what it registered minus what its tasks need,
+//!   counted afresh each time it is asked for.
+//! - Nothing that a request asks for is ignored: it is obeyed, kept for later, or
+//!   refused with a text that names it.
+//! - An instance speaks for itself only.
+
+mod api;
+mod definition;
+mod eni_limits;
+mod error;
+mod launch;
+mod names;
+mod show;
+#[cfg(test)]
+mod testing;
+
+pub mod acs;
+pub mod controllers;
+pub mod records;
+pub mod tcs;
+pub mod view;
+
+pub use controllers::controllers;
+pub use error::Error;
+pub use names::{attachment_arn, cluster_arn, instance_arn, task_arn};
+pub use records::records;
+
+use async_trait::async_trait;
+use chassis::Cx;
+use wire::{Fault, ecs};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct Ecs {
+    /// Where agents reach the edge, such as `http://10.0.0.1:4566`.
+    pub public_url: String,
+}
+
+/// The error as the client sees it. What happened behind a 500 is for our logs,
+/// and this is the last place that knows.
+fn told(error: Error) -> Fault {
+    let fault = error.fault();
+    if fault.status >= 500 {
+        tracing::error!(error = &error as &dyn std::error::Error, "an ECS operation failed");
+    }
+    drop(error);
+    fault
+}
+
+/// Operations that only look answer at once; the others wait for their commit.
+#[async_trait]
+impl ecs::Api<Cx> for Ecs {
+    async fn create_cluster(
+        &self,
+        cx: &Cx,
+        request: ecs::CreateClusterRequest,
+    ) -> Result<ecs::CreateClusterResponse, Fault> {
+        api::create_cluster(cx, request).await.map_err(told)
+    }
+
+    async fn describe_clusters(
+        &self,
+        cx: &Cx,
+        request: ecs::DescribeClustersRequest,
+    ) -> Result<ecs::DescribeClustersResponse, Fault> {
+        api::describe_clusters(cx, request).map_err(told)
+    }
+
+    async fn list_clusters(
+        &self,
+        cx: &Cx,
+        request: ecs::ListClustersRequest,
+    ) -> Result<ecs::ListClustersResponse, Fault> {
+        api::list_clusters(cx, request).map_err(told)
+    }
+
+    async fn register_task_definition(
+        &self,
+        cx: &Cx,
+        request: ecs::RegisterTaskDefinitionRequest,
+    ) -> Result<ecs::RegisterTaskDefinitionResponse, Fault> {
+        api::register_task_definition(cx, request).await.map_err(told)
+    }
+
+    async fn describe_task_definition(
+        &self,
+        cx: &Cx,
+        request: ecs::DescribeTaskDefinitionRequest,
+    ) -> Result<ecs::DescribeTaskDefinitionResponse, Fault> {
+        api::describe_task_definition(cx, request).map_err(told)
+    }
+
+    async fn list_task_definitions(
+        &self,
+        cx: &Cx,
+        request: ecs::ListTaskDefinitionsRequest,
+    ) -> Result<ecs::ListTaskDefinitionsResponse, Fault> {
+        api::list_task_definitions(cx, request).map_err(told)
+    }
+
+    async fn run_task(
+        &self,
+        cx: &Cx,
+        request: ecs::RunTaskRequest,
+    ) -> Result<ecs::RunTaskResponse, Fault> {
+        api::run_task(cx, request).await.map_err(told)
+    }
+
+    async fn stop_task(
+        &self,
+        cx: &Cx,
+        request: ecs::StopTaskRequest,
+    ) -> Result<ecs::StopTaskResponse, Fault> {
+        api::stop_task(cx, request).await.map_err(told)
+    }
+
+    async fn describe_tasks(
+        &self,
+        cx: &Cx,
+        request: ecs::DescribeTasksRequest,
+    ) -> Result<ecs::DescribeTasksResponse, Fault> {
+        api::describe_tasks(cx, request).map_err(told)
+    }
+
+    async fn list_tasks(
+        &self,
+        cx: &Cx,
+        request: ecs::ListTasksRequest,
+    ) -> Result<ecs::ListTasksResponse, Fault> {
+        api::list_tasks(cx, request).map_err(told)
+    }
+
+    async fn register_container_instance(
+        &self,
+        cx: &Cx,
+        request: ecs::RegisterContainerInstanceRequest,
+    ) -> Result<ecs::RegisterContainerInstanceResponse, Fault> {
+        api::register_container_instance(cx, request).await.map_err(told)
+    }
+
+    async fn describe_container_instances(
+        &self,
+        cx: &Cx,
+        request: ecs::DescribeContainerInstancesRequest,
+    ) -> Result<ecs::DescribeContainerInstancesResponse, Fault> {
+        api::describe_container_instances(cx, request).map_err(told)
+    }
+
+    async fn list_container_instances(
+        &self,
+        cx: &Cx,
+        request: ecs::ListContainerInstancesRequest,
+    ) -> Result<ecs::ListContainerInstancesResponse, Fault> {
+        api::list_container_instances(cx, request).map_err(told)
+    }
+
+    async fn discover_poll_endpoint(
+        &self,
+        cx: &Cx,
+        request: ecs::DiscoverPollEndpointRequest,
+    ) -> Result<ecs::DiscoverPollEndpointResponse, Fault> {
+        api::discover_poll_endpoint(self, cx, &request).map_err(told)
+    }
+
+    async fn submit_task_state_change(
+        &self,
+        cx: &Cx,
+        request: ecs::SubmitTaskStateChangeRequest,
+    ) -> Result<ecs::SubmitTaskStateChangeResponse, Fault> {
+        api::submit_task_state_change(cx, request).await.map_err(told)
+    }
+
+    async fn submit_container_state_change(
+        &self,
+        cx: &Cx,
+        request: ecs::SubmitContainerStateChangeRequest,
+    ) -> Result<ecs::SubmitContainerStateChangeResponse, Fault> {
+        api::submit_container_state_change(cx, request).await.map_err(told)
+    }
+
+    async fn submit_attachment_state_changes(
+        &self,
+        cx: &Cx,
+        request: ecs::SubmitAttachmentStateChangesRequest,
+    ) -> Result<ecs::SubmitAttachmentStateChangesResponse, Fault> {
+        api::submit_attachment_state_changes(cx, &request).map_err(told)
+    }
+}

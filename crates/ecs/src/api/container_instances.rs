@@ -1,0 +1,322 @@
+//! `RegisterContainerInstance`, `DescribeContainerInstances`,
+//! `ListContainerInstances`.
+
+use super::clusters::found_or_made;
+use super::{existing, known_cluster, paging};
+use crate::records::{
+    BY_CLUSTER, BY_EC2_INSTANCE, Cluster, ContainerInstance, InstanceStatus, VersionInfo, tags,
+};
+use crate::{Error, eni_limits, names, show};
+use chassis::{Cx, Principal};
+use ident::{ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
+use sched::resources::{Capacity, Ports, Protocol};
+use std::collections::BTreeMap;
+use store::{Txn, View};
+use wire::ecs::{self, RegisterContainerInstanceRequest, Resource};
+
+/// What a machine says of itself.
+struct Machine {
+    cluster: ClusterName,
+    /// What it was before, if it remembers.
+    known_as: Option<ContainerInstanceId>,
+    /// Which EC2 instance it is, as proven by its signature.
+    ec2_instance: Option<InstanceId>,
+    capacity: Capacity,
+    other_resources: Vec<Resource>,
+    attributes: BTreeMap<String, Option<String>>,
+    version_info: VersionInfo,
+    tags: Tags,
+}
+
+/// Takes a machine into a cluster, or notes what a known one says of itself.
+pub(crate) async fn register_container_instance(
+    cx: &Cx,
+    request: RegisterContainerInstanceRequest,
+) -> Result<ecs::RegisterContainerInstanceResponse, Error> {
+    let machine = read(cx, request)?;
+    let (now, fresh) = (cx.now(), ContainerInstanceId::mint(cx.bits()));
+
+    let shown = cx.store().transact(|txn| {
+        cluster_for(cx, txn, &machine.cluster, now)?;
+        let instance = match &machine.known_as {
+            Some(id) => again(cx, txn, &machine, id)?,
+            None => anew(cx, txn, &machine, &fresh, now),
+        };
+        txn.put(instance.clone());
+        Ok::<_, Error>(show::instance(txn.view(), &instance, &["TAGS".to_owned()]))
+    });
+
+    Ok(ecs::RegisterContainerInstanceResponse { container_instance: Some(shown.await?) })
+}
+
+fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, Error> {
+    let scope = cx.scope();
+    let cluster = names::cluster(scope, request.cluster.as_deref())?;
+    let known_as = match request.container_instance_arn.as_deref().filter(|arn| !arn.is_empty()) {
+        None => None,
+        Some(arn) => Some(names::instance(scope, &cluster, arn)?),
+    };
+    let ec2_instance = match &cx.caller.principal {
+        Principal::Instance(id) => Some(id.clone()),
+        Principal::Root => None,
+    };
+    let (capacity, other_resources) = resources(request.total_resources.unwrap_or_default())?;
+    let document = request.instance_identity_document.unwrap_or_default();
+    let mut attributes = said_by(&document);
+    let sent = request.attributes.unwrap_or_default().into_iter();
+    attributes.extend(sent.filter_map(|a| Some((a.name?, a.value.filter(|v| !v.is_empty())))));
+    let version = request.version_info.unwrap_or_default();
+    Ok(Machine {
+        cluster,
+        known_as,
+        ec2_instance,
+        capacity,
+        other_resources,
+        attributes,
+        version_info: VersionInfo {
+            agent_version: version.agent_version,
+            agent_hash: version.agent_hash,
+            docker_version: version.docker_version,
+        },
+        tags: tags(request.tags),
+    })
+}
+
+fn resources(all: Vec<Resource>) -> Result<(Capacity, Vec<Resource>), Error> {
+    let mut capacity = Capacity::default();
+    let mut others = vec![];
+    for resource in all {
+        let number = resource.integer_value.map(i64::from).unwrap_or_default();
+        match resource.name.as_deref().unwrap_or_default() {
+            "CPU" => capacity.cpu_units = number,
+            "MEMORY" => capacity.memory_mib = number,
+            "PORTS" => reserve(&mut capacity.reserved, Protocol::Tcp, &resource)?,
+            "PORTS_UDP" => reserve(&mut capacity.reserved, Protocol::Udp, &resource)?,
+            _ => others.push(resource),
+        }
+    }
+    if capacity.cpu_units < 0 || capacity.memory_mib < 0 {
+        return Err(Error::invalid("totalResources must not be negative."));
+    }
+    Ok((capacity, others))
+}
+
+fn reserve(ports: &mut Ports, protocol: Protocol, resource: &Resource) -> Result<(), Error> {
+    for text in resource.string_set_value.iter().flatten() {
+        let port = text.parse().map_err(|_| Error::invalid(format!("Invalid port '{text}'.")))?;
+        ports.0.insert((protocol, port));
+    }
+    Ok(())
+}
+
+/// The attributes that follow from an instance identity document, if it is one.
+/// Who the machine is is proven by its signature, not by this.
+fn said_by(document: &str) -> BTreeMap<String, Option<String>> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Document {
+        architecture: Option<String>,
+        instance_type: Option<String>,
+        image_id: Option<String>,
+    }
+    let said: Document = serde_json::from_str(document).unwrap_or_default();
+    let table = [
+        ("ecs.cpu-architecture", said.architecture),
+        ("ecs.instance-type", said.instance_type),
+        ("ecs.ami-id", said.image_id),
+    ];
+    let there = table.into_iter().filter(|(_, value)| value.is_some());
+    there.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The cluster must exist; only `default` comes into being by being used.
+fn cluster_for(cx: &Cx, txn: &mut Txn, name: &ClusterName, now: Timestamp) -> Result<(), Error> {
+    if *name != ClusterName::default() {
+        return existing(txn.view(), cx.scope(), name).map(drop);
+    }
+    let wanted = Cluster {
+        scope: cx.scope().clone(),
+        name: name.clone(),
+        created_at: now,
+        tags: Tags::default(),
+        settings: vec![],
+        configuration: None,
+        capacity_providers: vec![],
+        default_strategy: vec![],
+        service_connect_namespace: None,
+    };
+    found_or_made(txn, wanted);
+    Ok(())
+}
+
+/// A machine that we know. Its ARN stays what it is; the agent insists on that.
+fn again(
+    cx: &Cx,
+    txn: &Txn,
+    machine: &Machine,
+    id: &ContainerInstanceId,
+) -> Result<ContainerInstance, Error> {
+    let known = txn
+        .get::<ContainerInstance>(cx.scope(), id.as_str())
+        .filter(|known| known.cluster == machine.cluster)
+        .filter(|known| known.status != InstanceStatus::Inactive)
+        .ok_or_else(|| Error::NoContainerInstance(id.to_string()))?;
+    if let Some(caller) = &machine.ec2_instance
+        && known.ec2_instance.as_ref() != Some(caller)
+    {
+        return Err(Error::NotYours(caller.clone()));
+    }
+    let mut capacity = machine.capacity.clone();
+    let ec2_instance = known.ec2_instance.clone();
+    let attributes =
+        described(txn.view(), cx, ec2_instance.as_ref(), &machine.attributes, &mut capacity);
+    Ok(ContainerInstance {
+        capacity,
+        other_resources: machine.other_resources.clone(),
+        attributes,
+        version_info: newer(&machine.version_info, &known.version_info),
+        version: known.version.saturating_add(1),
+        ..ContainerInstance::clone(&known)
+    })
+}
+
+/// A machine that we do not know, or that forgot who it was. An EC2 instance has
+/// one agent: what it was before is gone, and its tasks will be told.
+fn anew(
+    cx: &Cx,
+    txn: &mut Txn,
+    machine: &Machine,
+    fresh: &ContainerInstanceId,
+    now: Timestamp,
+) -> ContainerInstance {
+    let scope = cx.scope();
+    if let Some(ec2_instance) = &machine.ec2_instance {
+        let before = txn.by::<ContainerInstance>(scope, BY_EC2_INSTANCE, ec2_instance.as_str());
+        for old in before.filter(|old| old.status != InstanceStatus::Inactive) {
+            txn.put(ContainerInstance {
+                status: InstanceStatus::Inactive,
+                session: None,
+                session_changed_at: now,
+                version: old.version.saturating_add(1),
+                ..ContainerInstance::clone(&old)
+            });
+        }
+    }
+    let mut capacity = machine.capacity.clone();
+    let ec2_instance = machine.ec2_instance.clone();
+    let attributes =
+        described(txn.view(), cx, ec2_instance.as_ref(), &machine.attributes, &mut capacity);
+    ContainerInstance {
+        scope: scope.clone(),
+        id: fresh.clone(),
+        cluster: machine.cluster.clone(),
+        ec2_instance,
+        registered_at: now,
+        status: InstanceStatus::Active,
+        session: None,
+        session_changed_at: now,
+        capacity,
+        other_resources: machine.other_resources.clone(),
+        attributes,
+        version_info: machine.version_info.clone(),
+        tags: machine.tags.clone(),
+        health: vec![],
+        version: 1,
+    }
+}
+
+/// The attributes of a machine: what EC2 knows of it, and what its agent sent.
+/// The agent's word stands, because it wants to hear it again unchanged.
+fn described(
+    view: &View,
+    cx: &Cx,
+    ec2_instance: Option<&InstanceId>,
+    sent: &BTreeMap<String, Option<String>>,
+    capacity: &mut Capacity,
+) -> BTreeMap<String, Option<String>> {
+    let mut all = BTreeMap::new();
+    let known = ec2_instance
+        .and_then(|id| view.get::<ec2::records::Instance>(cx.scope(), id.as_str()));
+    if let Some(known) = known {
+        let table = [
+            ("ecs.availability-zone", known.zones.first().map(|zone| zone.name.clone())),
+            ("ecs.vpc-id", Some(known.vpc.to_string())),
+            ("ecs.subnet-id", Some(known.subnet.to_string())),
+            ("ecs.instance-type", known.instance_type.clone()),
+        ];
+        let there = table.into_iter().filter(|(_, value)| value.is_some());
+        all.extend(there.map(|(name, value)| (name.to_owned(), value)));
+        capacity.enis = known.instance_type.as_deref().and_then(eni_limits::for_tasks);
+    }
+    all.extend(sent.clone());
+    all
+}
+
+/// What an agent says of itself now, and where it says nothing, what it said.
+fn newer(now: &VersionInfo, before: &VersionInfo) -> VersionInfo {
+    let choose = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
+    VersionInfo {
+        agent_version: choose(&now.agent_version, &before.agent_version),
+        agent_hash: choose(&now.agent_hash, &before.agent_hash),
+        docker_version: choose(&now.docker_version, &before.docker_version),
+    }
+}
+
+/// Shows container instances by id or ARN.
+pub(crate) fn describe_container_instances(
+    cx: &Cx,
+    request: ecs::DescribeContainerInstancesRequest,
+) -> Result<ecs::DescribeContainerInstancesResponse, Error> {
+    let scope = cx.scope();
+    let view = cx.view();
+    let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
+    let wanted = super::wanted(request.container_instances, "Container instances")?;
+    let include = request.include.unwrap_or_default();
+
+    let (mut instances, mut failures) = (vec![], vec![]);
+    for text in wanted {
+        let id = match names::instance(scope, &cluster.name, &text) {
+            Ok(id) => id,
+            Err(Error::NoContainerInstance(_)) => {
+                failures.push(show::missing(text));
+                continue;
+            }
+            Err(other) => return Err(other),
+        };
+        let found = view.get::<ContainerInstance>(scope, id.as_str());
+        match found.filter(|found| found.cluster == cluster.name) {
+            Some(found) => instances.push(show::instance(&view, &found, &include)),
+            None => failures.push(show::missing(names::instance_arn(scope, &cluster.name, &id))),
+        }
+    }
+    Ok(ecs::DescribeContainerInstancesResponse {
+        container_instances: Some(instances),
+        failures: Some(failures),
+    })
+}
+
+/// Names container instances: those that are not gone, unless a status is asked for.
+pub(crate) fn list_container_instances(
+    cx: &Cx,
+    request: ecs::ListContainerInstancesRequest,
+) -> Result<ecs::ListContainerInstancesResponse, Error> {
+    let scope = cx.scope();
+    let view = cx.view();
+    let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
+    if request.filter.is_some_and(|filter| !filter.is_empty()) {
+        return Err(Error::unsupported("filter, the cluster query language,"));
+    }
+    let list = "ListContainerInstances";
+    let paging = paging(list, request.max_results, request.next_token.as_ref())?;
+    let all = view
+        .by::<ContainerInstance>(scope, BY_CLUSTER, cluster.name.as_str())
+        .filter(|instance| match request.status.as_deref() {
+            Some(status) => instance.status.as_str() == status,
+            None => instance.status != InstanceStatus::Inactive,
+        });
+    let page = paging.page(all, |instance| instance.id.to_string());
+    Ok(ecs::ListContainerInstancesResponse {
+        container_instance_arns: Some(page.items.iter().map(|i| i.arn().to_string()).collect()),
+        next_token: page.next_token,
+    })
+}

@@ -1,0 +1,81 @@
+//! The operations. Every handler has the same three movements: *read* the
+//! request into domain types, *change* the world in one transaction, *show* the
+//! result in the service's own shapes. None of them waits for anything.
+
+mod clusters;
+mod container_instances;
+mod discover_poll_endpoint;
+mod run_task;
+mod submit;
+mod task_definitions;
+mod tasks;
+
+pub(crate) use clusters::{create_cluster, describe_clusters, list_clusters};
+pub(crate) use container_instances::{
+    describe_container_instances, list_container_instances, register_container_instance,
+};
+pub(crate) use discover_poll_endpoint::discover_poll_endpoint;
+pub(crate) use run_task::run_task;
+pub(crate) use submit::{
+    submit_attachment_state_changes, submit_container_state_change, submit_task_state_change,
+};
+pub(crate) use task_definitions::{
+    describe_task_definition, list_task_definitions, register_task_definition,
+};
+pub(crate) use tasks::{describe_tasks, list_tasks, stop_task};
+
+use crate::Error;
+use crate::records::Cluster;
+use chassis::paging::{Limits, Paging};
+use chassis::{Cx, Principal};
+use ident::{ClusterName, Scope};
+use std::sync::Arc;
+use store::View;
+
+/// How many items every list of ECS shows at a time.
+const LIMITS: Limits = Limits { default: 100, min: 1, max: 100 };
+/// How many things one may ask to be described.
+const MAX_DESCRIBED: usize = 100;
+
+/// The page that a request asks for.
+fn paging(
+    list: &'static str,
+    size: Option<i32>,
+    token: Option<&String>,
+) -> Result<Paging, Error> {
+    Ok(Paging::parse(list, LIMITS, size, token.map(String::as_str))?)
+}
+
+/// The cluster that a request names, if there is one.
+fn known_cluster(view: &View, scope: &Scope, text: Option<&str>) -> Result<Arc<Cluster>, Error> {
+    let name = crate::names::cluster(scope, text)?;
+    existing(view, scope, &name)
+}
+
+fn existing(view: &View, scope: &Scope, name: &ClusterName) -> Result<Arc<Cluster>, Error> {
+    view.get(scope, name.as_str()).ok_or_else(|| Error::NoCluster(name.clone()))
+}
+
+/// What a request wants described: something, and not too much of it.
+fn wanted(list: Option<Vec<String>>, what: &str) -> Result<Vec<String>, Error> {
+    let list = list.unwrap_or_default();
+    if list.is_empty() {
+        return Err(Error::invalid(format!("{what} cannot be empty.")));
+    }
+    if list.len() > MAX_DESCRIBED {
+        return Err(Error::invalid(format!("{what} can have at most {MAX_DESCRIBED} items.")));
+    }
+    Ok(list)
+}
+
+/// Who asks, as an ARN, for the records of who did what.
+fn caller_arn(cx: &Cx) -> String {
+    let Scope { account, region } = cx.scope();
+    let partition = region.partition();
+    match &cx.caller.principal {
+        Principal::Root => format!("arn:{partition}:iam::{account}:root"),
+        Principal::Instance(instance) => {
+            format!("arn:{partition}:sts::{account}:assumed-role/ecsInstanceRole/{instance}")
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `StopTask`, `DescribeTasks`, `ListTasks`.
+
+use super::{existing, known_cluster, paging};
+use crate::records::{BY_CLUSTER, BY_STARTED_BY, ContainerInstance, StopCode, Task};
+use crate::{Error, names, show};
+use chassis::Cx;
+use sched::lifecycle::Event;
+use std::sync::Arc;
+use wire::ecs;
+
+/// Why a task stops if the person who stopped it did not say.
+const STOPPED_BY_USER: &str = "Task stopped by user";
+/// As long as a reason may be.
+const MAX_REASON: usize = 1024;
+
+/// Asks a task to stop, and returns once that wish is durable.
+pub(crate) async fn stop_task(
+    cx: &Cx,
+    request: ecs::StopTaskRequest,
+) -> Result<ecs::StopTaskResponse, Error> {
+    let scope = cx.scope();
+    let cluster = names::cluster(scope, request.cluster.as_deref())?;
+    let text = request.task.unwrap_or_default();
+    let id = names::task(scope, &cluster, &text)?;
+    let reason = request.reason.filter(|reason| !reason.is_empty());
+    let reason = reason.unwrap_or_else(|| STOPPED_BY_USER.to_owned());
+    if reason.chars().count() > MAX_REASON {
+        return Err(Error::invalid(format!("reason can have at most {MAX_REASON} characters.")));
+    }
+    let now = cx.now();
+
+    let shown = cx.store().transact(|txn| {
+        existing(txn.view(), scope, &cluster)?;
+        let found = txn.get::<Task>(scope, id.as_str()).filter(|task| task.cluster == cluster);
+        let Some(found) = found else {
+            return Err(Error::NoTask { cluster: cluster.clone(), task: text.clone() });
+        };
+        // Stopping a task that is already on its way out is not an error.
+        let mut task = Task::clone(&found);
+        if sched::lifecycle::step(task.phase, Event::StopRequested, task.needs).is_some() {
+            task.because(Some(StopCode::UserInitiated), reason.clone());
+            task.hear(Event::StopRequested, now);
+            txn.put(task.clone());
+        }
+        Ok(show::task(txn.view(), &task, true))
+    });
+
+    Ok(ecs::StopTaskResponse { task: Some(shown.await?) })
+}
+
+/// Shows tasks by id or ARN.
+pub(crate) fn describe_tasks(
+    cx: &Cx,
+    request: ecs::DescribeTasksRequest,
+) -> Result<ecs::DescribeTasksResponse, Error> {
+    let scope = cx.scope();
+    let view = cx.view();
+    let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
+    let wanted = super::wanted(request.tasks, "Tasks")?;
+    let with_tags = request.include.iter().flatten().any(|part| part == "TAGS");
+
+    let (mut tasks, mut failures) = (vec![], vec![]);
+    for text in wanted {
+        let id = match names::task(scope, &cluster.name, &text) {
+            Ok(id) => id,
+            Err(Error::NoTask { .. }) => {
+                failures.push(show::missing(text));
+                continue;
+            }
+            Err(other) => return Err(other),
+        };
+        let found = view.get::<Task>(scope, id.as_str());
+        match found.filter(|task| task.cluster == cluster.name) {
+            Some(task) => tasks.push(show::task(&view, &task, with_tags)),
+            None => failures.push(show::missing(names::task_arn(scope, &cluster.name, &id))),
+        }
+    }
+    Ok(ecs::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })
+}
+
+/// Names tasks: those that are to run, unless stopped ones are asked for.
+pub(crate) fn list_tasks(
+    cx: &Cx,
+    request: ecs::ListTasksRequest,
+) -> Result<ecs::ListTasksResponse, Error> {
+    let scope = cx.scope();
+    let view = cx.view();
+    let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
+    let paging = paging("ListTasks", request.max_results, request.next_token.as_ref())?;
+    if let Some(service) = request.service_name {
+        return Err(Error::NoService(service));
+    }
+    if request.daemon_name.is_some() {
+        return Err(Error::unsupported("daemonName"));
+    }
+    let instance = match &request.container_instance {
+        None => None,
+        Some(text) => {
+            let id = names::instance(scope, &cluster.name, text)?;
+            let known = view.get::<ContainerInstance>(scope, id.as_str());
+            known.ok_or_else(|| Error::NoContainerInstance(text.clone()))?;
+            Some(id)
+        }
+    };
+    let desired = request.desired_status.as_deref().unwrap_or("RUNNING");
+    let in_cluster = |task: &Arc<Task>| task.cluster == cluster.name;
+    let tasks: Box<dyn Iterator<Item = Arc<Task>>> = match &request.started_by {
+        Some(who) => {
+            Box::new(view.by::<Task>(scope, BY_STARTED_BY, who).filter(in_cluster))
+        }
+        None => Box::new(view.by::<Task>(scope, BY_CLUSTER, cluster.name.as_str())),
+    };
+    let tasks = tasks
+        .filter(|task| task.phase.desired().as_str() == desired)
+        .filter(|task| request.family.as_deref().is_none_or(|f| task.family.as_str() == f))
+        .filter(|task| instance.as_ref().is_none_or(|id| task.instance == *id))
+        .filter(|task| {
+            request.launch_type.as_deref().is_none_or(|l| task.launch_type.as_str() == l)
+        });
+    let page = paging.page(tasks, |task| task.id.to_string());
+    Ok(ecs::ListTasksResponse {
+        task_arns: Some(page.items.iter().map(|task| task.arn().to_string()).collect()),
+        next_token: page.next_token,
+    })
+}

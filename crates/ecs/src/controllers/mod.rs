@@ -1,0 +1,24 @@
+//! What moves tasks on when nobody asks. Each controller looks at the state,
+//! plans, and commits; in the commit it looks again, because what it planned on
+//! may be a few milliseconds old.
+
+pub mod lifecycle;
+pub mod liveness;
+pub mod reaper;
+
+use crate::acs::Sessions;
+use chassis::Controller;
+
+/// As many tasks as one commit moves on: each may write a record of its own and
+/// one of EC2's, and a commit holds 128.
+const BATCH: usize = 32;
+
+/// The controllers of this service. `sessions` are those that the ACS service of
+/// the same process has.
+pub fn controllers(sessions: &Sessions) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(lifecycle::Lifecycle),
+        Box::new(liveness::Liveness::new(sessions.clone())),
+        Box::new(reaper::Reaper::default()),
+    ]
+}

@@ -1,0 +1,93 @@
+//! Sizes of tasks, which AWS lets people write in two units.
+
+/// CPU units: `256`, or virtual CPUs as in `.25 vCPU`.
+pub(crate) fn parse_cpu(text: &str) -> Option<i64> {
+    parse(text, "vcpu")
+}
+
+/// MiB: `512`, or gigabytes as in `0.5 GB`.
+pub(crate) fn parse_memory(text: &str) -> Option<i64> {
+    parse(text, "gb")
+}
+
+/// A whole number, or a decimal one of `unit`s of 1024 each.
+fn parse(text: &str, unit: &str) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    let Some(number) = text.strip_suffix(unit) else {
+        return text.parse().ok().filter(|size| *size > 0);
+    };
+    let (whole, fraction) = number.trim().split_once('.').unwrap_or((number.trim(), ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 6 {
+        return None;
+    }
+    let digits: i64 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = 10_i64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let size = digits.checked_mul(1024)?;
+    (size > 0 && size % scale == 0).then(|| size / scale)
+}
+
+/// Whether Fargate has tasks of this size.
+pub(crate) fn fits_fargate(cpu_units: i64, memory_mib: i64) -> bool {
+    let (from, to, step) = match cpu_units {
+        256 => return [512, 1024, 2048].contains(&memory_mib),
+        512 => (1, 4, 1),
+        1024 => (2, 8, 1),
+        2048 => (4, 16, 1),
+        4096 => (8, 30, 1),
+        8192 => (16, 60, 4),
+        16384 => (32, 120, 8),
+        _ => return false,
+    };
+    let gigabytes = memory_mib / 1024;
+    memory_mib % 1024 == 0 && (from..=to).contains(&gigabytes) && (gigabytes - from) % step == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_units() {
+        for (text, wanted) in [
+            ("256", Some(256)),
+            (".25 vCPU", Some(256)),
+            ("0.25vcpu", Some(256)),
+            ("1 vCPU", Some(1024)),
+            ("16 VCPU", Some(16384)),
+            ("", None),
+            ("0", None),
+            ("-1", None),
+            ("lots", None),
+            ("vCPU", None),
+            (".", None),
+            (". vCPU", None),
+            ("1.0001 vCPU", None),
+            ("99999999999999999999", None),
+            ("9999999999999999 vCPU", None),
+        ] {
+            assert_eq!(parse_cpu(text), wanted, "{text:?}");
+        }
+        assert_eq!(parse_memory("0.5GB"), Some(512));
+        assert_eq!(parse_memory("2 GB"), Some(2048));
+        assert_eq!(parse_memory("2048"), Some(2048));
+    }
+
+    #[test]
+    fn fargate_has_a_table() {
+        for (cpu, memory, fits) in [
+            (256, 512, true),
+            (256, 2048, true),
+            (256, 3072, false),
+            (512, 512, false),
+            (512, 1024, true),
+            (1024, 8192, true),
+            (4096, 30720, true),
+            (8192, 16384, true),
+            (8192, 17408, false),
+            (16384, 122_880, true),
+            (300, 1024, false),
+        ] {
+            assert_eq!(fits_fargate(cpu, memory), fits, "{cpu} {memory}");
+        }
+    }
+}
