@@ -14,6 +14,9 @@ use std::time::Duration;
 use std::{fs, io};
 use tokio::time::Instant;
 
+/// How often a VPC is looked at anew in one call, if things change meanwhile.
+const ATTEMPTS: u32 = 3;
+
 /// What a card needs to know about its machine.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -231,7 +234,17 @@ impl Card {
             Some(router) if router.is_at(&path) => router,
             Some(_) | None => Router::open(&path, work).await?,
         };
-        let failures = router.converge(vpc, host, work).await?;
+        let mut attempts = 1..=ATTEMPTS;
+        let failures = loop {
+            let last = attempts.next().is_none_or(|attempt| attempt == ATTEMPTS);
+            match router.converge(vpc, host, work).await {
+                Err(error) if !last && error.is_race() => {
+                    tracing::debug!(error = error.chain(), "something changed meanwhile");
+                }
+                Ok(failures) if !last && failures.values().any(CardError::is_race) => {}
+                other => break other?,
+            }
+        };
         self.routers.insert(name, router);
         Ok(failures.into_iter().map(|(eni, error)| (eni, error.chain())).collect())
     }

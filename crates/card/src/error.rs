@@ -84,6 +84,29 @@ pub enum CardError {
 }
 
 impl CardError {
+    /// Whether it may be that something changed while we looked: a task that
+    /// ends takes its interface with it at any moment. Looking again helps.
+    pub(crate) fn is_race(&self) -> bool {
+        let gone = [libc::ENODEV, libc::ENXIO, libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL];
+        let down = [libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTUNREACH];
+        match self {
+            Self::Netlink { source: rtnetlink::Error::NetlinkError(error), .. } => {
+                let errno = -error.raw_code();
+                errno == libc::EEXIST || gone.contains(&errno) || down.contains(&errno)
+            }
+            Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Disappeared(_) => true,
+            Self::Outdated { .. }
+            | Self::Netns { .. }
+            | Self::Netlink { .. }
+            | Self::Nft { .. }
+            | Self::Rules { .. }
+            | Self::Plan { .. }
+            | Self::Overlap { .. }
+            | Self::NoSubnet => false,
+        }
+    }
+
     /// The error and its causes on one line, for reports.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

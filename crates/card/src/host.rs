@@ -1,19 +1,23 @@
-//! What the node itself gets, if an interface is its own: the address, and the
-//! VPC's blocks by way of the router. For a task's interface there is nothing to
-//! do here but to see whether it is still waiting.
+//! The host's namespace, where interfaces appear, and what the node itself gets
+//! if one is its own: the address, and the VPC's blocks by way of the router.
+//!
+//! Moving a link from one namespace to another takes the kernel some 20 ms, so
+//! the NIC end is made here at once, but under a hardware address by which
+//! nobody looks for it ([`veiled`]). It gets its own when the router is ready.
 
 use crate::error::CardError;
+use crate::names;
 use crate::netns::Netns;
 use crate::rtnl::{Link, Route, Rtnl, Via};
-use ident::EniId;
 use ipnet::Ipv4Net;
+use net::mac::MacAddress;
 use net::plan::{ENI_MTU, EniPlan, SubnetPlan, VpcPlan};
 
 /// The host's namespace.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) netns: Netns,
-    rtnl: Rtnl,
+    pub(crate) rtnl: Rtnl,
 }
 
 impl Host {
@@ -36,7 +40,7 @@ impl Host {
         vpc: &VpcPlan,
     ) -> Result<(), CardError> {
         let links = self.rtnl.links().await?;
-        let own = nic_end(&links, &eni.eni).map(|link| link.index);
+        let own = nic_end(&links, eni).map(|link| link.index);
         let addresses = self.rtnl.addresses().await?;
         let on_links = addresses.iter().map(|(index, address)| (Some(*index), address.trunc()));
         let routes = self.rtnl.routes().await?;
@@ -70,7 +74,7 @@ impl Host {
     ) -> Result<usize, CardError> {
         let links = self.rtnl.links().await?;
         let link =
-            nic_end(&links, &eni.eni).ok_or_else(|| CardError::Disappeared(eni.eni.to_string()))?;
+            nic_end(&links, eni).ok_or_else(|| CardError::Disappeared(eni.eni.to_string()))?;
         let mut changed = 0;
         if !link.up || link.mtu != ENI_MTU {
             self.rtnl.set_up(link).await?;
@@ -112,10 +116,13 @@ impl Host {
         vpc: &VpcPlan,
     ) -> Result<usize, CardError> {
         let via = Via::Link { index: link.index, gateway: Some(subnet.gateway) };
-        // The kernel has routed the subnet itself, on the link, with the address.
+        // The kernel makes the subnet's own route with the address, but it can get
+        // lost alone.
+        let on_link =
+            Route { destination: subnet.cidr, via: Via::Link { index: link.index, gateway: None } };
         let blocks = vpc.cidrs.iter().filter(|block| **block != subnet.cidr);
-        let wanted: Vec<Route> =
-            blocks.map(|block| Route { destination: block.trunc(), via }).collect();
+        let blocks = blocks.map(|block| Route { destination: block.trunc(), via });
+        let wanted: Vec<Route> = std::iter::once(on_link).chain(blocks).collect();
         let routes = self.rtnl.routes().await?;
         let mut changed = 0;
         // Somebody may have routed more through the VPC's router. That is theirs,
@@ -137,7 +144,24 @@ impl Host {
 }
 
 /// The NIC end of an interface, among the links of a namespace. Whoever has it
-/// may rename it, but the alias stays.
-pub(crate) fn nic_end<'a>(links: &'a [Link], eni: &EniId) -> Option<&'a Link> {
-    links.iter().find(|link| link.alias.as_deref() == Some(eni.as_str()))
+/// may rename it, but the alias stays; only a crash leaves it without.
+pub(crate) fn nic_end<'a>(links: &'a [Link], eni: &EniPlan) -> Option<&'a Link> {
+    let name = names::nic_end(&eni.eni);
+    links.iter().find(|link| match &link.alias {
+        Some(alias) => alias == eni.eni.as_str(),
+        None => link.name == name && (link.mac == Some(eni.mac) || is_veiled(link, eni)),
+    })
+}
+
+/// Whether the NIC end still waits for its own hardware address.
+pub(crate) fn is_veiled(nic_end: &Link, eni: &EniPlan) -> bool {
+    nic_end.mac == Some(veiled(eni.mac))
+}
+
+/// The hardware address that the NIC end has before it may be used. It is
+/// given, not random: programs on the host may replace random ones.
+pub(crate) fn veiled(mac: MacAddress) -> MacAddress {
+    let MacAddress(mut bytes) = mac;
+    bytes[0] ^= 0x80;
+    MacAddress(bytes)
 }

@@ -10,8 +10,9 @@
 //! - [`Card::apply`] compares the plan with what the kernel has and makes only
 //!   the difference. It keeps no books that could be wrong: a card that was
 //!   killed, replaced or meddled with finds its way from what is there.
-//! - An interface appears in the host's namespace only when the router is ready
-//!   for it, rules included. Forwarding is switched on after the filter.
+//! - An interface appears, which is to say that a link has its hardware address,
+//!   only when the router is ready for it, rules included. Forwarding is switched
+//!   on after the filter.
 //! - What the plan does not name is removed, if its name says that it is ours.
 //!   Nothing else on the machine is touched, no firewall, no sysctl, no route.
 //! - The NIC end may have left for a task's namespace, where the card cannot see
@@ -22,7 +23,7 @@
 //! | [`netns`] | namespaces: named, and running something inside one |
 //! | `rtnl` | a netlink conversation with one namespace |
 //! | `router` | one VPC: links, addresses, neighbours, routes, in order |
-//! | `host` | what the node itself gets, if the interface is its own |
+//! | `host` | where interfaces appear, and what the node itself gets of its own |
 //! | `sysctl` | the switches of a router namespace |
 //! | `filter` | the rules as values, and the difference between two sets of them |
 //! | `nft` | the rules in the kernel, and whether they are still the ones we put there |

@@ -7,8 +7,6 @@ use ident::{EniId, VpcId};
 
 /// How many digits of a VPC's id its router's name bears.
 const ROUTER_DIGITS: usize = 11;
-/// How the names of NIC ends begin.
-pub(crate) const NIC_END: &str = "eni";
 /// How the names of card ends begin.
 pub(crate) const CARD_END: &str = "card";
 
@@ -30,7 +28,7 @@ pub(crate) fn is_router(prefix: &str, name: &str) -> bool {
 
 /// The end of an interface that its user gets.
 pub(crate) fn nic_end(eni: &EniId) -> String {
-    format!("{NIC_END}{}", tail(eni.as_str(), 12))
+    format!("eni{}", tail(eni.as_str(), 12))
 }
 
 /// The end of an interface that stays in the router.

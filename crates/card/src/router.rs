@@ -1,9 +1,10 @@
 //! One VPC on the node: its router namespace, from nothing or from whatever is
 //! there to what the plan wants.
 //!
-//! The order is what makes it safe. An interface is made inside the router, both
-//! ends; its route, its neighbour entry and its rules follow; then the router may
-//! forward; and only then does the NIC end move to where somebody can use it.
+//! The order is what makes it safe. An interface is made under a veil; its route,
+//! its neighbour entry and its rules follow; then the router may forward; and
+//! only then does the NIC end get the hardware address by which its user looks
+//! for it.
 
 use crate::card::Work;
 use crate::error::CardError;
@@ -18,6 +19,7 @@ use ipnet::Ipv4Net;
 use net::mac::MacAddress;
 use net::plan::{ENI_MTU, EniPlan, EniUser, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::time::Instant;
@@ -55,25 +57,44 @@ impl Router {
         host: &Host,
         work: &mut Work,
     ) -> Result<Failures, CardError> {
-        let mut failures = Failures::new();
         work.adjusted += self.netns.run(sysctl::prepare).await??;
-        self.converge_links(plan, host, &mut failures, work).await?;
+        // Rules name links, and do not mind if those are not there yet or any
+        // more. So the two are made at the same time: starting `nft` is what
+        // takes longest.
+        let mut rules = mem::take(&mut self.rules);
+        let (loaded, ready) = tokio::join!(
+            rules.converge(&self.netns, Filter::of(plan)),
+            self.converge_network(plan, host, work),
+        );
+        self.rules = rules;
+        let mut failures = ready?;
+        work.loaded += usize::from(loaded?);
+        work.adjusted += self.netns.run(sysctl::forward).await??;
+        let outside = host.links().await?;
+        for eni in &plan.enis {
+            if failures.contains_key(&eni.eni) {
+                continue;
+            }
+            if let Err(error) = hand_over(eni, plan, &outside, host, work).await {
+                failures.insert(eni.eni.clone(), error);
+            }
+        }
+        Ok(failures)
+    }
+
+    /// Everything but the rules.
+    async fn converge_network(
+        &self,
+        plan: &VpcPlan,
+        host: &Host,
+        work: &mut Work,
+    ) -> Result<Failures, CardError> {
+        let failures = self.converge_links(plan, host, work).await?;
         let links = self.rtnl.links().await?;
         let cards = self.converge_cards(plan, &links, work).await?;
         self.converge_addresses(plan, &links, work).await?;
         self.converge_neighbours(plan, &cards, work).await?;
         self.converge_routes(plan, &cards, work).await?;
-        let changed = self.rules.converge(&self.netns, Filter::of(plan)).await?;
-        work.loaded += usize::from(changed);
-        work.adjusted += self.netns.run(sysctl::forward).await??;
-        for eni in &plan.enis {
-            if failures.contains_key(&eni.eni) {
-                continue;
-            }
-            if let Err(error) = self.hand_over(eni, plan, &links, host, work).await {
-                failures.insert(eni.eni.clone(), error);
-            }
-        }
         Ok(failures)
     }
 
@@ -83,33 +104,27 @@ impl Router {
         &self,
         plan: &VpcPlan,
         host: &Host,
-        failures: &mut Failures,
         work: &mut Work,
-    ) -> Result<(), CardError> {
+    ) -> Result<Failures, CardError> {
+        let mut failures = Failures::new();
         let outside = host.links().await?;
         let mut inside = self.rtnl.links().await?;
         let fit: BTreeSet<String> = plan
             .enis
             .iter()
             .filter(|eni| is_fit(eni, &inside, &outside))
-            .flat_map(|eni| [names::card_end(&eni.eni), names::nic_end(&eni.eni)])
+            .map(|eni| names::card_end(&eni.eni))
             .collect();
-        for link in inside.extract_if(.., |link| is_ours(link) && !fit.contains(&link.name)) {
-            let started = Instant::now();
-            self.rtnl.delete_link(&link).await?;
-            work.removed += usize::from(link.name.starts_with(names::CARD_END));
-            let micros = started.elapsed().as_micros();
-            tracing::debug!(link = link.name, alias = link.alias, micros, "removed an interface");
-        }
+        let unfit = |link: &mut Link| is_ours(link) && !fit.contains(&link.name);
+        let unfit: Vec<Link> = inside.extract_if(.., unfit).collect();
+        self.remove(&unfit, work).await?;
         for eni in &plan.enis {
             let card_end = names::card_end(&eni.eni);
             if inside.iter().any(|link| link.name == card_end) {
                 continue;
             }
             let started = Instant::now();
-            let nic_end = names::nic_end(&eni.eni);
-            let made = self.rtnl.add_pair(&card_end, &nic_end, eni.mac, eni.eni.as_str()).await;
-            match made {
+            match self.make(eni, host).await {
                 Ok(()) => {
                     work.made += 1;
                     let micros = started.elapsed().as_micros();
@@ -120,7 +135,27 @@ impl Router {
                 }
             }
         }
+        Ok(failures)
+    }
+
+    async fn remove(&self, links: &[Link], work: &mut Work) -> Result<(), CardError> {
+        let started = Instant::now();
+        self.rtnl.delete_links(links).await?;
+        work.removed += links.len();
+        let micros = started.elapsed().as_micros();
+        for link in links {
+            tracing::debug!(link = link.name, eni = link.alias, micros, "removed an interface");
+        }
         Ok(())
+    }
+
+    /// Makes an interface. Both ends say whose they are, and the NIC end is not
+    /// yet what anybody looks for.
+    async fn make(&self, eni: &EniPlan, host: &Host) -> Result<(), CardError> {
+        let (card_end, nic_end) = (names::card_end(&eni.eni), names::nic_end(&eni.eni));
+        self.rtnl.add_pair(&card_end, &nic_end, host::veiled(eni.mac), &host.netns).await?;
+        self.rtnl.set_alias(&card_end, eni.eni.as_str()).await?;
+        host.rtnl.set_alias(&nic_end, eni.eni.as_str()).await
     }
 
     /// Makes sure of every card end, and says which index each interface's has.
@@ -139,10 +174,8 @@ impl Router {
                 self.rtnl.set_up(link).await?;
                 work.adjusted += 1;
             }
-            let nic_end = names::nic_end(&eni.eni);
-            let here = links.iter().filter(|link| link.name == name || link.name == nic_end);
-            for end in here.filter(|end| end.alias.is_none()) {
-                self.rtnl.set_alias(end, eni.eni.as_str()).await?;
+            if link.alias.is_none() {
+                self.rtnl.set_alias(&link.name, eni.eni.as_str()).await?;
                 work.adjusted += 1;
             }
             cards.insert(eni.eni.clone(), link.index);
@@ -244,31 +277,6 @@ impl Router {
         Ok(())
     }
 
-    /// Lets the NIC end go to where its user is, if it is still here.
-    async fn hand_over(
-        &self,
-        eni: &EniPlan,
-        plan: &VpcPlan,
-        links: &[Link],
-        host: &Host,
-        work: &mut Work,
-    ) -> Result<(), CardError> {
-        let subnet = plan.subnets.iter().find(|subnet| subnet.subnet == eni.subnet);
-        let subnet = subnet.ok_or(CardError::NoSubnet)?;
-        if eni.user == EniUser::Host {
-            host.refuse_overlap(eni, plan).await?;
-        }
-        let nic_end = names::nic_end(&eni.eni);
-        if let Some(link) = links.iter().find(|link| link.name == nic_end) {
-            self.rtnl.move_to(link, &host.netns).await?;
-            work.adjusted += 1;
-        }
-        if eni.user == EniUser::Host {
-            work.adjusted += host.converge(eni, subnet, plan).await?;
-        }
-        Ok(())
-    }
-
     /// What passed and what did not.
     pub(crate) async fn counters(&self) -> Result<BTreeMap<EniId, Counters>, CardError> {
         nft::counters(&self.netns).await
@@ -278,30 +286,54 @@ impl Router {
     /// nobody is connected any more, even if somebody keeps the namespace alive.
     pub(crate) async fn clear(&self, work: &mut Work) -> Result<(), CardError> {
         self.netns.run(sysctl::halt).await??;
-        for link in self.rtnl.links().await?.iter().filter(|link| is_ours(link)) {
-            self.rtnl.delete_link(link).await?;
-            work.removed += usize::from(link.name.starts_with(names::CARD_END));
-        }
-        Ok(())
+        let mut links = self.rtnl.links().await?;
+        links.retain(is_ours);
+        self.remove(&links, work).await
     }
+}
+
+/// Lets an interface be found, if it is not yet, and gives the node its own.
+async fn hand_over(
+    eni: &EniPlan,
+    plan: &VpcPlan,
+    outside: &[Link],
+    host: &Host,
+    work: &mut Work,
+) -> Result<(), CardError> {
+    let subnet = plan.subnets.iter().find(|subnet| subnet.subnet == eni.subnet);
+    let subnet = subnet.ok_or(CardError::NoSubnet)?;
+    if eni.user == EniUser::Host {
+        host.refuse_overlap(eni, plan).await?;
+    }
+    if let Some(link) = host::nic_end(outside, eni) {
+        if link.alias.is_none() {
+            host.rtnl.set_alias(&link.name, eni.eni.as_str()).await?;
+            work.adjusted += 1;
+        }
+        if host::is_veiled(link, eni) {
+            host.rtnl.set_mac(link, eni.mac).await?;
+            work.adjusted += 1;
+        }
+    }
+    if eni.user == EniUser::Host {
+        work.adjusted += host.converge(eni, subnet, plan).await?;
+    }
+    Ok(())
 }
 
 /// Whether a link of the router is one that the card makes there. The kernel
 /// may have put others there, which it does not let anybody remove.
 fn is_ours(link: &Link) -> bool {
-    link.name.starts_with(names::CARD_END) || link.name.starts_with(names::NIC_END)
+    link.name.starts_with(names::CARD_END)
 }
 
 /// Whether an interface's pair, if there is one, can stay.
 fn is_fit(eni: &EniPlan, inside: &[Link], outside: &[Link]) -> bool {
     let card_end = names::card_end(&eni.eni);
-    let nic_end = names::nic_end(&eni.eni);
     let Some(card) = inside.iter().find(|link| link.name == card_end) else { return false };
     let alias_fits = card.alias.as_deref().is_none_or(|alias| alias == eni.eni.as_str());
-    let waiting = inside.iter().find(|link| link.name == nic_end);
-    let nic = waiting.or_else(|| host::nic_end(outside, &eni.eni));
-    let nic_fits = match (nic, eni.user) {
-        (Some(nic), _) => nic.mac == Some(eni.mac),
+    let nic_fits = match (host::nic_end(outside, eni), eni.user) {
+        (Some(nic), _) => nic.mac == Some(eni.mac) || host::is_veiled(nic, eni),
         // It has left for a task's namespace.
         (None, EniUser::Task) => true,
         // It should be here, and is not.

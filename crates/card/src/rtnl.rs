@@ -20,6 +20,9 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::task::JoinSet;
 
+/// The group of links that are about to be removed.
+const DOOMED: u32 = 0x4c46;
+
 /// A connection to the kernel that sees one namespace.
 #[derive(Debug)]
 pub(crate) struct Rtnl {
@@ -85,19 +88,20 @@ impl Rtnl {
         Ok(links.into_iter().map(link).collect())
     }
 
-    /// Makes a veth pair: `near`, which is up, and `far`, which is down and has
-    /// the hardware address `mac`. Both say in their alias whose they are.
+    /// Makes a veth pair: `near`, which is up, here, and `far`, which is down and
+    /// has the hardware address `mac`, in the namespace `there`.
     pub(crate) async fn add_pair(
         &self,
         near: &str,
         far: &str,
         mac: MacAddress,
-        alias: &str,
+        there: &Netns,
     ) -> Result<(), CardError> {
         let far_end = LinkMessageBuilder::<LinkUnspec>::new()
             .name(far)
             .mtu(ENI_MTU)
             .address(mac.0.to_vec())
+            .setns_by_fd(there.fd())
             .build();
         let pair = LinkVeth::new(near, far)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
@@ -105,17 +109,18 @@ impl Rtnl {
             .up()
             .build();
         let made = self.handle.link().add(pair).execute().await;
-        made.map_err(refused(|| format!("make the pair {near} and {far}")))?;
-        for name in [near, far] {
-            let named = LinkUnspec::new_with_name(name).alias(alias).build();
-            self.change(name, named).await?;
-        }
-        Ok(())
+        made.map_err(refused(|| format!("make the pair {near} and {far}")))
     }
 
-    /// Makes sure of a link's alias.
-    pub(crate) async fn set_alias(&self, link: &Link, alias: &str) -> Result<(), CardError> {
-        self.change(&link.name, LinkUnspec::new_with_index(link.index).alias(alias).build()).await
+    /// Says on a link whose it is.
+    pub(crate) async fn set_alias(&self, name: &str, alias: &str) -> Result<(), CardError> {
+        self.change(name, LinkUnspec::new_with_name(name).alias(alias).build()).await
+    }
+
+    /// Changes a link's hardware address.
+    pub(crate) async fn set_mac(&self, link: &Link, mac: MacAddress) -> Result<(), CardError> {
+        let message = LinkUnspec::new_with_index(link.index).address(mac.0.to_vec()).build();
+        self.change(&link.name, message).await
     }
 
     /// Brings a link up, with the MTU of an interface.
@@ -129,25 +134,32 @@ impl Rtnl {
         self.change("lo", LinkUnspec::new_with_name("lo").up().build()).await
     }
 
-    /// Moves a link to another namespace, where it arrives down.
-    pub(crate) async fn move_to(&self, link: &Link, netns: &Netns) -> Result<(), CardError> {
-        let message = LinkUnspec::new_with_index(link.index).setns_by_fd(netns.fd()).build();
-        self.change(&link.name, message).await
-    }
-
     async fn change(&self, name: &str, message: LinkMessage) -> Result<(), CardError> {
         let changed = self.handle.link().set(message).execute().await;
         changed.map_err(refused(|| format!("change the link {name}")))
     }
 
-    /// Removes a link, and with it the other end of its pair, unless it is gone.
-    pub(crate) async fn delete_link(&self, link: &Link) -> Result<(), CardError> {
-        match self.handle.link().del(link.index).execute().await {
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
-                Ok(())
+    /// Removes links, and with each the other end of its pair; one that is gone
+    /// already is no trouble.
+    ///
+    /// The kernel takes some 15 ms to be sure that nobody uses a link any more,
+    /// and as long for a whole group of them.
+    pub(crate) async fn delete_links(&self, links: &[Link]) -> Result<(), CardError> {
+        let mut request = self.handle.link().del(0);
+        match links {
+            [] => return Ok(()),
+            [link] => request.message_mut().header.index = link.index,
+            several => {
+                for link in several {
+                    let doomed = LinkUnspec::new_with_index(link.index).link_group(DOOMED).build();
+                    unless_gone(self.change(&link.name, doomed).await)?;
+                }
+                request.message_mut().attributes.push(LinkAttribute::Group(DOOMED));
             }
-            other => other.map_err(refused(|| format!("remove the link {}", link.name))),
         }
+        let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        let deleted = request.execute().await;
+        unless_gone(deleted.map_err(refused(|| format!("remove {}", names.join(", ")))))
     }
 
     /// All IPv4 addresses, with the index of the link each is on.
@@ -252,6 +264,17 @@ async fn collect<T>(
     items: impl Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>, CardError> {
     items.try_collect().await.map_err(refused(|| action.to_owned()))
+}
+
+fn unless_gone(result: Result<(), CardError>) -> Result<(), CardError> {
+    match result {
+        Err(CardError::Netlink { source: rtnetlink::Error::NetlinkError(error), .. })
+            if error.raw_code() == -libc::ENODEV =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn refused(action: impl FnOnce() -> String) -> impl FnOnce(rtnetlink::Error) -> CardError {

@@ -63,7 +63,8 @@ fn set(switches: &[(&str, &str)]) -> Result<usize, CardError> {
                     .map_err(|source| CardError::Sysctl { key: key.to_owned(), source })?;
                 changed += 1;
             }
-            // A kernel without IPv6 has nothing to switch off.
+            // A kernel without IPv6 has nothing to switch off, and a link that is
+            // gone nothing to prepare.
             Err(error) if error.kind() == io::ErrorKind::NotFound && optional(key) => {}
             Err(source) => return Err(CardError::Sysctl { key: key.to_owned(), source }),
         }
@@ -72,5 +73,5 @@ fn set(switches: &[(&str, &str)]) -> Result<usize, CardError> {
 }
 
 fn optional(key: &str) -> bool {
-    key.starts_with("ipv6/") || key.starts_with("netfilter/")
+    ["ipv6/", "netfilter/", "ipv4/neigh/"].iter().any(|optional| key.starts_with(optional))
 }

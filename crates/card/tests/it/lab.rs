@@ -1,0 +1,234 @@
+//! A machine for one test: a host's namespace, a card, and tasks.
+
+use card::netns::Netns;
+use card::{Card, Config, Work};
+use ident::Generation;
+use net::model::Eni;
+use net::plan::{CardPlan, CardReport};
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How long something that must happen may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something that must not happen is waited for.
+const NEVER: Duration = Duration::from_millis(300);
+
+pub(crate) struct Lab {
+    pub(crate) host: Netns,
+    pub(crate) card: Card,
+    runtime: Runtime,
+    directory: TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "the kernel tests of the card need root");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let host = Netns::unnamed().expect("a namespace for the host");
+        let directory = tempfile::tempdir().expect("a directory");
+        let card = Card::new(config(&directory, &host));
+        let lab = Self { host, card, runtime, directory };
+        sh(&lab.host, "ip link set lo up");
+        lab
+    }
+
+    /// Applies a plan of which nothing must fail.
+    pub(crate) fn apply(&mut self, plan: &CardPlan) -> Work {
+        let report = self.try_apply(plan);
+        assert_eq!(report.failed, std::collections::BTreeMap::new());
+        assert_eq!(report.generation, plan.generation);
+        let enis: usize = plan.vpcs.iter().map(|vpc| vpc.enis.len()).sum();
+        assert_eq!(report.present.len(), enis);
+        self.card.last_work()
+    }
+
+    pub(crate) fn try_apply(&mut self, plan: &CardPlan) -> CardReport {
+        self.runtime.block_on(self.card.apply(plan)).expect("a report")
+    }
+
+    /// Runs something asynchronous with the card.
+    pub(crate) fn with<T>(&mut self, work: impl AsyncFnOnce(&mut Card) -> T) -> T {
+        self.runtime.block_on(work(&mut self.card))
+    }
+
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Replaces the card by one that knows nothing but what is on disk and in
+    /// the kernel.
+    pub(crate) fn restart(&mut self) {
+        self.card = Card::new(self.config());
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        config(&self.directory, &self.host)
+    }
+
+    /// The names of the namespaces that there are.
+    pub(crate) fn routers(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.config().netns_dir) else { return vec![] };
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// The only router.
+    pub(crate) fn router(&self) -> Netns {
+        let routers = self.routers();
+        assert_eq!(routers.len(), 1, "{routers:?}");
+        Netns::open(&routers[0]).expect("a router")
+    }
+
+    /// Everything that can be seen of what the card did, for comparison.
+    pub(crate) fn dump(&self) -> String {
+        // Whether there is a carrier is noticed late, and by nobody here.
+        let look = "(ip -d link; ip addr; ip route show table all; \
+                    ip neigh show nud permanent) | \
+                    sed 's/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//; s/linkdown//'";
+        let mut dump = sh(&self.host, look);
+        for path in self.routers() {
+            let router = Netns::open(&path).expect("a router");
+            dump.push_str(&sh(&router, look));
+            dump.push_str(&sh(&router, "nft -a -s list ruleset"));
+        }
+        dump
+    }
+
+    /// Takes an interface into a task of its own, as an ECS agent does.
+    pub(crate) fn task(&self, eni: &Eni) -> Task {
+        let task = Task { netns: Netns::unnamed().expect("a namespace"), address: eni.ipv4 };
+        let name = link_with_mac(&self.host, eni).expect("the interface has appeared");
+        let target = netns_path(&task.netns);
+        sh(&self.host, &format!("ip link set {name} netns {target} name eth0"));
+        let [a, b, c, _] = eni.ipv4.octets();
+        task.sh(&format!(
+            "ip link set lo up && ip addr add {}/24 dev eth0 && ip link set eth0 up && \
+             ip route add default via {a}.{b}.{c}.1",
+            eni.ipv4
+        ));
+        task
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Also after a panic; what the card does not clean up is cleaned up here,
+        // so that nothing stays on the machine.
+        let torn_down = self.runtime.block_on(Card::new(self.config()).teardown());
+        for path in self.routers() {
+            let _best_effort = Netns::remove(&path);
+        }
+        if !std::thread::panicking() {
+            torn_down.expect("teardown");
+        }
+    }
+}
+
+fn config(directory: &TempDir, host: &Netns) -> Config {
+    Config {
+        prefix: "test".to_owned(),
+        state_dir: directory.path().join("state"),
+        netns_dir: directory.path().join("netns"),
+        host: host.clone(),
+        period: Duration::from_millis(50),
+    }
+}
+
+/// A path that leads any process to a namespace that has no name.
+pub(crate) fn netns_path(netns: &Netns) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
+}
+
+/// The name of the link that has the interface's hardware address, as an agent
+/// looks for it.
+pub(crate) fn link_with_mac(netns: &Netns, eni: &Eni) -> Option<String> {
+    let links = sh(netns, "ip -o link");
+    let mac = eni.mac.to_string();
+    let line = links.lines().find(|line| line.contains(&mac))?;
+    Some(line.split(": ").nth(1)?.split('@').next()?.to_owned())
+}
+
+/// Runs a shell command in a namespace and returns what it prints; it must
+/// succeed.
+pub(crate) fn sh(netns: &Netns, command: &str) -> String {
+    let (ok, text) = try_sh(netns, command);
+    assert!(ok, "{command}: {text}");
+    text
+}
+
+pub(crate) fn try_sh(netns: &Netns, command: &str) -> (bool, String) {
+    let line = command.to_owned();
+    let run = move || Command::new("sh").args(["-c", &line]).output();
+    let output = netns.run_blocking(run).expect("the namespace").expect("a shell");
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+/// A namespace with an interface.
+pub(crate) struct Task {
+    pub(crate) netns: Netns,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Task {
+    pub(crate) fn sh(&self, command: &str) -> String {
+        sh(&self.netns, command)
+    }
+
+    /// A server on the task's own address. The kernel completes handshakes for
+    /// as long as it is kept.
+    pub(crate) fn listen(&self, port: u16) -> TcpListener {
+        let address = SocketAddr::from((self.address, port));
+        self.run(move || TcpListener::bind(address)).expect("a listener")
+    }
+
+    /// Opens a connection that must come about.
+    pub(crate) fn connect(&self, to: &Task, port: u16) -> TcpStream {
+        connect(&self.netns, to.address, port, PATIENCE).expect("a connection")
+    }
+
+    /// Tries to open a connection, and says whether it was dropped in silence.
+    pub(crate) fn is_refused(&self, to: &Task, port: u16) -> bool {
+        is_refused(&self.netns, to.address, port)
+    }
+
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.netns.run_blocking(work).expect("the namespace")
+    }
+}
+
+pub(crate) fn connect(
+    netns: &Netns,
+    to: Ipv4Addr,
+    port: u16,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let address = SocketAddr::from((to, port));
+    let connect = move || TcpStream::connect_timeout(&address, patience);
+    netns.run_blocking(connect).expect("the namespace")
+}
+
+pub(crate) fn is_refused(netns: &Netns, to: Ipv4Addr, port: u16) -> bool {
+    match connect(netns, to, port, NEVER) {
+        Ok(_) => false,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => true,
+        Err(error) => panic!("neither connected nor dropped in silence: {error}"),
+    }
+}
+
+pub(crate) fn generation(card: &Card) -> Option<u64> {
+    card.generation().map(|Generation(generation)| generation)
+}

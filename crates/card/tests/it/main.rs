@@ -1,0 +1,15 @@
+//! The card against the real kernel.
+//!
+//! Every test plays in namespaces of its own: one stands for the host, others
+//! for tasks, and the card makes its routers beside them. The machine's own
+//! network is never touched. All of it needs root.
+
+mod agree;
+mod gates;
+mod host;
+mod lab;
+mod links;
+mod obey;
+mod packets;
+mod spoof;
+mod world;

@@ -1,0 +1,161 @@
+//! Packets made by hand, and what arrives of them.
+
+use crate::lab::{PATIENCE, Task};
+use net::judge::Content;
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
+    setsockopt, socket,
+};
+use nix::sys::time::TimeVal;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// One packet with an identity, so that it is known again where it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    pub(crate) content: Content,
+    /// Different for every probe of a test: the source port or the ICMP
+    /// identifier, and so the flow, is made of it.
+    pub(crate) number: u16,
+    /// How long the packet is made.
+    pub(crate) length: usize,
+}
+
+impl Probe {
+    pub(crate) fn new(from: &Task, to: Ipv4Addr, content: Content, number: u16) -> Self {
+        Self { source: from.address, destination: to, content, number, length: 60 }
+    }
+
+    /// The whole packet, not to be fragmented; the kernel fills in the header's
+    /// length and checksum.
+    fn bytes(&self) -> Vec<u8> {
+        let payload = self.length - 20;
+        let mut l4 = vec![0; payload];
+        let id = (30_000 + self.number).to_be_bytes();
+        match self.content {
+            Content::Tcp { port } => {
+                l4[..2].copy_from_slice(&id);
+                l4[2..4].copy_from_slice(&port.to_be_bytes());
+                l4[12] = 5 << 4; // the header's length, in words
+                l4[13] = 0x02; // SYN
+                self.check(&mut l4, 16, true);
+            }
+            Content::Udp { port } => {
+                l4[..2].copy_from_slice(&id);
+                l4[2..4].copy_from_slice(&port.to_be_bytes());
+                let length = u16::try_from(payload).expect("a length");
+                l4[4..6].copy_from_slice(&length.to_be_bytes());
+                self.check(&mut l4, 6, true);
+            }
+            Content::Icmp { kind, code } => {
+                (l4[0], l4[1]) = (kind, code);
+                l4[4..6].copy_from_slice(&id);
+                l4[8] = kind; // Tells it from its own answer, which repeats this.
+                self.check(&mut l4, 2, false);
+            }
+            Content::Protocol(_) => {}
+        }
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, self.content.protocol(), 0, 0];
+        packet.extend(self.source.octets());
+        packet.extend(self.destination.octets());
+        packet.extend(l4);
+        packet
+    }
+
+    /// Writes the checksum of TCP, UDP (with their pseudo-header) or ICMP.
+    fn check(&self, l4: &mut [u8], at: usize, pseudo_header: bool) {
+        let mut words = Vec::new();
+        if pseudo_header {
+            words.extend(self.source.octets());
+            words.extend(self.destination.octets());
+            words.extend([0, self.content.protocol()]);
+            words.extend(u16::try_from(l4.len()).expect("a length").to_be_bytes());
+        }
+        words.extend_from_slice(l4);
+        let pairs = words.chunks(2).map(|pair| {
+            u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+        });
+        let mut sum: u32 = pairs.sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let sum = !u16::try_from(sum).expect("folded");
+        l4[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Sends packets out of a task, with whatever source.
+pub(crate) struct Sender(OwnedFd);
+
+impl Sender {
+    pub(crate) fn of(task: &Task) -> Self {
+        Self(raw(task, SockProtocol::Raw))
+    }
+
+    pub(crate) fn send(&self, probe: &Probe) {
+        let to = SockaddrIn::from(SocketAddrV4::new(probe.destination, 0));
+        let bytes = probe.bytes();
+        let sent = sendto(self.0.as_raw_fd(), &bytes, &to, MsgFlags::empty()).expect("sent");
+        assert_eq!(sent, bytes.len());
+    }
+}
+
+/// Sees the probes that arrive at a task, by one protocol.
+pub(crate) struct Receiver {
+    socket: OwnedFd,
+    protocol: u8,
+}
+
+impl Receiver {
+    pub(crate) fn of(task: &Task, protocol: SockProtocol) -> Self {
+        let socket = raw(task, protocol);
+        let wait = TimeVal::new(i64::try_from(PATIENCE.as_secs()).expect("seconds"), 0);
+        setsockopt(&socket, ReceiveTimeout, &wait).expect("a timeout");
+        let numbers = [(SockProtocol::Tcp, 6), (SockProtocol::Udp, 17), (SockProtocol::Icmp, 1)];
+        let protocol = numbers.iter().find(|(name, _)| *name == protocol);
+        let protocol = protocol.expect("one that probes are made of").1;
+        Self { socket, protocol }
+    }
+
+    /// The next probe's number and the packet's length. It must arrive in time.
+    pub(crate) fn next(&self) -> (u16, usize) {
+        self.receive(MsgFlags::empty()).expect("a packet arrives in time")
+    }
+
+    /// The next probe's number, if it is already here.
+    pub(crate) fn waiting(&self) -> Option<u16> {
+        match self.receive(MsgFlags::MSG_DONTWAIT) {
+            Ok((number, _)) => Some(number),
+            Err(Errno::EAGAIN) => None,
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+
+    /// Passes over what the kernels say to each other: resets, answers to
+    /// requests, unreachable ports.
+    fn receive(&self, flags: MsgFlags) -> Result<(u16, usize), Errno> {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, flags)?;
+            let l4 = &buffer[20..length];
+            let (id, is_probe) = match self.protocol {
+                6 => (&l4[..2], l4[13] == 0x02),
+                17 => (&l4[..2], true),
+                _ => (&l4[4..6], l4[0] == l4[8]),
+            };
+            let id = u16::from_be_bytes([id[0], id[1]]);
+            if let Some(number) = id.checked_sub(30_000).filter(|_| is_probe) {
+                return Ok((number, length));
+            }
+        }
+    }
+}
+
+fn raw(task: &Task, protocol: SockProtocol) -> OwnedFd {
+    let open = move || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol);
+    task.run(open).expect("a raw socket")
+}

@@ -1,0 +1,115 @@
+//! What users of EC2 made, so that a plan can be compiled from it.
+
+use ident::{EniId, Generation, SecurityGroupId, SubnetId, VpcId};
+use net::compile::{VpcView, card_plan};
+use net::mac::MacAddress;
+use net::model::{Eni, Peer, Rule, SecurityGroup, Subnet, Traffic, Vpc};
+use net::plan::{CardPlan, EniUser};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// One VPC, 10.0.0.0/16, with two subnets, 10.0.1.0/24 and 10.0.2.0/24.
+#[derive(Clone)]
+pub(crate) struct World {
+    vpc: Vpc,
+    subnets: Vec<Subnet>,
+    pub(crate) enis: Vec<Eni>,
+    groups: Vec<SecurityGroup>,
+    users: BTreeMap<EniId, EniUser>,
+}
+
+pub(crate) const HTTP: Traffic = Traffic::Tcp { from: 80, to: 80 };
+
+pub(crate) fn sg(n: u8) -> SecurityGroupId {
+    SecurityGroupId::mint(n.into())
+}
+
+pub(crate) fn anywhere(traffic: Traffic) -> Rule {
+    from("0.0.0.0/0", traffic)
+}
+
+pub(crate) fn from(block: &str, traffic: Traffic) -> Rule {
+    Rule { traffic, peer: Peer::Cidr(block.parse().expect("a block")) }
+}
+
+pub(crate) fn members(group: u8, traffic: Traffic) -> Rule {
+    Rule { traffic, peer: Peer::Group(sg(group)) }
+}
+
+impl World {
+    /// The world number `n`: its VPC's and interfaces' ids are like no other's.
+    pub(crate) fn new(n: u8) -> Self {
+        let id = VpcId::mint(n.into());
+        let subnet = |number: u8| Subnet {
+            id: SubnetId::mint(u128::from(n) << 8 | u128::from(number)),
+            vpc: id.clone(),
+            cidr: format!("10.0.{number}.0/24").parse().expect("a block"),
+        };
+        let subnets = vec![subnet(1), subnet(2)];
+        let cidrs = vec!["10.0.0.0/16".parse().expect("a block")];
+        let vpc = Vpc { id, cidrs, vni: n.into() };
+        Self { vpc, subnets, enis: vec![], groups: vec![], users: BTreeMap::new() }
+    }
+
+    /// Adds an interface with the address 10.0.`subnet`.`last` for a task.
+    pub(crate) fn eni(&mut self, subnet: u8, last: u8, groups: &[u8]) -> Eni {
+        let [.., vpc] = self.vpc.vni.to_be_bytes();
+        let eni = Eni {
+            // The first digits differ as well, so that names must not be cut there.
+            id: EniId::mint(u128::from_be_bytes([
+                0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0, 0, vpc, subnet, last,
+            ])),
+            vpc: self.vpc.id.clone(),
+            subnet: self.subnets[usize::from(subnet - 1)].id.clone(),
+            mac: MacAddress([2, 0, 0, vpc, subnet, last]),
+            ipv4: Ipv4Addr::new(10, 0, subnet, last),
+            groups: groups.iter().copied().map(sg).collect(),
+            source_dest_check: true,
+        };
+        self.users.insert(eni.id.clone(), EniUser::Task);
+        self.enis.push(eni.clone());
+        eni
+    }
+
+    /// The same for the node itself.
+    pub(crate) fn host_eni(&mut self, subnet: u8, last: u8, groups: &[u8]) -> Eni {
+        let eni = self.eni(subnet, last, groups);
+        self.users.insert(eni.id.clone(), EniUser::Host);
+        eni
+    }
+
+    pub(crate) fn remove(&mut self, eni: &EniId) {
+        self.enis.retain(|other| other.id != *eni);
+        self.users.remove(eni);
+    }
+
+    /// Makes the rules of a group these.
+    pub(crate) fn group(&mut self, n: u8, ingress: &[Rule], egress: &[Rule]) {
+        self.groups.retain(|group| group.id != sg(n));
+        self.groups.push(SecurityGroup {
+            id: sg(n),
+            vpc: self.vpc.id.clone(),
+            ingress: ingress.to_vec(),
+            egress: egress.to_vec(),
+        });
+    }
+
+    pub(crate) fn plan(&self, generation: u64) -> CardPlan {
+        plan(generation, &[self])
+    }
+}
+
+/// The plan for a node that has the interfaces of all these worlds.
+pub(crate) fn plan(generation: u64, worlds: &[&World]) -> CardPlan {
+    let views: Vec<VpcView<'_>> = worlds
+        .iter()
+        .map(|world| VpcView {
+            vpc: &world.vpc,
+            subnets: world.subnets.iter().collect(),
+            enis: world.enis.iter().collect(),
+            groups: world.groups.iter().collect(),
+        })
+        .collect();
+    let local = worlds.iter().flat_map(|world| world.users.clone()).collect();
+    card_plan(Generation(generation), &views, &local)
+}
