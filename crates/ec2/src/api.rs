@@ -99,3 +99,6 @@ async fn furnished(cx: &Cx) -> Result<(), Fault> {
 fn text(value: impl ToString) -> Option<String> {
     Some(value.to_string())
 }
+
+#[cfg(test)]
+mod tests;

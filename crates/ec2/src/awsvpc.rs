@@ -97,3 +97,58 @@ fn group(txn: &Txn, scope: &Scope, vpc: &VpcId, text: &str) -> Result<SecurityGr
         Err(Error::GroupOutsideVpc { group: group.id.clone(), vpc: vpc.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    fn resolve_in(world: &World, subnets: &[&str], groups: &[&str]) -> Result<Awsvpc, Error> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let (subnets, groups) = (owned(subnets), owned(groups));
+        world.transact(|txn| resolve(txn, world.cx.scope(), &subnets, &groups))
+    }
+
+    #[test]
+    fn no_group_means_the_default_group() {
+        let world = World::new();
+        let subnets = world.subnets();
+        let (a, b) = (subnets[0].net.id.as_str(), subnets[1].net.id.as_str());
+        let found = resolve_in(&world, &[b, a, b], &[]).expect("sound");
+        let ids: Vec<&str> = found.subnets.iter().map(|subnet| subnet.net.id.as_str()).collect();
+        assert_eq!(ids, [b, a], "each once, in the order of the request");
+        assert_eq!(found.groups, BTreeSet::from([world.default_group().id.clone()]));
+        let zones = [subnets[0].zone.clone()];
+        assert_eq!(found.subnets_in(&zones).count(), 1);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let world = World::new();
+        let subnet = Subnet::clone(&world.subnets()[0]);
+        let group = SecurityGroup::clone(&world.default_group());
+        let (mut far, mut foreign) = (subnet.clone(), group.clone());
+        far.net.id = SubnetId::mint(9);
+        far.net.vpc = VpcId::mint(9);
+        foreign.id = SecurityGroupId::mint(9);
+        foreign.vpc = VpcId::mint(9);
+        world
+            .transact(|txn| {
+                txn.put(far.clone());
+                txn.put(foreign.clone());
+                Ok(())
+            })
+            .expect("made");
+        let id = subnet.net.id.as_str();
+        let refused = |subnets: &[&str], groups: &[&str]| {
+            resolve_in(&world, subnets, groups).expect_err("refused")
+        };
+        assert!(matches!(refused(&[], &[]), Error::NoSubnets));
+        assert!(matches!(refused(&[id; 17], &[]), Error::TooManySubnets(17)));
+        assert!(matches!(refused(&[id], &["sg-1"; 6]), Error::TooManyGroups(6)));
+        assert!(matches!(refused(&[id, "subnet-x"], &[]), Error::NoSubnet(x) if x == "subnet-x"));
+        assert!(matches!(refused(&[id], &["sg-x"]), Error::NoGroup(x) if x == "sg-x"));
+        assert!(matches!(refused(&[id, far.net.id.as_str()], &[]), Error::SeveralVpcs { .. }));
+        assert!(matches!(refused(&[id], &[foreign.id.as_str()]), Error::GroupOutsideVpc { .. }));
+    }
+}

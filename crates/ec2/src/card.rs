@@ -14,4 +14,6 @@ pub use session::{CardSession, plan_for};
 pub use socket::{CardSocket, PATH};
 
 #[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
 mod tests;

@@ -121,3 +121,33 @@ fn lease_vni(
     txn.put(VniLease::new(vni, owner.clone(), vpc.clone()));
     Ok(vni)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, now};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_region_is_furnished_once() {
+        let world = World::new();
+        let before = world.view().revision();
+        now(ensure_region(&world.cx.platform, world.cx.scope())).expect("furnished");
+        assert_eq!(world.view().revision(), before);
+    }
+
+    #[test]
+    fn no_two_vpcs_of_the_installation_share_a_vni() {
+        let world = World::new();
+        for number in 0..50 {
+            let account = format!("{number:012}").parse().expect("an account");
+            let scope = Scope { account, region: world.cx.scope().region.clone() };
+            // Chance that repeats itself proposes the same number every time.
+            world.transact(|txn| furnish(txn, &scope, &mut || 7)).expect("furnished");
+        }
+        let vnis: BTreeSet<u32> = world.view().all::<Vpc>().map(|vpc| vpc.net.vni).collect();
+        assert_eq!(vnis.len(), 51);
+        assert!(vnis.iter().all(|vni| (1..=MAX_VNI).contains(vni)));
+        assert_eq!(world.view().all::<VniLease>().count(), 51);
+    }
+}

@@ -128,3 +128,85 @@ fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
         .collect();
     (1..=u32::MAX).find(|index| !taken.contains(index)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn names_follow_the_address() {
+        for (region, name) in [
+            ("us-east-1", "ip-172-31-0-5.ec2.internal"),
+            ("eu-west-1", "ip-172-31-0-5.eu-west-1.compute.internal"),
+        ] {
+            let region = region.parse().expect("a region");
+            assert_eq!(private_dns_name(&region, Ipv4Addr::new(172, 31, 0, 5)), name);
+        }
+    }
+
+    #[test]
+    fn a_full_subnet_says_so_and_an_address_comes_back() {
+        let world = World::new();
+        let machine = world.machine();
+        let subnet = world.shrink_first_subnet();
+        let mut enis = Vec::new();
+        let refused = loop {
+            match world.provision(&machine.id, &subnet) {
+                Ok(eni) => enis.push(eni),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, Error::NoAddress(id) if id == subnet));
+        let addresses: BTreeSet<Ipv4Addr> = enis.iter().map(|eni| eni.net.ipv4).collect();
+        assert_eq!(addresses.len(), enis.len());
+        let devices: BTreeSet<_> =
+            enis.iter().filter_map(|eni| Some(eni.attachment.as_ref()?.device_index)).collect();
+        assert_eq!(devices.len(), enis.len());
+        assert!(!devices.contains(&0), "that is the machine's own");
+
+        let scope = world.cx.scope();
+        world
+            .transact(|txn| {
+                txn.delete::<Eni>(scope, enis[3].net.id.as_str());
+                Ok(())
+            })
+            .expect("gone");
+        let next = world.provision(&machine.id, &subnet).expect("room for one");
+        assert_eq!(next.net.ipv4, enis[3].net.ipv4);
+    }
+
+    #[test]
+    fn two_in_one_transaction_differ() {
+        let world = World::new();
+        let machine = world.machine();
+        let subnet = world.subnets()[0].net.id.clone();
+        let groups = world.awsvpc(&subnet).groups;
+        let draft = || Draft {
+            scope: world.cx.scope(),
+            subnet: &subnet,
+            groups: groups.clone(),
+            instance: &machine.id,
+            primary: false,
+            description: String::new(),
+            now: world.cx.now(),
+        };
+        let mut count = 0;
+        let mut bits = || {
+            count += 1;
+            // Hardware addresses all come from the same bits.
+            if count % 3 == 2 { 7 } else { world.cx.bits() }
+        };
+        let [one, other] = world
+            .transact(|txn| {
+                Ok([create(txn, draft(), &mut bits)?, create(txn, draft(), &mut bits)?])
+            })
+            .expect("made");
+        assert_ne!(one.net.ipv4, other.net.ipv4);
+        assert_ne!(one.net.mac, other.net.mac);
+        assert_ne!(
+            one.attachment.map(|attachment| attachment.device_index),
+            other.attachment.map(|attachment| attachment.device_index)
+        );
+    }
+}

@@ -322,3 +322,97 @@ fn client(code: &'static str, message: impl Into<String>) -> Fault {
 fn missing(parameter: &str) -> Fault {
     client("MissingParameter", format!("The request must contain the parameter {parameter}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn codes_and_texts_are_those_of_aws() {
+        let vpc = VpcId::mint(1);
+        let group = SecurityGroupId::mint(2);
+        let text = String::from;
+        for (error, code, message) in [
+            (
+                Error::NoVpc(text("vpc-1")),
+                "InvalidVpcID.NotFound",
+                "The vpc ID 'vpc-1' does not exist",
+            ),
+            (
+                Error::NoSubnet(text("subnet-1")),
+                "InvalidSubnetID.NotFound",
+                "The subnet ID 'subnet-1' does not exist",
+            ),
+            (
+                Error::NoGroup(text("sg-1")),
+                "InvalidGroup.NotFound",
+                "The security group 'sg-1' does not exist",
+            ),
+            (
+                Error::NoEni(text("eni-1")),
+                "InvalidNetworkInterfaceID.NotFound",
+                "The networkInterface ID 'eni-1' does not exist",
+            ),
+            (
+                Error::MalformedGroupId(text("web")),
+                "InvalidGroupId.Malformed",
+                "Invalid id: \"web\" (expecting \"sg-...\")",
+            ),
+            (
+                Error::DuplicateGroup { name: text("web"), vpc },
+                "InvalidGroup.Duplicate",
+                "The security group 'web' already exists for VPC 'vpc-00000000000000001'",
+            ),
+            (
+                Error::NoRule,
+                "InvalidPermission.NotFound",
+                "The specified rule does not exist in this security group.",
+            ),
+            (
+                Error::RepeatedRule(text("x")),
+                "InvalidParameterValue",
+                "The same permission must not appear multiple times",
+            ),
+            (
+                Error::TooManyRules(60),
+                "RulesPerSecurityGroupLimitExceeded",
+                "The maximum number of rules per security group has been reached.",
+            ),
+            (
+                Error::DefaultGroup(group.clone()),
+                "CannotDelete",
+                "the specified group: \"sg-00000000000000002\" name: \"default\" cannot be deleted by a user",
+            ),
+            (
+                Error::InUse(group.to_string()),
+                "DependencyViolation",
+                "resource sg-00000000000000002 has a dependent object",
+            ),
+            (
+                Error::NoAddress(SubnetId::mint(3)),
+                "InsufficientFreeAddressesInSubnet",
+                "The specified subnet 'subnet-00000000000000003' does not have enough free addresses to satisfy the request.",
+            ),
+            (
+                Error::Missing("groupId"),
+                "MissingParameter",
+                "The request must contain the parameter groupId",
+            ),
+            (Error::NoDefaultVpc, "VPCIdNotSpecified", "No default VPC for this user"),
+            (Error::BadToken, "InvalidNextToken", "The specified token is invalid."),
+        ] {
+            let fault = error.fault();
+            assert_eq!((fault.status, &*fault.code, &*fault.message), (400, code, message));
+        }
+    }
+
+    #[test]
+    fn our_troubles_stay_ours() {
+        let error = Error::from(StoreError::Contended { attempts: 8 });
+        assert_eq!(error.fault().status, 500);
+        assert!(!error.fault().message.contains("contended"));
+        assert!(!error.to_string().contains("contended"), "the cause is in source()");
+        assert!(error.source().expect("a cause").to_string().contains("contended"));
+    }
+}

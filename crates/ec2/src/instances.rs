@@ -150,3 +150,69 @@ fn default_subnet(txn: &Txn, scope: &Scope, zones: &[Zone]) -> Result<Arc<Subnet
         .and_then(|zone| subnets.iter().find(|subnet| subnet.zone == *zone).cloned())
         .ok_or(Error::NoDefaultVpc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, now};
+
+    fn arrive(world: &World, machine: &Machine) -> Result<Instance, Error> {
+        now(register(&world.cx.platform, world.cx.scope(), machine.clone()))
+    }
+
+    #[test]
+    fn a_machine_that_remembers_is_the_same_instance() {
+        let world = World::new();
+        let first = world.machine();
+        assert_eq!((first.zones.len(), &*first.zones[0].name), (6, "us-east-1a"));
+        let before = world.view().revision();
+        let again = Machine { instance: Some(first.id.clone()), ..Machine::default() };
+        assert_eq!(arrive(&world, &again).expect("known"), first);
+        assert_eq!(world.view().revision(), before, "saying the same again writes nothing");
+        assert_ne!(world.machine().id, first.id);
+
+        let bigger = Machine { instance_type: Some("m5.large".to_owned()), ..again };
+        let bigger = arrive(&world, &bigger).expect("known");
+        assert_eq!(bigger.instance_type.as_deref(), Some("m5.large"));
+        assert_eq!(bigger.primary_eni, first.primary_eni);
+        assert_eq!(world.view().count::<Eni>(world.cx.scope()), 2);
+    }
+
+    #[test]
+    fn the_first_zone_is_where_the_machines_own_interface_is() {
+        let world = World::new();
+        let zones = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+        let narrowed = Machine { zones: zones(&["us-east-1c", "use1-az2"]), ..Machine::default() };
+        let machine = arrive(&world, &narrowed).expect("arrived");
+        let names = |machine: &Instance| {
+            machine.zones.iter().map(|zone| zone.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&machine), ["us-east-1c", "us-east-1b"]);
+        assert_eq!(machine.subnet, world.subnets()[2].net.id);
+
+        let again = |names| Machine {
+            instance: Some(machine.id.clone()),
+            zones: zones(names),
+            ..Machine::default()
+        };
+        let moved = arrive(&world, &again(&["us-east-1a", "us-east-1c"])).expect("still there");
+        assert_eq!(names(&moved), ["us-east-1c", "us-east-1a"]);
+        let gone = arrive(&world, &again(&["us-east-1a"]));
+        assert!(matches!(gone, Err(Error::NotInZone { zone, .. }) if zone == "us-east-1c"));
+        let nowhere = Machine { zones: zones(&["eu-west-1a"]), ..Machine::default() };
+        assert!(matches!(arrive(&world, &nowhere), Err(Error::NoZone(_))));
+    }
+
+    #[test]
+    fn a_task_goes_where_the_machine_stands() {
+        let world = World::new();
+        let zones = Some(vec!["us-east-1a".to_owned()]);
+        let machine = arrive(&world, &Machine { zones, ..Machine::default() }).expect("arrived");
+        let subnets = world.subnets();
+        assert!(world.provision(&machine.id, &subnets[0].net.id).is_ok());
+        let refused = world.provision(&machine.id, &subnets[1].net.id).expect_err("elsewhere");
+        assert!(matches!(refused, Error::NotInZone { .. }));
+        let nobody = world.provision(&InstanceId::mint(7), &subnets[0].net.id);
+        assert!(matches!(nobody, Err(Error::NoInstance(_))));
+    }
+}
