@@ -1,0 +1,423 @@
+//! From ACS's words to the engine's: the only place that knows both.
+//!
+//! What a payload asks for and we do not obey yet is named in a warning, member
+//! by member, so that no wish is dropped in silence.
+
+use crate::engine::{
+    ContainerSpec, Desired, Eni, Failure, FailureKind, Input, Network, TaskArn, TaskSpec,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+use wire::acs;
+
+/// A subnet of a dual-stack VPC is always this long.
+const IPV6_PREFIX: u8 = 64;
+
+/// What the engine is to hear of a task in a payload. Nothing, if it has no name.
+pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
+    let arn = TaskArn::new(task.arn.as_deref().filter(|arn| !arn.is_empty())?);
+    let desired = match task.desired_status.as_deref() {
+        Some("STOPPED") => Desired::Stopped,
+        _ => Desired::Running,
+    };
+    let mut spec = Box::new(TaskSpec {
+        arn,
+        cluster: task.task_cluster_arn.clone().unwrap_or_else(|| cluster.to_owned()),
+        family: task.family.clone().unwrap_or_default(),
+        version: task.version.clone().unwrap_or_default(),
+        network: Network::Isolated,
+        cpu: task.cpu,
+        memory_mib: task.memory.and_then(|mib| u64::try_from(mib).ok()),
+        containers: Vec::new(),
+    });
+    let containers = task.containers.as_deref().unwrap_or_default();
+    // To stop something, one need not understand it.
+    if desired == Desired::Stopped {
+        spec.containers = containers
+            .iter()
+            .map(|c| ContainerSpec {
+                name: c.name.clone().unwrap_or_default(),
+                ..ContainerSpec::default()
+            })
+            .collect();
+        return Some(Input::Want { spec, desired });
+    }
+    let understood = network(task).and_then(|network| {
+        let containers = containers.iter().map(container).collect::<Result<Vec<_>, _>>()?;
+        Ok((network, containers))
+    });
+    match understood {
+        Ok((network, containers)) if !containers.is_empty() => {
+            warn(&spec.arn, "", &unheeded_of_task(task));
+            for given in task.containers.iter().flatten() {
+                let name = given.name.as_deref().unwrap_or_default();
+                warn(&spec.arn, name, &unheeded_of_container(given));
+            }
+            spec.network = network;
+            spec.containers = containers;
+            Some(Input::Want { spec, desired })
+        }
+        other => {
+            let problem = other.err().unwrap_or_else(|| "it has no containers".to_owned());
+            let text = format!("Error loading task - {problem}");
+            Some(Input::Refuse { spec, failure: Failure::new(FailureKind::Unsupported, text) })
+        }
+    }
+}
+
+fn warn(task: &TaskArn, container: &str, members: &[&str]) {
+    if !members.is_empty() {
+        let members = members.join(", ");
+        tracing::warn!(%task, container, members, "the payload asks for more than we do yet");
+    }
+}
+
+fn network(task: &acs::Task) -> Result<Network, String> {
+    match task.network_mode.as_deref() {
+        Some("host") => Ok(Network::Host),
+        Some("none") => Ok(Network::Isolated),
+        Some("awsvpc") => {
+            let mut enis = task.elastic_network_interfaces.iter().flatten();
+            let eni = enis.next().ok_or("awsvpc without a network interface")?;
+            if enis.next().is_some() {
+                return Err("more than one network interface".to_owned());
+            }
+            self::eni(eni).map(Network::Awsvpc)
+        }
+        other => Err(format!(
+            "network mode {} is not supported by this agent",
+            other.filter(|mode| !mode.is_empty()).unwrap_or("bridge")
+        )),
+    }
+}
+
+fn eni(eni: &acs::ElasticNetworkInterface) -> Result<Eni, String> {
+    let protocol = eni.interface_association_protocol.as_deref().unwrap_or("default");
+    if protocol != "default" {
+        return Err(format!("network interface association {protocol} is not supported"));
+    }
+    let bad = |what: &str, text: &str| format!("{what} {text:?} of the network interface");
+    let gateway = |text: &Option<String>| -> Result<Option<(IpAddr, u8)>, String> {
+        let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            Some((address.parse().ok()?, prefix.parse().ok()?))
+        });
+        parsed.map(Some).ok_or_else(|| bad("gateway", text))
+    };
+    let gateway_v4 = gateway(&eni.subnet_gateway_ipv4_address)?;
+    let gateway_v6 = gateway(&eni.subnet_gateway_ipv6_address)?;
+    let mut ipv4 = Vec::new();
+    for given in eni.ipv4_addresses.iter().flatten() {
+        let text = given.private_address.as_deref().unwrap_or_default();
+        let address: Ipv4Addr = text.parse().map_err(|_| bad("address", text))?;
+        let prefix = gateway_v4.map_or(32, |(_, prefix)| prefix);
+        let primary = given.primary == Some(true);
+        // The first address is the one that connections come from.
+        ipv4.insert(if primary { 0 } else { ipv4.len() }, (address, prefix));
+    }
+    let mut ipv6 = Vec::new();
+    for given in eni.ipv6_addresses.iter().flatten() {
+        let text = given.address.as_deref().unwrap_or_default();
+        let address: Ipv6Addr = text.parse().map_err(|_| bad("address", text))?;
+        ipv6.push((address, gateway_v6.map_or(IPV6_PREFIX, |(_, prefix)| prefix)));
+    }
+    if ipv4.is_empty() && ipv6.is_empty() {
+        return Err("the network interface has no address".to_owned());
+    }
+    let mac = eni.mac_address.as_deref().unwrap_or_default().to_ascii_lowercase();
+    if mac.split(':').filter(|part| u8::from_str_radix(part, 16).is_ok()).count() != 6 {
+        return Err(bad("MAC address", &mac));
+    }
+    let servers = eni.domain_name_servers.iter().flatten();
+    Ok(Eni {
+        id: eni.ec2_id.clone().unwrap_or_default(),
+        mac,
+        ipv4,
+        ipv6,
+        gateway_v4: match gateway_v4 {
+            Some((IpAddr::V4(address), _)) => Some(address),
+            Some((IpAddr::V6(_), _)) | None => None,
+        },
+        gateway_v6: match gateway_v6 {
+            Some((IpAddr::V6(address), _)) => Some(address),
+            Some((IpAddr::V4(_), _)) | None => None,
+        },
+        name_servers: servers.filter_map(|server| server.parse().ok()).collect(),
+        search: eni.domain_name.clone().unwrap_or_default(),
+        hostname: eni.private_dns_name.clone().filter(|name| !name.is_empty()),
+    })
+}
+
+/// The parts of Docker's container configuration that we obey, and the names of
+/// those we do not. Docker's names are Go's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct DockerConfig {
+    user: Option<String>,
+    working_dir: Option<String>,
+    hostname: Option<String>,
+    stop_signal: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    env: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    image: Option<String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// The same for Docker's host configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    network_mode: Option<String>,
+    privileged: bool,
+    readonly_rootfs: bool,
+    cap_add: Option<Vec<String>>,
+    cap_drop: Option<Vec<String>>,
+    ulimits: Option<Vec<Ulimit>>,
+    memory_reservation: u64,
+    sysctls: Option<BTreeMap<String, String>>,
+    shm_size: u64,
+    tmpfs: Option<BTreeMap<String, String>>,
+    extra_hosts: Option<Vec<String>>,
+    log_config: LogConfig,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ulimit {
+    name: String,
+    soft: i64,
+    hard: i64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LogConfig {
+    #[serde(rename = "Type")]
+    kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Overrides {
+    command: Option<Vec<String>>,
+}
+
+fn parse<T: Default + for<'a> Deserialize<'a>>(
+    text: Option<&String>,
+    what: &str,
+) -> Result<T, String> {
+    match text.map(String::as_str).filter(|text| !text.trim().is_empty()) {
+        None => Ok(T::default()),
+        Some(text) => serde_json::from_str(text).map_err(|error| format!("{what}: {error}")),
+    }
+}
+
+fn docker(given: &acs::Container) -> Result<(DockerConfig, HostConfig), String> {
+    let docker = given.docker_config.as_ref();
+    let config = parse(docker.and_then(|d| d.config.as_ref()), "docker config")?;
+    let host = parse(docker.and_then(|d| d.host_config.as_ref()), "docker host config")?;
+    Ok((config, host))
+}
+
+fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
+    let (config, host) = docker(given)?;
+    let overrides: Overrides = parse(given.overrides.as_ref(), "overrides")?;
+    let name = given.name.clone().filter(|name| !name.is_empty()).ok_or("a container has no name")?;
+    let mut environment = given.environment.clone().unwrap_or_default();
+    for entry in config.env.iter().flatten() {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let positive = |number: Option<i32>| number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    // Docker means "no limit" by -1.
+    let limit = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
+    let extra_hosts = host.extra_hosts.into_iter().flatten();
+    Ok(ContainerSpec {
+        name,
+        image: config.image.or_else(|| given.image.clone()).unwrap_or_default(),
+        command: overrides.command.or(config.cmd).or_else(|| given.command.clone()),
+        entry_point: config.entrypoint.or_else(|| given.entry_point.clone()),
+        environment,
+        cpu: positive(given.cpu).unwrap_or(0),
+        memory_mib: positive(given.memory),
+        memory_reservation_mib: Some(host.memory_reservation >> 20).filter(|mib| *mib > 0),
+        essential: given.essential.unwrap_or(true),
+        stop_timeout: positive(given.stop_timeout).map(Duration::from_secs),
+        stop_signal: config.stop_signal,
+        user: config.user,
+        working_dir: config.working_dir,
+        hostname: config.hostname,
+        privileged: host.privileged || given.privileged == Some(true),
+        readonly_rootfs: host.readonly_rootfs,
+        cap_add: host.cap_add.unwrap_or_default(),
+        cap_drop: host.cap_drop.unwrap_or_default(),
+        ulimits: host
+            .ulimits
+            .into_iter()
+            .flatten()
+            .map(|ulimit| (ulimit.name, (limit(ulimit.soft), limit(ulimit.hard))))
+            .collect(),
+        sysctls: host.sysctls.unwrap_or_default(),
+        shm_size: Some(host.shm_size).filter(|size| *size > 0),
+        tmpfs: host.tmpfs.unwrap_or_default(),
+        extra_hosts: extra_hosts
+            .filter_map(|entry| {
+                let (name, address) = entry.split_once(':')?;
+                Some((name.to_owned(), address.to_owned()))
+            })
+            .collect(),
+        registry: crate::engine::RegistryLogin::Anonymous,
+        arn: given.container_arn.clone(),
+        labels: config.labels.unwrap_or_default(),
+    })
+}
+
+fn present<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+/// The members of a task that ask for something and are not obeyed.
+fn unheeded_of_task(task: &acs::Task) -> Vec<&'static str> {
+    let told = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let checks = [
+        ("volumes", present(task.volumes.as_ref())),
+        ("attachments", present(task.attachments.as_ref())),
+        ("associations", present(task.associations.as_ref())),
+        ("proxyConfiguration", task.proxy_configuration.is_some()),
+        ("pidMode", told(&task.pid_mode)),
+        ("ipcMode", told(&task.ipc_mode)),
+        ("enableFaultInjection", task.enable_fault_injection == Some(true)),
+        ("trustedExecutionConfiguration", task.trusted_execution_configuration.is_some()),
+        // Taken and acknowledged, but nobody serves them to the containers yet.
+        ("roleCredentials", task.role_credentials.is_some()),
+        ("executionRoleCredentials", task.execution_role_credentials.is_some()),
+    ];
+    checks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect()
+}
+
+/// The members of a container that ask for something and are not obeyed.
+fn unheeded_of_container(given: &acs::Container) -> Vec<&'static str> {
+    let (config, host) = docker(given).unwrap_or_default();
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
+    };
+    let rest = |rest: &BTreeMap<String, Value>| rest.values().any(|value| !empty(value));
+    let log = host.log_config.kind.as_str();
+    let checks = [
+        ("dependsOn", present(given.depends_on.as_ref())),
+        ("startTimeout", given.start_timeout.is_some_and(|seconds| seconds > 0)),
+        ("healthCheckType", given.health_check_type.is_some()),
+        ("restartPolicy", given.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
+        ("mountPoints", present(given.mount_points.as_ref())),
+        ("volumesFrom", present(given.volumes_from.as_ref())),
+        ("links", present(given.links.as_ref())),
+        ("secrets", present(given.secrets.as_ref())),
+        ("environmentFiles", present(given.environment_files.as_ref())),
+        ("registryAuthentication", given.registry_authentication.is_some()),
+        ("firelensConfiguration", given.firelens_configuration.is_some()),
+        ("managedAgents", present(given.managed_agents.as_ref())),
+        ("credentialSpecs", present(given.credential_specs.as_ref())),
+        ("dockerConfig.hostConfig.LogConfig", !matches!(log, "" | "json-file" | "none")),
+        ("dockerConfig.config, other members", rest(&config.rest)),
+        ("dockerConfig.hostConfig, other members", rest(&host.rest)),
+        (
+            "dockerConfig.hostConfig.NetworkMode",
+            !matches!(
+                host.network_mode.as_deref(),
+                None | Some("" | "default" | "awsvpc" | "host" | "none" | "bridge")
+            ),
+        ),
+    ];
+    checks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload() -> acs::Task {
+        let json = serde_json::json!({ "type": "PayloadMessage", "message": { "tasks": [{
+            "arn": "arn:aws:ecs:us-east-1:1:task/c/aaaa", "desiredStatus": "RUNNING",
+            "family": "web", "version": "3", "networkMode": "awsvpc", "cpu": 0.25, "memory": 512,
+            "elasticNetworkInterfaces": [{
+                "ec2Id": "eni-1", "macAddress": "0E:00:00:00:00:07",
+                "ipv4Addresses": [
+                    { "privateAddress": "172.31.0.9", "primary": false },
+                    { "privateAddress": "172.31.0.8", "primary": true },
+                ],
+                "subnetGatewayIpv4Address": "172.31.0.1/20",
+            }],
+            "containers": [{
+                "name": "app", "image": "busybox", "command": ["a"], "cpu": 10, "memory": 64,
+                "essential": true, "stopTimeout": 5, "dependsOn": [{ "containerName": "x" }],
+                "overrides": "{\"command\":[\"b\"]}",
+                "dockerConfig": {
+                    "config": "{\"User\":\"web\",\"Tty\":true}",
+                    "hostConfig": "{\"CapAdd\":[\"NET_ADMIN\"],\"Privileged\":false,\
+                        \"MemoryReservation\":33554432,\
+                        \"Ulimits\":[{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":-1}]}",
+                },
+            }],
+        }] } });
+        let message = acs::Message::decode(&json.to_string()).expect("decodes");
+        let acs::Message::PayloadMessage(payload) = message else { panic!("a payload") };
+        payload.tasks.expect("tasks").remove(0)
+    }
+
+    #[test]
+    fn a_payload_becomes_a_task() {
+        let Some(Input::Want { spec, desired }) = task(&payload(), "c") else { panic!("wanted") };
+        assert_eq!(desired, Desired::Running);
+        let Network::Awsvpc(eni) = &spec.network else { panic!("awsvpc") };
+        assert_eq!(eni.mac, "0e:00:00:00:00:07");
+        let address = |text: &str| text.parse::<Ipv4Addr>().expect("address");
+        assert_eq!(eni.ipv4, [(address("172.31.0.8"), 20), (address("172.31.0.9"), 20)]);
+        assert_eq!(eni.gateway_v4, Some(address("172.31.0.1")));
+        let app = &spec.containers[0];
+        assert_eq!(app.command.as_deref(), Some(["b".to_owned()].as_slice()));
+        assert_eq!(app.user.as_deref(), Some("web"));
+        assert_eq!(app.cap_add, ["NET_ADMIN"]);
+        assert_eq!(app.memory_reservation_mib, Some(32));
+        assert_eq!(app.ulimits["nofile"], (1, u64::MAX));
+        assert_eq!(app.stop_timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn what_is_not_obeyed_is_named() {
+        let container = &payload().containers.expect("containers")[0];
+        assert_eq!(
+            unheeded_of_container(container),
+            ["dependsOn", "dockerConfig.config, other members"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_and_what_is_to_stop_is_not() {
+        let mut given = payload();
+        given.network_mode = None;
+        let Some(Input::Refuse { failure, .. }) = task(&given, "c") else { panic!("refused") };
+        assert_eq!(
+            failure.to_string(),
+            "UnrecogniedTaskError: Error loading task - network mode bridge is not supported by \
+             this agent"
+        );
+        given.desired_status = Some("STOPPED".to_owned());
+        assert!(matches!(
+            task(&given, "c"),
+            Some(Input::Want { desired: Desired::Stopped, .. })
+        ));
+    }
+}

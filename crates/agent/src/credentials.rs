@@ -1,0 +1,35 @@
+//! The credentials of tasks, as ACS hands them out. They are kept in memory
+//! only: a new process asks for them again.
+
+use crate::engine::TaskArn;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use wire::acs::IAMRoleCredentials;
+
+/// See the module.
+#[derive(Default)]
+pub struct Credentials {
+    by_id: Mutex<BTreeMap<String, (TaskArn, IAMRoleCredentials)>>,
+}
+
+impl Credentials {
+    /// Keeps what ACS sent for a task, in the place of what it sent before.
+    pub fn keep(&self, task: TaskArn, given: IAMRoleCredentials) {
+        if let Some(id) = given.credentials_id.clone() {
+            let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+            by_id.insert(id, (task, given));
+        }
+    }
+
+    /// The credentials with this id.
+    pub fn get(&self, id: &str) -> Option<IAMRoleCredentials> {
+        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.get(id).map(|(_, given)| given.clone())
+    }
+
+    /// Drops those of tasks that are over.
+    pub fn retain(&self, mut lives: impl FnMut(&TaskArn) -> bool) {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.retain(|_, (task, _)| lives(task));
+    }
+}

@@ -1,0 +1,431 @@
+//! The task engine: what has to be done for each task, decided without doing it.
+//!
+//! The engine is a function from news to work. News arrives as [`Input`], with
+//! the time; work leaves as [`Effect`]s, and what comes of them returns as news.
+//! It has no clock, starts no thread and touches no file, so that the simulator
+//! can drive it through a thousand hostile afternoons in a second, and so that
+//! a bug found there can be replayed.
+//!
+//! Nothing is remembered about work beyond that it is under way: what is owed
+//! is derived from the state of the task after every piece of news
+//! ([`steps`]). An agent that restarts loads the state, is told what the runtime
+//! holds ([`Input::Found`]), and finds the same duties again.
+//!
+//! Invariants, which the property test holds:
+//! - a container is never created or started twice;
+//! - what is known of a container, and whether a task is wanted, only move forward;
+//! - every task that stops is reported stopped, once, with the codes its
+//!   containers exited with, and a task that ran is reported running before.
+
+mod failure;
+mod model;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
+pub use model::{
+    Container, ContainerSpec, DEFAULT_STOP_TIMEOUT, Desired, EngineState, Eni, Known, Network,
+    NetworkPhase, RegistryLogin, Task, TaskArn, TaskSpec, Work,
+};
+
+use ident::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long each step may take, as the official agent has it. The rim keeps
+/// them: it drops the work and answers [`Failure::timeout`].
+pub mod limits {
+    use std::time::Duration;
+
+    /// For an image.
+    pub const PULL: Duration = Duration::from_secs(2 * 60 * 60);
+    /// For a container to be made.
+    pub const CREATE: Duration = Duration::from_secs(4 * 60);
+    /// For a process to start.
+    pub const START: Duration = Duration::from_secs(3 * 60);
+    /// For the network: the card has five minutes to bring the interface,
+    /// and we have one to set it up.
+    pub const NETWORK: Duration = Duration::from_secs(6 * 60);
+    /// For a signal to be delivered.
+    pub const SIGNAL: Duration = Duration::from_secs(30);
+    /// For a container's remains to be removed.
+    pub const DELETE: Duration = Duration::from_secs(2 * 60);
+}
+
+/// How long a task that is over is remembered, so that a late copy of its
+/// payload does not bring it back to life. Its logs go with it.
+pub const RETENTION: Duration = Duration::from_secs(3 * 60 * 60);
+/// How many tasks that are over are remembered at most.
+pub const REMEMBERED: usize = 1000;
+/// Signals and removals that failed, and kills without effect, are repeated after this.
+pub const RETRY: Duration = Duration::from_secs(10);
+
+/// A container of a task: by position, because that is unique.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Which {
+    /// The task.
+    pub task: TaskArn,
+    /// The position of the container in the task's definition.
+    pub index: usize,
+}
+
+/// News.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The control plane wants this of a task.
+    Want {
+        /// The task, as far as it was described.
+        spec: Box<TaskSpec>,
+        /// What is wanted.
+        desired: Desired,
+    },
+    /// A task cannot be run here at all; it is reported stopped.
+    Refuse {
+        /// What could be read of it.
+        spec: Box<TaskSpec>,
+        /// Why.
+        failure: Failure,
+    },
+    /// The control plane confirmed that these are to stop, after a manifest that lacked them.
+    Stop(Vec<TaskArn>),
+    /// A network is ready, or cannot be made.
+    NetworkReady {
+        /// Whose.
+        task: TaskArn,
+        /// What came of it.
+        result: Result<(), Failure>,
+    },
+    /// A network is gone, or could not be removed.
+    NetworkRemoved {
+        /// Whose.
+        task: TaskArn,
+        /// Whether it is gone.
+        gone: bool,
+    },
+    /// An image is here, with this digest, or cannot be had.
+    Pulled(Which, Result<Option<String>, Failure>),
+    /// A container was made, or cannot be.
+    Created(Which, Result<(), Failure>),
+    /// A container's process was started, or cannot be.
+    Started(Which, Result<(), Failure>),
+    /// A container's process is gone.
+    Exited(Which, Exit),
+    /// The runtime no longer knows a container.
+    Vanished(Which),
+    /// A signal could not be delivered.
+    SignalFailed(Which),
+    /// What was left of a container is gone, or could not be removed.
+    Deleted {
+        /// Which.
+        which: Which,
+        /// Whether it is gone.
+        gone: bool,
+    },
+    /// The control plane took a report, or will never take it.
+    Reported {
+        /// Whose.
+        task: TaskArn,
+        /// Which.
+        number: u64,
+    },
+    /// After a restart: everything there is.
+    Found(Inventory),
+    /// Nothing happened but time.
+    Tick,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; 128 + n if signal n ended it.
+    pub code: i32,
+    /// Whether the kernel killed something in the container for its use of memory.
+    pub out_of_memory: bool,
+}
+
+/// What there is on the machine when the agent starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// The runtime's containers, by the runtime's name for them.
+    pub containers: BTreeMap<String, FoundState>,
+    /// The short ids of the tasks that have a network namespace.
+    pub networks: BTreeSet<String>,
+}
+
+/// The state the runtime reports for a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundState {
+    /// It is on record, but has no process.
+    Recorded,
+    /// Its process waits to be started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process is gone.
+    Stopped(Exit),
+}
+
+/// Which signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The one that asks: the container's, the image's, or SIGTERM.
+    Stop,
+    /// SIGKILL.
+    Kill,
+}
+
+/// Work for the rim.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Effect {
+    /// Make the task's namespace, or finish one half made, and wait for its interface.
+    PrepareNetwork(Arc<TaskSpec>),
+    /// Fetch the image of a container.
+    Pull { spec: Arc<TaskSpec>, index: usize },
+    /// Make a container with its process waiting, replacing one half made.
+    Create { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
+    /// Start the process, and from then on wait for it to end.
+    Start { which: Which, runtime_id: String },
+    /// Wait for the end of a process that runs already.
+    Await { which: Which, runtime_id: String },
+    /// Send a signal.
+    Signal { spec: Arc<TaskSpec>, index: usize, runtime_id: String, signal: Signal },
+    /// Remove what is left of a container.
+    Delete { which: Which, runtime_id: String },
+    /// Remove a container that belongs to no task.
+    DeleteOrphan { runtime_id: String },
+    /// Remove a namespace that is no task's.
+    RemoveOrphanNetwork { short_id: String },
+    /// Remove the task's namespace, giving up its preparation if that is under way.
+    RemoveNetwork(Arc<TaskSpec>),
+    /// Tell the control plane, until it listens.
+    Report(Report),
+    /// Remove logs and state of a task that is over.
+    Forget(TaskArn),
+}
+
+/// What the control plane is told about a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which task.
+    pub task: TaskArn,
+    /// In which cluster.
+    pub cluster: String,
+    /// Counts the reports of a task, so that an answer finds its question.
+    pub number: u64,
+    /// `Running` or `Stopped`.
+    pub status: Known,
+    /// Why the task as a whole stopped; nearly always empty.
+    pub reason: String,
+    /// What changed, in order; a container may appear twice.
+    pub containers: Vec<ContainerReport>,
+    /// When the first image was asked for.
+    pub pull_started_at: Option<Timestamp>,
+    /// When the last image was here.
+    pub pull_stopped_at: Option<Timestamp>,
+    /// When the first essential container stopped.
+    pub execution_stopped_at: Option<Timestamp>,
+}
+
+/// What the control plane is told about a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerReport {
+    /// Which, by position.
+    pub index: usize,
+    /// Which, by name.
+    pub name: String,
+    /// `Running` or `Stopped`.
+    pub status: Known,
+    /// With which code, if it ever ran.
+    pub exit_code: Option<i32>,
+    /// Why it stopped, if there is more to say than the code.
+    pub reason: Option<String>,
+    /// The runtime's name for it.
+    pub runtime_id: String,
+    /// The digest of its image.
+    pub image_digest: Option<String>,
+}
+
+/// The engine. See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    state: EngineState,
+    dirty: BTreeSet<TaskArn>,
+}
+
+impl Engine {
+    /// An engine that goes on where another left off.
+    pub fn resume(state: EngineState) -> Self {
+        Self { state, dirty: BTreeSet::new() }
+    }
+
+    /// Everything it remembers.
+    pub fn state(&self) -> &EngineState {
+        &self.state
+    }
+
+    /// The tasks whose durable state changed since this was last asked. They
+    /// must be on disk before any effect decided meanwhile is carried out.
+    pub fn take_dirty(&mut self) -> BTreeSet<TaskArn> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// When a [`Input::Tick`] is due, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state.tasks.values().flat_map(steps::deadlines).min()
+    }
+
+    /// Known tasks that run but are not in `listed` (from a manifest).
+    pub fn stop_candidates(&self, listed: &BTreeSet<TaskArn>) -> Vec<(TaskArn, String)> {
+        let tasks = self.state.tasks.iter();
+        tasks
+            .filter(|(arn, task)| task.desired == Desired::Running && !listed.contains(*arn))
+            .map(|(arn, task)| (arn.clone(), task.spec.cluster.clone()))
+            .collect()
+    }
+
+    /// Takes news in, and says what is to be done about it.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Want { spec, desired } => self.want(*spec, desired, now, &mut effects),
+            Input::Refuse { spec, failure } => {
+                let arn = spec.arn.clone();
+                if !self.state.tasks.contains_key(&arn) {
+                    let mut task = Task::new(*spec, Desired::Stopped);
+                    task.reason = Some(clip(&failure.to_string()));
+                    self.state.tasks.insert(arn.clone(), task);
+                    self.dirty.insert(arn.clone());
+                }
+                self.step(&arn, now, &mut effects, |_| {});
+            }
+            Input::Stop(tasks) => {
+                for arn in tasks {
+                    self.step(&arn, now, &mut effects, |task| task.desired = Desired::Stopped);
+                }
+            }
+            Input::NetworkReady { task, result } => {
+                self.step(&task, now, &mut effects, |task| steps::network_ready(task, result, now));
+            }
+            Input::NetworkRemoved { task, gone } => {
+                self.step(&task, now, &mut effects, |task| steps::network_removed(task, gone, now));
+            }
+            Input::Pulled(which, result) => self.step(&which.task, now, &mut effects, |task| {
+                steps::pulled(task, which.index, result, now);
+            }),
+            Input::Created(which, result) => self.step(&which.task, now, &mut effects, |task| {
+                steps::created(task, which.index, result, now);
+            }),
+            Input::Started(which, result) => self.step(&which.task, now, &mut effects, |task| {
+                steps::started(task, which.index, result, now);
+            }),
+            Input::Exited(which, exit) => self.step(&which.task, now, &mut effects, |task| {
+                steps::exited(task, which.index, exit, now);
+            }),
+            Input::Vanished(which) => self.step(&which.task, now, &mut effects, |task| {
+                steps::vanished(task, which.index, now);
+            }),
+            Input::SignalFailed(which) => self.step(&which.task, now, &mut effects, |task| {
+                steps::signal_failed(task, which.index, now);
+            }),
+            Input::Deleted { which, gone } => self.step(&which.task, now, &mut effects, |task| {
+                steps::deleted(task, which.index, gone, now);
+            }),
+            Input::Reported { task, number } => {
+                self.step(&task, now, &mut effects, |task| steps::reported(task, number));
+            }
+            Input::Found(inventory) => self.found(&inventory, now, &mut effects),
+            Input::Tick => {
+                for arn in self.due(now) {
+                    self.step(&arn, now, &mut effects, |_| {});
+                }
+            }
+        }
+        self.forget(now, &mut effects);
+        effects
+    }
+
+    fn want(
+        &mut self,
+        spec: TaskSpec,
+        desired: Desired,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let arn = spec.arn.clone();
+        if !self.state.tasks.contains_key(&arn) {
+            self.state.tasks.insert(arn.clone(), Task::new(spec, desired));
+            self.dirty.insert(arn.clone());
+        }
+        // Wishes only move forward: a payload that was overtaken wakes nobody.
+        self.step(&arn, now, effects, |task| task.desired = task.desired.max(desired));
+    }
+
+    /// Applies `change` to a task, then derives what is owed to it.
+    fn step(
+        &mut self,
+        arn: &TaskArn,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Task),
+    ) {
+        let Some(task) = self.state.tasks.get_mut(arn) else { return };
+        let before = task.durable();
+        change(task);
+        steps::drive(task, now, effects);
+        if task.durable() != before {
+            self.dirty.insert(arn.clone());
+        }
+    }
+
+    fn found(&mut self, inventory: &Inventory, now: Timestamp, effects: &mut Vec<Effect>) {
+        let tasks = self.state.tasks.values();
+        let ours: BTreeSet<&str> = tasks
+            .flat_map(|task| task.containers.iter().map(|c| c.runtime_id.as_str()))
+            .collect();
+        for runtime_id in inventory.containers.keys() {
+            if !ours.contains(runtime_id.as_str()) {
+                effects.push(Effect::DeleteOrphan { runtime_id: runtime_id.clone() });
+            }
+        }
+        let ids: BTreeSet<String> = self.state.tasks.keys().map(TaskArn::short_id).collect();
+        for short_id in inventory.networks.difference(&ids) {
+            effects.push(Effect::RemoveOrphanNetwork { short_id: short_id.clone() });
+        }
+        let arns: Vec<TaskArn> = self.state.tasks.keys().cloned().collect();
+        for arn in arns {
+            let mut resumed = Vec::new();
+            self.step(&arn, now, effects, |task| {
+                steps::found(task, inventory, now, &mut resumed);
+            });
+            effects.append(&mut resumed);
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<TaskArn> {
+        let tasks = self.state.tasks.iter();
+        tasks
+            .filter(|(_, task)| steps::deadlines(task).any(|at| at <= now))
+            .map(|(arn, _)| arn.clone())
+            .collect()
+    }
+
+    /// Drops tasks that have been over for long, or are too many.
+    fn forget(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let tasks = self.state.tasks.iter();
+        let mut over: Vec<(Timestamp, TaskArn)> = tasks
+            .filter_map(|(arn, task)| Some((task.finished_at?, arn.clone())))
+            .collect();
+        over.sort_unstable();
+        let excess = over.len().saturating_sub(REMEMBERED);
+        for (position, (at, arn)) in over.into_iter().enumerate() {
+            if position < excess || now >= at.after(RETENTION) {
+                self.state.tasks.remove(&arn);
+                self.dirty.remove(&arn);
+                effects.push(Effect::Forget(arn));
+            }
+        }
+    }
+}

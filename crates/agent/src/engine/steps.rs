@@ -1,0 +1,435 @@
+//! The steps of a task: what news changes, and what is owed afterwards.
+
+use super::{
+    ContainerReport, Desired, DEFAULT_STOP_TIMEOUT, Effect, Exit, Failure, FoundState, Inventory,
+    Known, Network, NetworkPhase, RETENTION, RETRY, Report, Signal, Task, Which, Work, clip,
+};
+use ident::Timestamp;
+
+/// Derives what is owed to a task from the state it is in.
+pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    if task.finished_at.is_some() {
+        return;
+    }
+    note_running(task);
+    essential_gone(task, now);
+    match task.desired {
+        Desired::Running => start(task, now, effects),
+        Desired::Stopped => stop(task, now, effects),
+    }
+    if task.known() == Known::Stopped {
+        clean_up(task, now, effects);
+    }
+    report(task, effects);
+    if task.acked == Known::Stopped
+        && task.network == NetworkPhase::Gone
+        && task.containers.iter().all(|c| c.deleted)
+    {
+        task.finished_at = Some(now);
+    }
+}
+
+/// Every moment at which something becomes due although nothing happens.
+pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
+    let containers = task.containers.iter().flat_map(|c| {
+        let kill = c.kill_at.filter(|_| c.known == Known::Running && !c.killed);
+        let retry = c.retry_at.filter(|_| c.known == Known::Running || !c.deleted);
+        kill.into_iter().chain(retry)
+    });
+    let network = task.network_retry_at.filter(|_| task.network == NetworkPhase::Removing);
+    containers.chain(network).chain(task.finished_at.map(|at| at.after(RETENTION)))
+}
+
+fn note_running(task: &mut Task) {
+    let up = task.known() >= Known::Running && task.containers.iter().any(|c| c.ran);
+    if up && task.desired == Desired::Running {
+        task.reached_running = true;
+    }
+}
+
+/// The task stops with any essential container, and with the last of the others.
+fn essential_gone(task: &mut Task, now: Timestamp) {
+    let gone = task
+        .spec
+        .containers
+        .iter()
+        .zip(&task.containers)
+        .any(|(spec, container)| spec.essential && container.known == Known::Stopped);
+    if gone || task.known() == Known::Stopped {
+        task.desired = Desired::Stopped;
+        task.execution_stopped_at.get_or_insert(now);
+    }
+}
+
+fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    if task.network == NetworkPhase::Absent {
+        if task.spec.network == Network::Host {
+            task.network = NetworkPhase::Ready;
+        } else {
+            task.network = NetworkPhase::Preparing;
+        }
+    }
+    if task.network == NetworkPhase::Preparing && !task.network_busy {
+        task.network_busy = true;
+        effects.push(Effect::PrepareNetwork(task.spec.clone()));
+    }
+    for index in 0..task.containers.len() {
+        let (before, rest) = task.containers.split_at_mut(index);
+        let Some(container) = rest.first_mut() else { continue };
+        // One after another, because they share a shim: only the first to be
+        // made starts it.
+        let made = before.iter().all(|c| c.known >= Known::Created);
+        let started = before.iter().all(|c| c.known >= Known::Running);
+        let spec = task.spec.clone();
+        match (container.known, container.work) {
+            (Known::None, None) => {
+                container.work = Some(Work::Pull);
+                task.pull_started_at.get_or_insert(now);
+                effects.push(Effect::Pull { spec, index });
+            }
+            (Known::Pulled, None) if made && task.network == NetworkPhase::Ready => {
+                container.work = Some(Work::Create);
+                let runtime_id = container.runtime_id.clone();
+                effects.push(Effect::Create { spec, index, runtime_id });
+            }
+            (Known::Created, None) if started => {
+                container.work = Some(Work::Start);
+                let which = Which { task: spec.arn.clone(), index };
+                effects.push(Effect::Start { which, runtime_id: container.runtime_id.clone() });
+            }
+            (
+                Known::None | Known::Pulled | Known::Created | Known::Running | Known::Stopped,
+                _,
+            ) => {}
+        }
+    }
+}
+
+fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    for index in (0..task.containers.len()).rev() {
+        let spec = task.spec.clone();
+        let (Some(container), Some(definition)) =
+            (task.containers.get_mut(index), spec.containers.get(index))
+        else {
+            continue;
+        };
+        match (container.known, container.work) {
+            // A pull that is under way is left alone: it may serve another task.
+            (Known::None | Known::Pulled, None | Some(Work::Pull)) => {
+                container.work = None;
+                container.known = Known::Stopped;
+                container.finished_at = Some(now);
+                container.deleted = true;
+            }
+            (Known::Created, None) => {
+                container.known = Known::Stopped;
+                container.finished_at = Some(now);
+            }
+            (Known::Running, _) => {
+                let signal = match container.kill_at {
+                    None => {
+                        let patience = definition.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT);
+                        container.kill_at = Some(now.after(patience));
+                        Some(Signal::Stop)
+                    }
+                    Some(at) if now >= at && !container.killed => {
+                        container.killed = true;
+                        Some(Signal::Kill)
+                    }
+                    Some(_) if container.retry_at.is_some_and(|at| at <= now) => {
+                        Some(if container.killed { Signal::Kill } else { Signal::Stop })
+                    }
+                    Some(_) => None,
+                };
+                if let Some(signal) = signal {
+                    // Asking twice might skip a second, graver handler; killing
+                    // again cannot hurt.
+                    container.retry_at = container.killed.then(|| now.after(RETRY));
+                    let runtime_id = container.runtime_id.clone();
+                    effects.push(Effect::Signal { spec, index, runtime_id, signal });
+                }
+            }
+            // Wait for what is under way; it is bounded.
+            (Known::None | Known::Pulled | Known::Created | Known::Stopped, _) => {}
+        }
+    }
+}
+
+/// Once nothing runs: containers last to first, then the network.
+fn clean_up(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    for (index, container) in task.containers.iter_mut().enumerate().rev() {
+        if container.deleted {
+            continue;
+        }
+        // One at a time: the shim they share goes with the last.
+        if container.work.is_none() && container.retry_at.is_none_or(|at| at <= now) {
+            container.work = Some(Work::Delete);
+            container.retry_at = None;
+            let which = Which { task: task.spec.arn.clone(), index };
+            effects.push(Effect::Delete { which, runtime_id: container.runtime_id.clone() });
+        }
+        return;
+    }
+    match task.network {
+        NetworkPhase::Absent => task.network = NetworkPhase::Gone,
+        NetworkPhase::Ready if task.spec.network == Network::Host => {
+            task.network = NetworkPhase::Gone;
+        }
+        NetworkPhase::Preparing | NetworkPhase::Ready => {
+            task.network = NetworkPhase::Removing;
+            task.network_busy = true;
+            effects.push(Effect::RemoveNetwork(task.spec.clone()));
+        }
+        NetworkPhase::Removing => {
+            if !task.network_busy && task.network_retry_at.is_none_or(|at| at <= now) {
+                task.network_busy = true;
+                task.network_retry_at = None;
+                effects.push(Effect::RemoveNetwork(task.spec.clone()));
+            }
+        }
+        NetworkPhase::Gone => {}
+    }
+}
+
+/// One report at a time per task, each with all that changed since the last:
+/// order is kept without a queue, and nothing can pile up.
+fn report(task: &mut Task, effects: &mut Vec<Effect>) {
+    if task.reporting.is_some() || task.acked == Known::Stopped {
+        return;
+    }
+    let news = task.containers.iter().any(|c| c.known == Known::Stopped && c.acked < c.known);
+    let status = if task.reached_running && task.acked < Known::Running {
+        Known::Running
+    } else if task.known() == Known::Stopped {
+        Known::Stopped
+    } else if task.acked == Known::Running && news {
+        Known::Running
+    } else {
+        return;
+    };
+    task.report_number += 1;
+    let containers = task.containers.iter().enumerate().flat_map(|(index, container)| {
+        let entry = |status| ContainerReport {
+            index,
+            name: container.name.clone(),
+            status,
+            exit_code: container.exit_code.filter(|_| status == Known::Stopped),
+            reason: container.reason.clone().filter(|_| status == Known::Stopped),
+            runtime_id: container.runtime_id.clone(),
+            image_digest: container.image_digest.clone(),
+        };
+        let running = container.ran && container.acked < Known::Running;
+        let stopped = container.known == Known::Stopped && container.acked < Known::Stopped;
+        let running = running.then(|| entry(Known::Running));
+        running.into_iter().chain(stopped.then(|| entry(Known::Stopped)))
+    });
+    let report = Report {
+        task: task.spec.arn.clone(),
+        cluster: task.spec.cluster.clone(),
+        number: task.report_number,
+        status,
+        reason: task.reason.clone().filter(|_| status == Known::Stopped).unwrap_or_default(),
+        containers: containers.collect(),
+        pull_started_at: task.pull_started_at,
+        pull_stopped_at: task.pull_stopped_at,
+        execution_stopped_at: task.execution_stopped_at.filter(|_| status == Known::Stopped),
+    };
+    task.reporting = Some(report.clone());
+    effects.push(Effect::Report(report));
+}
+
+pub(super) fn reported(task: &mut Task, number: u64) {
+    let Some(report) = task.reporting.take_if(|report| report.number == number) else { return };
+    task.acked = task.acked.max(report.status);
+    for entry in report.containers {
+        if let Some(container) = task.containers.get_mut(entry.index) {
+            container.acked = container.acked.max(entry.status);
+        }
+    }
+}
+
+pub(super) fn network_ready(task: &mut Task, result: Result<(), Failure>, now: Timestamp) {
+    if task.network != NetworkPhase::Preparing {
+        return; // It is being removed meanwhile.
+    }
+    task.network_busy = false;
+    match result {
+        Ok(()) => task.network = NetworkPhase::Ready,
+        Err(failure) => {
+            // No container is to blame, so the task says it.
+            task.reason = Some(clip(&failure.to_string()));
+            task.desired = Desired::Stopped;
+            task.execution_stopped_at.get_or_insert(now);
+        }
+    }
+}
+
+pub(super) fn network_removed(task: &mut Task, gone: bool, now: Timestamp) {
+    if task.network == NetworkPhase::Removing {
+        task.network_busy = false;
+        if gone {
+            task.network = NetworkPhase::Gone;
+        } else {
+            task.network_retry_at = Some(now.after(RETRY));
+        }
+    }
+}
+
+pub(super) fn pulled(
+    task: &mut Task,
+    index: usize,
+    result: Result<Option<String>, Failure>,
+    now: Timestamp,
+) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.work != Some(Work::Pull) {
+        return;
+    }
+    container.work = None;
+    task.pull_stopped_at = Some(now);
+    match result {
+        Ok(digest) => {
+            container.known = Known::Pulled;
+            container.image_digest = digest;
+        }
+        Err(failure) => {
+            container.deleted = true;
+            give_up(container, &failure, now);
+        }
+    }
+}
+
+pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>, now: Timestamp) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.work != Some(Work::Create) {
+        return;
+    }
+    container.work = None;
+    match result {
+        Ok(()) => container.known = Known::Created,
+        Err(failure) => give_up(container, &failure, now),
+    }
+}
+
+pub(super) fn started(task: &mut Task, index: usize, result: Result<(), Failure>, now: Timestamp) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.work != Some(Work::Start) {
+        return;
+    }
+    container.work = None;
+    match result {
+        Ok(()) => {
+            container.known = Known::Running;
+            container.ran = true;
+            container.started_at = Some(now);
+        }
+        Err(failure) => give_up(container, &failure, now),
+    }
+}
+
+fn give_up(container: &mut super::Container, failure: &Failure, now: Timestamp) {
+    container.known = Known::Stopped;
+    container.reason = Some(clip(&failure.to_string()));
+    container.finished_at = Some(now);
+}
+
+pub(super) fn exited(task: &mut Task, index: usize, exit: Exit, now: Timestamp) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.known == Known::Stopped || container.known < Known::Created {
+        return;
+    }
+    container.work = None;
+    container.retry_at = None;
+    container.ran = true;
+    container.known = Known::Stopped;
+    container.exit_code = Some(exit.code);
+    container.finished_at = Some(now);
+    if exit.out_of_memory && exit.code != 0 {
+        container.reason = Some(Failure::out_of_memory().to_string());
+    }
+}
+
+pub(super) fn vanished(task: &mut Task, index: usize, now: Timestamp) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.known == Known::Running {
+        container.retry_at = None;
+        give_up(container, &Failure::vanished(), now);
+    }
+}
+
+pub(super) fn signal_failed(task: &mut Task, index: usize, now: Timestamp) {
+    if let Some(container) = task.containers.get_mut(index)
+        && container.known == Known::Running
+    {
+        container.retry_at = Some(now.after(RETRY));
+    }
+}
+
+pub(super) fn deleted(task: &mut Task, index: usize, gone: bool, now: Timestamp) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.work == Some(Work::Delete) {
+        container.work = None;
+        container.deleted = gone;
+        container.retry_at = (!gone).then(|| now.after(RETRY));
+    }
+}
+
+/// Squares what we remember with what there is.
+pub(super) fn found(
+    task: &mut Task,
+    inventory: &Inventory,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) {
+    let network = inventory.networks.contains(&task.spec.arn.short_id());
+    if task.network < NetworkPhase::Removing && !network && task.spec.network != Network::Host {
+        task.network = NetworkPhase::Absent;
+    }
+    if network {
+        task.network = task.network.max(NetworkPhase::Preparing);
+    }
+    for (index, container) in task.containers.iter_mut().enumerate() {
+        if container.work.is_some() {
+            continue;
+        }
+        let state = inventory.containers.get(&container.runtime_id).copied();
+        match (container.known, state) {
+            (Known::Stopped, None) => container.deleted = true,
+            (Known::Stopped, Some(_)) => {}
+            // Its image may be gone by now: that is cheap to ask again.
+            (Known::None | Known::Pulled, None | Some(FoundState::Recorded)) => {
+                container.known = Known::None;
+            }
+            (Known::Created | Known::Running, None | Some(FoundState::Recorded)) => {
+                container.deleted = state.is_none();
+                give_up(container, &Failure::vanished(), now);
+            }
+            (
+                Known::None | Known::Pulled | Known::Created | Known::Running,
+                Some(FoundState::Created),
+            ) => container.known = container.known.max(Known::Created),
+            (_, Some(FoundState::Running)) => {
+                container.known = Known::Running;
+                container.ran = true;
+                container.started_at.get_or_insert(now);
+                // Whether the signal went out before the agent did is unknown.
+                container.retry_at = container.kill_at.map(|_| now);
+                let which = Which { task: task.spec.arn.clone(), index };
+                effects.push(Effect::Await { which, runtime_id: container.runtime_id.clone() });
+            }
+            (_, Some(FoundState::Stopped(exit))) => {
+                container.known = Known::Stopped;
+                container.ran = true;
+                container.exit_code = Some(exit.code);
+                container.finished_at = Some(now);
+                if exit.out_of_memory && exit.code != 0 {
+                    container.reason = Some(Failure::out_of_memory().to_string());
+                }
+            }
+        }
+    }
+    // Whatever made them was made in it.
+    if network && task.containers.iter().any(|c| c.known >= Known::Created && !c.deleted) {
+        task.network = task.network.max(NetworkPhase::Ready);
+    }
+}

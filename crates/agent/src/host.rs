@@ -1,0 +1,153 @@
+//! What the agent uses of its machine, opened and given back.
+
+use crate::config::Config;
+use crate::engine::TaskArn;
+use crate::error::{Error, chain};
+use crate::images::{self, Images, Loaded, OnProgress};
+use crate::netns::{Namespaces, Networks};
+use crate::rim::{self, StateDir};
+use crate::runtime::Containers;
+use crate::runtime::cgroup::Cgroups;
+use crate::runtime::connection::Connection;
+use crate::runtime::containerd::Containerd;
+use crate::runtime::process;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the agent uses of its machine.
+pub struct Host {
+    /// Containers and their images.
+    pub containers: Arc<Containerd>,
+    /// Network namespaces.
+    pub networks: Arc<Namespaces>,
+    /// What is remembered of tasks.
+    pub state: StateDir,
+    connection: Connection,
+}
+
+impl Host {
+    /// Opens everything; starts a containerd if the configuration names none and
+    /// none runs yet.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        config.check()?;
+        rim::make_private(&config.data_dir)?;
+        rim::make_private(&config.run_dir)?;
+        let connection = connect(config).await?;
+        let images = Images::new(
+            connection.clone(),
+            config.image_pull_behavior,
+            config.insecure_registries.clone(),
+        );
+        let cgroups = Cgroups::find(&config.prefix)?;
+        let runc_root = config.runc_root();
+        let containers = Containerd::new(connection.clone(), Arc::new(images), cgroups, runc_root);
+        Ok(Self {
+            containers: Arc::new(containers),
+            networks: Arc::new(Namespaces::new(config.prefix.as_str())),
+            state: StateDir::open(config.tasks_dir())?,
+            connection,
+        })
+    }
+
+    /// Loads the images of an archive.
+    pub async fn load_image(
+        &self,
+        archive: &Path,
+        progress: Option<&OnProgress>,
+    ) -> Result<Vec<Loaded>, Error> {
+        Ok(images::load(&self.connection, archive, progress).await?)
+    }
+}
+
+async fn connect(config: &Config) -> Result<Connection, Error> {
+    Ok(match &config.containerd {
+        Some(socket) => Connection::open(socket, &config.prefix).await?,
+        None => process::start(&config.containerd_paths(), &config.prefix).await?,
+    })
+}
+
+/// Loads the images of an archive (an OCI layout, or what `docker save` makes)
+/// into the containerd that this configuration means, whether or not an agent runs.
+pub async fn load_image(
+    config: &Config,
+    archive: &Path,
+    progress: Option<&OnProgress>,
+) -> Result<Vec<Loaded>, Error> {
+    Host::open(config).await?.load_image(archive, progress).await
+}
+
+/// Where the output of a container is: standard output and error, as they came.
+/// The file lives until the task has been over for some hours.
+pub fn logs(config: &Config, task: &TaskArn, container: &str) -> PathBuf {
+    rim::files::log(&config.tasks_dir().join(task.id()), container, 0)
+}
+
+/// Removes everything that agents of this configuration made on this machine:
+/// containers, namespaces, cgroups, the containerd that was started, and state.
+/// Images go with a private containerd and stay in one that is not ours.
+///
+/// Goes on after a failure, and answers with the first.
+pub async fn teardown(config: &Config) -> Result<(), Error> {
+    config.check()?;
+    let mut first: Result<(), Error> = Ok(());
+    let mut note = |result: Result<(), Error>| {
+        if let Err(error) = result {
+            tracing::warn!(error = chain(&error), "teardown goes on");
+            if first.is_ok() {
+                first = Err(error);
+            }
+        }
+    };
+    let paths = config.containerd_paths();
+    // Containers outlive a containerd that died, so one is started to end them.
+    let used = config.containerd.is_some() || paths.data.exists();
+    if used {
+        match Host::open(config).await {
+            Ok(host) => {
+                note(delete_containers(&host).await);
+                process::leave(&host.connection, &config.prefix).await;
+            }
+            Err(error) => note(Err(error)),
+        }
+    }
+    let networks = Namespaces::new(config.prefix.as_str());
+    match networks.list() {
+        Ok(ids) => {
+            for id in ids {
+                note(networks.remove(&id).await.map_err(Error::from));
+            }
+        }
+        Err(error) => note(Err(error.into())),
+    }
+    if config.containerd.is_none() {
+        note(process::stop(&paths).await.map_err(Error::from));
+        note(remove_dir(&paths.data));
+    }
+    match Cgroups::find(&config.prefix) {
+        Ok(cgroups) => note(cgroups.remove_all().map_err(Error::from)),
+        Err(error) => note(Err(error.into())),
+    }
+    note(remove_dir(&config.tasks_dir()));
+    note(remove_dir(&config.run_dir));
+    first
+}
+
+async fn delete_containers(host: &Host) -> Result<(), Error> {
+    let found = host.containers.list().await?;
+    // The last one made goes first, since the first one holds the shim.
+    for runtime_id in found.keys().rev() {
+        host.containers.delete(runtime_id).await?;
+    }
+    Ok(())
+}
+
+fn remove_dir(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,188 @@
+//! The network namespaces of tasks.
+//!
+//! A namespace is a file, `/run/netns/<prefix>-<task>`, on which the kernel's
+//! own is mounted: it lasts as long as the file does, needs no process to hold
+//! it, and shows in `ip netns`. The task's interface is not made here. Somebody
+//! else (Landfall's card, or a cloud) makes a link with the right MAC appear on
+//! the host, and we move it in.
+
+mod link;
+
+use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
+use async_trait::async_trait;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::Handle;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+/// Where tools look for namespaces.
+const DIR: &str = "/run/netns";
+
+/// The address at which a task finds its credentials and metadata. It lies on
+/// the loopback of each task's namespace, so that whoever listens there knows
+/// who asks.
+pub const TASK_ENDPOINT: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
+/// Why a namespace is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or a mount.
+    #[error("cannot {what} {path}")]
+    #[allow(missing_docs)]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    /// The kernel refused a change to a link, an address or a route.
+    #[error("cannot {what}")]
+    #[allow(missing_docs)]
+    Netlink { what: String, source: Box<rtnetlink::Error> },
+    /// The kernel cannot be talked to.
+    #[error("no netlink socket")]
+    Socket(#[source] io::Error),
+    /// The interface is gone again.
+    #[error("no network interface has the address {0}")]
+    NoLink(String),
+}
+
+impl Error {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+
+    fn netlink(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+        move |source| Self::Netlink { what: what.into(), source: Box::new(source) }
+    }
+
+    /// What the task's owner is told.
+    pub fn failure(&self) -> Failure {
+        Failure::new(FailureKind::Network, crate::error::chain(self))
+    }
+}
+
+/// What the rim needs of networks: the seam for tests without a kernel.
+#[async_trait]
+pub trait Networks: Send + Sync + 'static {
+    /// Makes a task's namespace, or finishes one half made. Waits for the
+    /// interface as long as it takes; whoever asks sets the limit.
+    async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure>;
+    /// Removes a namespace. That there is none is no error.
+    async fn remove(&self, short_id: &str) -> Result<(), Error>;
+    /// The namespaces there are, by the short ids of their tasks.
+    fn list(&self) -> Result<BTreeSet<String>, Error>;
+    /// Where a task's namespace is.
+    fn path(&self, task: &TaskArn) -> PathBuf;
+}
+
+/// The namespaces with one prefix.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    prefix: String,
+}
+
+impl Namespaces {
+    /// Those whose names begin with `prefix`.
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    fn at(&self, short_id: &str) -> PathBuf {
+        Path::new(DIR).join(format!("{}-{short_id}", self.prefix))
+    }
+}
+
+#[async_trait]
+impl Networks for Namespaces {
+    async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure> {
+        let path = self.path(&task.arn);
+        let eni = match &task.network {
+            Network::Awsvpc(eni) => Some(eni),
+            Network::Isolated => None,
+            Network::Host => return Ok(()),
+        };
+        set_up(&path, eni).await.map_err(|error| error.failure())
+    }
+
+    async fn remove(&self, short_id: &str) -> Result<(), Error> {
+        remove(&self.at(short_id))
+    }
+
+    fn list(&self) -> Result<BTreeSet<String>, Error> {
+        let dir = Path::new(DIR);
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(Error::io("read", dir)(error)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let start = format!("{}-", self.prefix);
+        let ids = names.filter_map(|name| name.strip_prefix(&start).map(str::to_owned));
+        // Another installation's prefix may begin with ours and go on.
+        Ok(ids.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric())).collect())
+    }
+
+    fn path(&self, task: &TaskArn) -> PathBuf {
+        self.at(&task.short_id())
+    }
+}
+
+async fn set_up(path: &Path, eni: Option<&Eni>) -> Result<(), Error> {
+    let inside = enter(path).await?;
+    link::loopback(&inside, TASK_ENDPOINT).await?;
+    let Some(eni) = eni else { return Ok(()) };
+    if link::find(&inside, &eni.mac).await?.is_none() {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        link::bring_in(&eni.mac, &file).await?;
+    }
+    link::configure(&inside, eni).await
+}
+
+/// A netlink socket in the namespace at `path`, which is made if need be.
+///
+/// A namespace belongs to a thread, and a socket to the namespace it was opened
+/// in: so a thread of its own goes in, opens the socket, and ends.
+async fn enter(path: &Path) -> Result<Handle, Error> {
+    let runtime = tokio::runtime::Handle::current();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || {
+        let _entered = runtime.enter();
+        let opened = make_or_join(&path).and_then(|()| link::open());
+        drop(sender.send(opened));
+    });
+    let opened = receiver.await;
+    opened.map_err(|error| Error::Socket(io::Error::other(error)))?
+}
+
+/// Puts this thread into the namespace at `path`.
+fn make_or_join(path: &Path) -> Result<(), Error> {
+    if let Ok(file) = File::open(path)
+        && setns(&file, CloneFlags::CLONE_NEWNET).is_ok()
+    {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+    }
+    // A file that is no namespace is the trace of one that a reboot ended.
+    File::create(path).map_err(Error::io("make", path))?;
+    let made = unshare(CloneFlags::CLONE_NEWNET).and_then(|()| {
+        let ours = Some("/proc/thread-self/ns/net");
+        mount(ours, path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    });
+    made.map_err(|errno| Error::io("make the network namespace", path)(errno.into()))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    use nix::errno::Errno;
+    match umount2(path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(errno) => return Err(Error::io("unmount", path)(errno.into())),
+    }
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", path)(error)),
+    }
+}

@@ -1,0 +1,90 @@
+//! The files of a task that its containers see: `/etc/hosts` and its like.
+
+use crate::engine::{Network, TaskSpec};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Writes them, unless they are there: containers that run see the files
+/// themselves, not their names, so they are never replaced.
+pub(super) fn write(dir: &Path, task: &TaskSpec) -> io::Result<()> {
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let hostname = hostname(task);
+    for (name, text) in [
+        ("hosts", hosts(task, &hostname)),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", resolvers(task, &host)),
+    ] {
+        let path = dir.join(name);
+        if !path.exists() {
+            fs::write(&path, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn hostname(task: &TaskSpec) -> String {
+    let own = match &task.network {
+        Network::Awsvpc(eni) => eni.hostname.clone(),
+        Network::Isolated => None,
+        Network::Host => fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|name| name.trim().to_owned()),
+    };
+    own.unwrap_or_else(|| task.arn.short_id())
+}
+
+fn hosts(task: &TaskSpec, hostname: &str) -> String {
+    let mut text = "127.0.0.1\tlocalhost\n\
+                    ::1\tlocalhost ip6-localhost ip6-loopback\n\
+                    fe00::0\tip6-localnet\n\
+                    ff00::0\tip6-mcastprefix\n\
+                    ff02::1\tip6-allnodes\n\
+                    ff02::2\tip6-allrouters\n"
+        .to_owned();
+    if let Network::Awsvpc(eni) = &task.network {
+        for (address, _) in &eni.ipv4 {
+            _ = writeln!(text, "{address}\t{hostname}");
+        }
+    }
+    for (name, address) in task.containers.iter().flat_map(|c| &c.extra_hosts) {
+        _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}
+
+fn resolvers(task: &TaskSpec, host: &str) -> String {
+    let eni = match &task.network {
+        Network::Awsvpc(eni) => eni,
+        Network::Isolated => return String::new(),
+        Network::Host => return host.to_owned(),
+    };
+    let mut text = String::new();
+    if eni.name_servers.is_empty() {
+        // A resolver on the host's own loopback cannot be reached from here.
+        let local = |line: &&str| line.starts_with("nameserver 127.") || line.contains("::1");
+        for line in host.lines().filter(|line| !local(line)) {
+            _ = writeln!(text, "{line}");
+        }
+        return text;
+    }
+    if !eni.search.is_empty() {
+        _ = writeln!(text, "search {}", eni.search.join(" "));
+    }
+    for server in &eni.name_servers {
+        _ = writeln!(text, "nameserver {server}");
+    }
+    text
+}
+
+/// Where the output of a container goes: to a file of its name, unless the name
+/// is no file name.
+pub(crate) fn log(dir: &Path, name: &str, index: usize) -> PathBuf {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.len() <= 250 && name.chars().all(plain) {
+        dir.join(format!("{name}.log"))
+    } else {
+        dir.join(format!("{index}.log"))
+    }
+}

@@ -1,0 +1,402 @@
+//! The rim: carries out what the engine decides, and brings it the news.
+//!
+//! One task owns the engine and does nothing slow. News comes to it through one
+//! bounded queue; each effect runs in a task of its own and answers through the
+//! same queue. Before any effect of a batch begins, the state it was decided on
+//! is on disk.
+
+pub(crate) mod files;
+mod state;
+
+pub(crate) use state::{make_private, write_durably};
+pub use state::StateDir;
+
+use crate::clock;
+use crate::engine::{
+    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Report, Signal, TaskArn,
+    TaskSpec, Which, limits,
+};
+use crate::error::{Error, chain};
+use crate::netns::Networks;
+use crate::runtime::{Containers, Order, WaitError};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How much news may wait.
+const QUEUE: usize = 256;
+/// Between attempts to reach a runtime that does not answer.
+const UNREACHABLE: Duration = Duration::from_millis(500);
+
+/// Tells the control plane, until it listens.
+#[async_trait]
+pub trait Reporter: Send + Sync + 'static {
+    /// Returns when the report was taken, or never will be.
+    async fn submit(&self, report: &Report);
+}
+
+/// What the rim works with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The container runtime.
+    pub containers: Arc<dyn Containers>,
+    /// The networks.
+    pub networks: Arc<dyn Networks>,
+    /// The way to the control plane.
+    pub reporter: Arc<dyn Reporter>,
+    /// The disk.
+    pub state: StateDir,
+    /// Environment of every container.
+    pub environment: BTreeMap<String, String>,
+}
+
+enum Command {
+    News(Input),
+    Accept(Vec<Input>, oneshot::Sender<()>),
+    Candidates(BTreeSet<TaskArn>, oneshot::Sender<Vec<(TaskArn, String)>>),
+    State(oneshot::Sender<EngineState>),
+}
+
+/// The way to a running engine.
+#[derive(Clone)]
+pub struct Rim {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Rim {
+    /// Brings up the engine with what is on disk and on the machine, and lets it
+    /// run until `shutdown`. Containers go on after that.
+    pub async fn start(tools: Tools, shutdown: watch::Receiver<bool>) -> Result<Self, Error> {
+        let state = tools.state.clone();
+        let loaded = tokio::task::spawn_blocking(move || state.load()).await;
+        let loaded = loaded.map_err(|error| Error::Config(error.to_string()))??;
+        let inventory = Inventory {
+            containers: tools.containers.list().await?,
+            networks: tools.networks.list()?,
+        };
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let mut worker = Worker {
+            engine: Engine::resume(loaded),
+            tools,
+            commands: commands.clone(),
+            running: JoinSet::new(),
+            preparing: HashMap::new(),
+        };
+        let effects = worker.engine.handle(Input::Found(inventory), clock::now());
+        worker.commit(effects, Vec::new()).await;
+        tokio::spawn(worker.run(inbox, shutdown));
+        Ok(Self { commands })
+    }
+
+    /// Hands over news, and returns when the engine has it on disk. `false` if
+    /// the engine is gone.
+    pub async fn accept(&self, inputs: Vec<Input>) -> bool {
+        let (done, wait) = oneshot::channel();
+        let sent = self.commands.send(Command::Accept(inputs, done)).await;
+        sent.is_ok() && wait.await.is_ok()
+    }
+
+    /// The running tasks that are not in `listed`, with their clusters.
+    pub async fn stop_candidates(&self, listed: BTreeSet<TaskArn>) -> Vec<(TaskArn, String)> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.commands.send(Command::Candidates(listed, reply)).await);
+        answer.await.unwrap_or_default()
+    }
+
+    /// A copy of all the engine knows.
+    pub async fn state(&self) -> EngineState {
+        let (reply, answer) = oneshot::channel();
+        drop(self.commands.send(Command::State(reply)).await);
+        answer.await.unwrap_or_default()
+    }
+}
+
+struct Worker {
+    engine: Engine,
+    tools: Tools,
+    commands: mpsc::Sender<Command>,
+    running: JoinSet<()>,
+    /// The preparations of networks under way, to be given up if need be.
+    preparing: HashMap<TaskArn, AbortHandle>,
+}
+
+impl Worker {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
+        let mut batch = Vec::new();
+        loop {
+            let now = clock::now();
+            let pause = self.engine.next_deadline().map(|at| at.since(now));
+            tokio::select! {
+                received = inbox.recv_many(&mut batch, 64) => if received == 0 { return },
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                    batch.push(Command::News(Input::Tick));
+                }
+                // Effects under way are dropped with the set; what they were
+                // doing is found again at the next start.
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(_) = self.running.join_next() => continue,
+            }
+            let (mut effects, mut accepted) = (Vec::new(), Vec::new());
+            for command in batch.drain(..) {
+                match command {
+                    Command::News(input) => effects.extend(self.handle(input)),
+                    Command::Accept(inputs, done) => {
+                        inputs.into_iter().for_each(|input| effects.extend(self.handle(input)));
+                        accepted.push(done);
+                    }
+                    Command::Candidates(listed, reply) => {
+                        drop(reply.send(self.engine.stop_candidates(&listed)));
+                    }
+                    Command::State(reply) => drop(reply.send(self.engine.state().clone())),
+                }
+            }
+            self.commit(effects, accepted).await;
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<Effect> {
+        tracing::trace!(?input, "news");
+        self.engine.handle(input, clock::now())
+    }
+
+    /// Makes what was decided durable, then says so and begins the work.
+    async fn commit(&mut self, effects: Vec<Effect>, accepted: Vec<oneshot::Sender<()>>) {
+        let dirty = self.engine.take_dirty();
+        let tasks = &self.engine.state().tasks;
+        let tasks: Vec<_> = dirty.iter().filter_map(|arn| tasks.get(arn)).cloned().collect();
+        if !tasks.is_empty() {
+            self.save(tasks).await;
+        }
+        for done in accepted {
+            drop(done.send(()));
+        }
+        for effect in effects {
+            self.begin(effect);
+        }
+    }
+
+    /// Saves until it succeeds: an agent without a disk must not act.
+    async fn save(&self, tasks: Vec<crate::engine::Task>) {
+        let tasks = Arc::new(tasks);
+        loop {
+            let (state, tasks) = (self.tools.state.clone(), tasks.clone());
+            let saved = tokio::task::spawn_blocking(move || {
+                tasks.iter().try_for_each(|task| state.save(task))
+            });
+            match saved.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::error!(error = chain(&error), "state not saved"),
+                Err(error) => tracing::error!(%error, "state not saved"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn begin(&mut self, effect: Effect) {
+        tracing::debug!(?effect, "begin");
+        let hand = Hand { tools: self.tools.clone(), commands: self.commands.clone() };
+        match effect {
+            Effect::PrepareNetwork(spec) => {
+                let arn = spec.arn.clone();
+                let handle = self.running.spawn(async move { hand.prepare_network(&spec).await });
+                self.preparing.insert(arn, handle);
+            }
+            Effect::RemoveNetwork(spec) => {
+                if let Some(preparation) = self.preparing.remove(&spec.arn) {
+                    preparation.abort();
+                }
+                self.running.spawn(async move { hand.remove_network(&spec).await });
+            }
+            Effect::Pull { spec, index } => {
+                self.running.spawn(async move { hand.pull(&spec, index).await });
+            }
+            Effect::Create { spec, index, runtime_id } => {
+                self.running.spawn(async move { hand.create(&spec, index, &runtime_id).await });
+            }
+            Effect::Start { which, runtime_id } => {
+                self.running.spawn(async move { hand.start(which, &runtime_id).await });
+            }
+            Effect::Await { which, runtime_id } => {
+                self.running.spawn(async move { hand.await_exit(which, &runtime_id).await });
+            }
+            Effect::Signal { spec, index, runtime_id, signal } => {
+                self.running.spawn(async move {
+                    let which = Which { task: spec.arn.clone(), index };
+                    hand.signal(which, &runtime_id, signal).await;
+                });
+            }
+            Effect::Delete { which, runtime_id } => {
+                self.running.spawn(async move { hand.delete(which, &runtime_id).await });
+            }
+            Effect::DeleteOrphan { runtime_id } => {
+                self.running.spawn(async move {
+                    tracing::warn!(container = runtime_id, "removing a container without a task");
+                    if let Err(error) = hand.tools.containers.delete(&runtime_id).await {
+                        tracing::warn!(container = runtime_id, error = chain(&error), "not removed");
+                    }
+                });
+            }
+            Effect::RemoveOrphanNetwork { short_id } => {
+                self.running.spawn(async move {
+                    tracing::warn!(namespace = short_id, "removing a namespace without a task");
+                    if let Err(error) = hand.tools.networks.remove(&short_id).await {
+                        tracing::warn!(namespace = short_id, error = chain(&error), "not removed");
+                    }
+                });
+            }
+            Effect::Report(report) => {
+                self.running.spawn(async move {
+                    hand.tools.reporter.submit(&report).await;
+                    let (task, number) = (report.task, report.number);
+                    hand.tell(Input::Reported { task, number }).await;
+                });
+            }
+            Effect::Forget(task) => {
+                let state = self.tools.state.clone();
+                self.preparing.remove(&task);
+                self.running.spawn_blocking(move || {
+                    if let Err(error) = state.forget(&task) {
+                        tracing::warn!(%task, error = chain(&error), "not forgotten");
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// What one effect needs to be carried out and answered.
+struct Hand {
+    tools: Tools,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Hand {
+    async fn tell(&self, input: Input) {
+        drop(self.commands.send(Command::News(input)).await);
+    }
+
+    async fn prepare_network(&self, spec: &Arc<TaskSpec>) {
+        let made = tokio::time::timeout(limits::NETWORK, self.tools.networks.prepare(spec)).await;
+        let result = made.unwrap_or_else(|_| {
+            let text = "the network interface did not appear in time";
+            Err(Failure::new(FailureKind::Network, text))
+        });
+        self.tell(Input::NetworkReady { task: spec.arn.clone(), result }).await;
+    }
+
+    async fn remove_network(&self, spec: &Arc<TaskSpec>) {
+        let removed = self.tools.networks.remove(&spec.arn.short_id()).await;
+        let cleared = self.tools.containers.delete_task(&spec.arn.id()).await;
+        let error = removed.map_err(|e| chain(&e)).and(cleared.map_err(|e| chain(&e)));
+        if let Err(error) = &error {
+            tracing::warn!(task = %spec.arn, error, "not cleaned up yet");
+        }
+        let (task, gone) = (spec.arn.clone(), error.is_ok());
+        self.tell(Input::NetworkRemoved { task, gone }).await;
+    }
+
+    async fn pull(&self, spec: &Arc<TaskSpec>, index: usize) {
+        let Some(container) = spec.containers.get(index) else { return };
+        let pull = self.tools.containers.pull(&container.image, &container.registry);
+        let result = tokio::time::timeout(limits::PULL, pull).await;
+        let result = result.unwrap_or_else(|_| Err(Failure::timeout("pulled", limits::PULL)));
+        let which = Which { task: spec.arn.clone(), index };
+        self.tell(Input::Pulled(which, result.map(|pulled| Some(pulled.digest)))).await;
+    }
+
+    async fn create(&self, spec: &Arc<TaskSpec>, index: usize, runtime_id: &str) {
+        let result = self.try_create(spec, index, runtime_id).await;
+        let which = Which { task: spec.arn.clone(), index };
+        self.tell(Input::Created(which, result)).await;
+    }
+
+    async fn try_create(
+        &self,
+        spec: &Arc<TaskSpec>,
+        index: usize,
+        runtime_id: &str,
+    ) -> Result<(), Failure> {
+        let dir = self.tools.state.task_dir(&spec.arn);
+        files::write(&dir, spec).map_err(|error| {
+            Failure::new(FailureKind::Create, format!("cannot write into {}: {error}", dir.display()))
+        })?;
+        let mut environment = self.tools.environment.clone();
+        // Whoever names one region means it for both variables.
+        let container = spec.containers.get(index);
+        let names = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let named = |c: &crate::engine::ContainerSpec| {
+            names.iter().any(|name| c.environment.contains_key(*name))
+        };
+        if container.is_some_and(named) {
+            environment.retain(|name, _| !names.contains(&name.as_str()));
+        }
+        let order = Order {
+            runtime_id,
+            task: spec,
+            index,
+            netns: match &spec.network {
+                crate::engine::Network::Host => None,
+                crate::engine::Network::Awsvpc(_) | crate::engine::Network::Isolated => {
+                    Some(self.tools.networks.path(&spec.arn))
+                }
+            },
+            log: files::log(&dir, container.map_or("", |c| &c.name), index),
+            files: dir,
+            environment,
+        };
+        let made = tokio::time::timeout(limits::CREATE, self.tools.containers.create(&order)).await;
+        made.unwrap_or_else(|_| Err(Failure::timeout("created", limits::CREATE)))
+    }
+
+    async fn start(&self, which: Which, runtime_id: &str) {
+        let started = self.tools.containers.start(runtime_id);
+        let result = tokio::time::timeout(limits::START, started).await;
+        let result = result.unwrap_or_else(|_| Err(Failure::timeout("started", limits::START)));
+        let ok = result.is_ok();
+        self.tell(Input::Started(which.clone(), result)).await;
+        if ok {
+            self.await_exit(which, runtime_id).await;
+        }
+    }
+
+    async fn await_exit(&self, which: Which, runtime_id: &str) {
+        loop {
+            match self.tools.containers.wait(runtime_id).await {
+                Ok(exit) => return self.tell(Input::Exited(which, exit)).await,
+                Err(WaitError::Gone) => return self.tell(Input::Vanished(which)).await,
+                Err(error @ WaitError::Unreachable(_)) => {
+                    tracing::warn!(container = runtime_id, error = chain(&error), "asking again");
+                    tokio::time::sleep(UNREACHABLE).await;
+                }
+            }
+        }
+    }
+
+    async fn signal(&self, which: Which, runtime_id: &str, signal: Signal) {
+        let sent = self.tools.containers.signal(runtime_id, signal);
+        match tokio::time::timeout(limits::SIGNAL, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(container = runtime_id, error = chain(&error), "not signalled");
+                self.tell(Input::SignalFailed(which)).await;
+            }
+            Err(_) => self.tell(Input::SignalFailed(which)).await,
+        }
+    }
+
+    async fn delete(&self, which: Which, runtime_id: &str) {
+        let deleted = self.tools.containers.delete(runtime_id);
+        let gone = match tokio::time::timeout(limits::DELETE, deleted).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(container = runtime_id, error = chain(&error), "not removed");
+                false
+            }
+            Err(_) => false,
+        };
+        self.tell(Input::Deleted { which, gone }).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! The cgroup that the containers of a task share: made for the task's limits,
+//! removed with the task. The containers' own are runc's business.
+//!
+//! Both layouts are served: one tree (v2), or one tree per controller (v1).
+
+use super::{Error, Usage};
+use crate::engine::TaskSpec;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The period over which CPU quotas are counted, in microseconds.
+const PERIOD: u64 = 100_000;
+
+/// Where the cgroup trees of this machine are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroups {
+    /// The name of our own top.
+    top: String,
+    /// The root of the one tree, if that is the layout.
+    unified: Option<PathBuf>,
+    /// The roots of the trees with their controllers, if that is the layout.
+    trees: Vec<(PathBuf, Vec<String>)>,
+}
+
+impl Cgroups {
+    /// Finds the trees; ours will be below `/top` in each.
+    pub fn find(top: &str) -> Result<Self, Error> {
+        let path = "/proc/self/mountinfo";
+        let table = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Ok(Self::parse(top, &table))
+    }
+
+    fn parse(top: &str, table: &str) -> Self {
+        let mut found = Self { top: top.to_owned(), unified: None, trees: Vec::new() };
+        for line in table.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let mut right = right.split(' ');
+            let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
+            let Some(root) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            // A v2 tree elsewhere is the hybrid layout's, and has no controllers.
+            if kind == "cgroup2" && root == Path::new("/sys/fs/cgroup") {
+                found.unified = Some(root);
+            } else if kind == "cgroup" {
+                let controllers = options.split(',').map(str::to_owned).collect();
+                found.trees.push((root, controllers));
+            }
+        }
+        found
+    }
+
+    /// Whether this machine has one tree for all controllers.
+    pub fn is_unified(&self) -> bool {
+        self.unified.is_some()
+    }
+
+    /// The path that runc is given for a container.
+    pub fn container_path(&self, task_id: &str, runtime_id: &str) -> PathBuf {
+        Path::new("/").join(&self.top).join(task_id).join(runtime_id)
+    }
+
+    fn tree(&self, controller: &str) -> Option<&Path> {
+        let trees = self.trees.iter();
+        let mut with = trees.filter(|(_, names)| names.iter().any(|name| name == controller));
+        with.next().map(|(root, _)| root.as_path()).or(self.unified.as_deref())
+    }
+
+    /// Makes the cgroup of a task, with its limits.
+    pub fn prepare(&self, task: &TaskSpec) -> Result<(), Error> {
+        let id = task.arn.id();
+        let make = |root: &Path| {
+            let dir = root.join(&self.top).join(&id);
+            fs::create_dir_all(&dir).map_err(Error::io("make", &dir)).map(|()| dir)
+        };
+        let write = |dir: &Path, file: &str, value: String| {
+            let path = dir.join(file);
+            fs::write(&path, value).map_err(Error::io("write", path))
+        };
+        let quota = task.cpu.filter(|cpu| *cpu > 0.0).map(quota);
+        let memory = task.memory_mib.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20));
+        if let Some(root) = &self.unified {
+            // A controller reaches a cgroup only if every one above passes it on.
+            for above in [root.clone(), root.join(&self.top)] {
+                fs::create_dir_all(&above).map_err(Error::io("make", &above))?;
+                write(&above, "cgroup.subtree_control", "+cpu +memory +pids".to_owned())?;
+            }
+            let dir = make(root)?;
+            if let Some(quota) = quota {
+                write(&dir, "cpu.max", format!("{quota} {PERIOD}"))?;
+            }
+            if let Some(bytes) = memory {
+                write(&dir, "memory.max", bytes.to_string())?;
+            }
+            return Ok(());
+        }
+        if let (Some(quota), Some(root)) = (quota, self.tree("cpu")) {
+            let dir = make(root)?;
+            write(&dir, "cpu.cfs_period_us", PERIOD.to_string())?;
+            write(&dir, "cpu.cfs_quota_us", quota.to_string())?;
+        }
+        if let (Some(bytes), Some(root)) = (memory, self.tree("memory")) {
+            let dir = make(root)?;
+            write(&dir, "memory.limit_in_bytes", bytes.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel has killed something in a container for its use of memory.
+    pub fn out_of_memory(&self, task_id: &str, runtime_id: &str) -> bool {
+        let file = if self.is_unified() { "memory.events" } else { "memory.oom_control" };
+        let text = self.read("memory", task_id, runtime_id, file).unwrap_or_default();
+        field(&text, "oom_kill").is_some_and(|count| count > 0)
+    }
+
+    /// What a container uses now, if it has a cgroup.
+    pub fn usage(&self, task_id: &str, runtime_id: &str) -> Option<Usage> {
+        let read = |controller, file| self.read(controller, task_id, runtime_id, file);
+        let number = |text: String| text.trim().parse::<u64>().ok();
+        let stat = read("memory", "memory.stat")?;
+        if self.is_unified() {
+            let used = number(read("memory", "memory.current")?)?;
+            let cache = field(&stat, "inactive_file").unwrap_or(0);
+            let micros = field(&read("cpu", "cpu.stat")?, "usage_usec")?;
+            let cpu_nanos = micros.saturating_mul(1000);
+            return Some(Usage { cpu_nanos, memory_bytes: used.saturating_sub(cache) });
+        }
+        let used = number(read("memory", "memory.usage_in_bytes")?)?;
+        let cache = field(&stat, "total_cache").unwrap_or(0);
+        let cpu_nanos = number(read("cpuacct", "cpuacct.usage")?)?;
+        Some(Usage { cpu_nanos, memory_bytes: used.saturating_sub(cache) })
+    }
+
+    fn read(&self, controller: &str, task_id: &str, runtime_id: &str, file: &str) -> Option<String> {
+        let root = self.tree(controller)?;
+        let dir = root.join(&self.top).join(task_id).join(runtime_id);
+        fs::read_to_string(dir.join(file)).ok()
+    }
+
+    /// Removes the cgroup of a task from every tree.
+    pub fn remove_task(&self, task_id: &str) -> Result<(), Error> {
+        self.roots().try_for_each(|root| remove_tree(&root.join(&self.top).join(task_id)))
+    }
+
+    /// Removes our top from every tree, and all that is below it.
+    pub fn remove_all(&self) -> Result<(), Error> {
+        self.roots().try_for_each(|root| remove_tree(&root.join(&self.top)))
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        // The hybrid layout has a tree without controllers that runc uses too.
+        self.trees.iter().map(|(root, _)| root).chain(&self.unified)
+    }
+}
+
+/// The share of a period that so many vCPU are, in microseconds.
+fn quota(cpu: f64) -> u64 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let micros = (cpu * PERIOD as f64).clamp(1000.0, 1e12) as u64;
+    micros
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok())
+}
+
+/// Removes empty cgroups depth first. Their files cannot be removed, and go with them.
+fn remove_tree(dir: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", dir)(error)),
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", dir)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_read_from_the_mount_table() {
+        let hybrid = "\
+32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        let cgroups = Cgroups::parse("landfall", hybrid);
+        assert!(!cgroups.is_unified());
+        assert_eq!(cgroups.tree("memory"), Some(Path::new("/sys/fs/cgroup/memory")));
+        let unified = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw";
+        let cgroups = Cgroups::parse("landfall", unified);
+        assert!(cgroups.is_unified());
+        assert_eq!(cgroups.tree("memory"), Some(Path::new("/sys/fs/cgroup")));
+    }
+
+    #[test]
+    fn a_vcpu_is_a_whole_period() {
+        assert_eq!(quota(1.0), 100_000);
+        assert_eq!(quota(0.25), 25_000);
+    }
+}

@@ -1,0 +1,430 @@
+//! Containers in containerd, by its gRPC.
+
+use super::cgroup::Cgroups;
+use super::connection::Connection;
+use super::spec::{self, Parts, User};
+use super::{Containers, Error, Order, Pulled, Usage, WaitError};
+use crate::engine::{Exit, Failure, FailureKind, FoundState, RegistryLogin, Signal, TaskArn};
+use crate::images::{Image, Images, SNAPSHOTTER};
+use async_trait::async_trait;
+use containerd_client::services::v1 as api;
+use containerd_client::services::v1::container::Runtime;
+use containerd_client::services::v1::snapshots as snap;
+use containerd_client::types::Mount;
+use containerd_client::types::v1::Status;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The label under which a container's stop signal is kept, so that an agent
+/// that did not make the container knows it.
+const STOP_SIGNAL: &str = "landfall/stop-signal";
+const TASK: &str = "com.amazonaws.ecs.task-arn";
+const NAME: &str = "com.amazonaws.ecs.container-name";
+
+/// The options of the runc shim that we use; containerd-client has no type for them.
+#[derive(Clone, PartialEq, Message)]
+struct RuncOptions {
+    /// Where runc keeps its state: ours, so that nobody's `runc list` shows it.
+    #[prost(string, tag = "7")]
+    root: String,
+}
+
+/// A containerd, seen from one of its namespaces.
+pub struct Containerd {
+    connection: Connection,
+    images: Arc<Images>,
+    cgroups: Cgroups,
+    runc_root: PathBuf,
+    bounding: BTreeSet<String>,
+    ceilings: BTreeMap<String, u64>,
+}
+
+impl Containerd {
+    /// Serves containers through `connection`.
+    pub fn new(
+        connection: Connection,
+        images: Arc<Images>,
+        cgroups: Cgroups,
+        runc_root: PathBuf,
+    ) -> Self {
+        let (bounding, ceilings) = (bounding_set(), ceilings());
+        Self { connection, images, cgroups, runc_root, bounding, ceilings }
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
+    }
+
+    /// containerd's version.
+    pub async fn version(&self) -> Result<String, Error> {
+        let answer = self.connection.version().version(self.connection.request(())).await;
+        Ok(answer.map_err(Error::rpc("tell its version"))?.into_inner().version)
+    }
+
+    async fn make(&self, order: &Order<'_>) -> Result<(), Failure> {
+        let refuse = |error: Error| Failure::new(FailureKind::Create, error.message());
+        let definition = spec::definition(order).map_err(refuse)?;
+        let image = self.images.local(&definition.image).await.map_err(refuse)?;
+        self.cgroups.prepare(order.task).map_err(refuse)?;
+        let mounts = self.prepare_rootfs(order.runtime_id, &image).await.map_err(refuse)?;
+        self.record(order, &image, &mounts).await.map_err(refuse)?;
+        // What Docker does when it starts a container, and thus what ECS calls a
+        // failure to start: a command that does not exist shows here.
+        self.spawn(order, mounts)
+            .await
+            .map_err(|error| Failure::new(FailureKind::Start, error.message()))
+    }
+
+    async fn prepare_rootfs(&self, runtime_id: &str, image: &Image) -> Result<Vec<Mount>, Error> {
+        let message = snap::PrepareSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: runtime_id.to_owned(),
+            parent: image.chain_id.clone(),
+            // Nothing refers to it until the container is on record.
+            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "made".to_owned())]),
+        };
+        let answer = self.connection.snapshots().prepare(self.connection.request(message)).await;
+        Ok(answer.map_err(Error::rpc("prepare a file system"))?.into_inner().mounts)
+    }
+
+    async fn record(&self, order: &Order<'_>, image: &Image, mounts: &[Mount]) -> Result<(), Error> {
+        let definition = spec::definition(order)?;
+        let wish = definition.user.as_deref().filter(|user| !user.is_empty());
+        let wish = wish.or(image.config.user.as_deref()).unwrap_or_default();
+        let user: User = spec::find_user(wish, &layers(mounts))?;
+        let task_id = order.task.arn.id();
+        let composed = spec::compose(&Parts {
+            order,
+            image: &image.config,
+            user,
+            cgroup: self.cgroups.container_path(&task_id, order.runtime_id),
+            unified: self.cgroups.is_unified(),
+            counts_swap: counts_swap(self.cgroups.is_unified()),
+            bounding: self.bounding.clone(),
+            ceilings: self.ceilings.clone(),
+        })?;
+        let json = serde_json::to_vec(&composed).map_err(|e| Error::Spec(e.to_string()))?;
+        let signal = definition.stop_signal.clone().or_else(|| image.config.stop_signal.clone());
+        let mut labels = HashMap::from([
+            (TASK.to_owned(), order.task.arn.to_string()),
+            (NAME.to_owned(), definition.name.clone()),
+        ]);
+        labels.extend(signal.map(|signal| (STOP_SIGNAL.to_owned(), signal)));
+        // containerd refuses labels that are longer than this together.
+        labels.retain(|key, value| key.len() + value.len() <= 4096);
+        let container = api::Container {
+            id: order.runtime_id.to_owned(),
+            labels,
+            image: image.name.clone(),
+            runtime: Some(Runtime {
+                name: "io.containerd.runc.v2".to_owned(),
+                options: Some(self.runc_options()),
+            }),
+            spec: Some(prost_types::Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".to_owned(),
+                value: json,
+            }),
+            snapshotter: SNAPSHOTTER.to_owned(),
+            snapshot_key: order.runtime_id.to_owned(),
+            ..api::Container::default()
+        };
+        let message = api::CreateContainerRequest { container: Some(container) };
+        let answer = self.connection.containers().create(self.connection.request(message)).await;
+        answer.map(drop).map_err(Error::rpc("record a container"))
+    }
+
+    async fn spawn(&self, order: &Order<'_>, rootfs: Vec<Mount>) -> Result<(), Error> {
+        // The shim appends to the file and needs nobody at the other end.
+        let log = format!("file://{}", order.log.display());
+        let message = api::CreateTaskRequest {
+            container_id: order.runtime_id.to_owned(),
+            rootfs,
+            stdout: log.clone(),
+            stderr: log,
+            options: Some(self.runc_options()),
+            ..api::CreateTaskRequest::default()
+        };
+        let answer = self.connection.tasks().create(self.connection.request(message)).await;
+        answer.map(drop).map_err(Error::rpc("make a container"))
+    }
+
+    fn runc_options(&self) -> prost_types::Any {
+        let options = RuncOptions { root: self.runc_root.to_string_lossy().into_owned() };
+        prost_types::Any {
+            type_url: "containerd.runc.v1.Options".to_owned(),
+            value: options.encode_to_vec(),
+        }
+    }
+
+    async fn kill(&self, runtime_id: &str, signal: u32, all: bool) -> Result<(), Error> {
+        let message = api::KillRequest {
+            container_id: runtime_id.to_owned(),
+            exec_id: String::new(),
+            signal,
+            all,
+        };
+        let answer = self.connection.tasks().kill(self.connection.request(message)).await;
+        answer.map(drop).map_err(Error::rpc("send a signal"))
+    }
+
+    async fn delete_process(&self, runtime_id: &str) -> Result<(), Error> {
+        let message = api::DeleteTaskRequest { container_id: runtime_id.to_owned() };
+        let answer = self.connection.tasks().delete(self.connection.request(message)).await;
+        tolerate(answer.map(drop), "remove a process")
+    }
+
+    async fn stop_signal(&self, runtime_id: &str) -> Result<u32, Error> {
+        let message = api::GetContainerRequest { id: runtime_id.to_owned() };
+        let answer = self.connection.containers().get(self.connection.request(message)).await;
+        let record = answer.map_err(Error::rpc("find a container"))?.into_inner().container;
+        let wish = record.and_then(|record| record.labels.get(STOP_SIGNAL).cloned());
+        Ok(wish.and_then(|wish| signal_number(&wish)).unwrap_or(15))
+    }
+
+    fn task_of(runtime_id: &str) -> &str {
+        runtime_id.rsplit_once('-').map_or(runtime_id, |(task, _)| task)
+    }
+
+    /// File systems that an agent which died left without a container.
+    async fn sweep(&self, known: &BTreeSet<String>) -> Result<(), Error> {
+        let message =
+            snap::ListSnapshotsRequest { snapshotter: SNAPSHOTTER.to_owned(), filters: Vec::new() };
+        let answer = self.connection.snapshots().list(self.connection.request(message)).await;
+        let mut pages = answer.map_err(Error::rpc("list file systems"))?.into_inner();
+        while let Some(page) = pages.message().await.map_err(Error::rpc("list file systems"))? {
+            for info in page.info {
+                let made = info.labels.contains_key("containerd.io/gc.root");
+                if made && info.kind == snap::Kind::Active as i32 && !known.contains(&info.name) {
+                    self.remove_rootfs(&info.name).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_rootfs(&self, runtime_id: &str) -> Result<(), Error> {
+        let message = snap::RemoveSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: runtime_id.to_owned(),
+        };
+        let answer = self.connection.snapshots().remove(self.connection.request(message)).await;
+        tolerate(answer.map(drop), "remove a file system")
+    }
+}
+
+#[async_trait]
+impl Containers for Containerd {
+    async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure> {
+        let pulled = self.images.ensure(image, login).await.map_err(|error| error.failure())?;
+        Ok(Pulled { digest: pulled.digest.clone() })
+    }
+
+    async fn create(&self, order: &Order<'_>) -> Result<(), Failure> {
+        let made = self.make(order).await;
+        if let Err(first) = &made
+            && first.text.contains("already exists")
+        {
+            // Half made by an agent that died.
+            let cleared = self.delete(order.runtime_id).await;
+            cleared.map_err(|error| Failure::new(FailureKind::Create, error.message()))?;
+            return self.make(order).await;
+        }
+        made
+    }
+
+    async fn start(&self, runtime_id: &str) -> Result<(), Failure> {
+        let message =
+            api::StartRequest { container_id: runtime_id.to_owned(), exec_id: String::new() };
+        let answer = self.connection.tasks().start(self.connection.request(message)).await;
+        answer.map(drop).map_err(|status| Failure::new(FailureKind::Start, status.message()))
+    }
+
+    async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError> {
+        let message =
+            api::WaitRequest { container_id: runtime_id.to_owned(), exec_id: String::new() };
+        match self.connection.tasks().wait(self.connection.request(message)).await {
+            Ok(answer) => Ok(Exit {
+                code: i32::try_from(answer.into_inner().exit_status).unwrap_or(255),
+                out_of_memory: self.cgroups.out_of_memory(Self::task_of(runtime_id), runtime_id),
+            }),
+            Err(status) if status.code() == tonic::Code::NotFound => Err(WaitError::Gone),
+            Err(status) => Err(WaitError::Unreachable(Error::rpc("wait")(status))),
+        }
+    }
+
+    async fn signal(&self, runtime_id: &str, signal: Signal) -> Result<(), Error> {
+        let sent = match signal {
+            Signal::Stop => {
+                let number = self.stop_signal(runtime_id).await?;
+                self.kill(runtime_id, number, false).await
+            }
+            Signal::Kill => self.kill(runtime_id, 9, true).await,
+        };
+        // It may have ended by itself in between; whoever waits for it knows.
+        sent.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
+    }
+
+    async fn delete(&self, runtime_id: &str) -> Result<(), Error> {
+        if self.delete_process(runtime_id).await.is_err() {
+            // It still runs.
+            drop(self.kill(runtime_id, 9, true).await);
+            let wait = self.wait(runtime_id);
+            drop(tokio::time::timeout(std::time::Duration::from_secs(10), wait).await);
+            self.delete_process(runtime_id).await?;
+        }
+        let message = api::DeleteContainerRequest { id: runtime_id.to_owned() };
+        let answer = self.connection.containers().delete(self.connection.request(message)).await;
+        tolerate(answer.map(drop), "forget a container")?;
+        self.remove_rootfs(runtime_id).await
+    }
+
+    async fn delete_task(&self, task_id: &str) -> Result<(), Error> {
+        self.cgroups.remove_task(task_id)
+    }
+
+    async fn list(&self) -> Result<BTreeMap<String, FoundState>, Error> {
+        let message = api::ListContainersRequest { filters: Vec::new() };
+        let answer = self.connection.containers().list(self.connection.request(message)).await;
+        let records = answer.map_err(Error::rpc("list containers"))?.into_inner().containers;
+        let message = api::ListTasksRequest { filter: String::new() };
+        let answer = self.connection.tasks().list(self.connection.request(message)).await;
+        let tasks = answer.map_err(Error::rpc("list processes"))?.into_inner().tasks;
+        let mut found: BTreeMap<String, FoundState> =
+            records.into_iter().map(|record| (record.id, FoundState::Recorded)).collect();
+        for process in tasks {
+            let id = if process.id.is_empty() { process.container_id } else { process.id };
+            let state = match Status::try_from(process.status).unwrap_or(Status::Unknown) {
+                Status::Created => FoundState::Created,
+                Status::Running | Status::Paused | Status::Pausing => FoundState::Running,
+                Status::Stopped => FoundState::Stopped(Exit {
+                    code: i32::try_from(process.exit_status).unwrap_or(255),
+                    out_of_memory: self.cgroups.out_of_memory(Self::task_of(&id), &id),
+                }),
+                // Its shim is gone, and nobody saw how it ended.
+                Status::Unknown => FoundState::Recorded,
+            };
+            found.insert(id, state);
+        }
+        self.sweep(&found.keys().cloned().collect()).await?;
+        Ok(found)
+    }
+
+    async fn usage(&self, runtime_id: &str) -> Option<Usage> {
+        self.cgroups.usage(Self::task_of(runtime_id), runtime_id)
+    }
+}
+
+/// The task of a container by its label; for tools that list containers.
+pub fn label_of(arn: &TaskArn) -> (String, String) {
+    (TASK.to_owned(), arn.to_string())
+}
+
+fn tolerate(answer: Result<(), tonic::Status>, what: &'static str) -> Result<(), Error> {
+    match answer {
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+        other => other.map_err(Error::rpc(what)),
+    }
+}
+
+/// The directories that make up a file system, topmost first.
+fn layers(mounts: &[Mount]) -> Vec<PathBuf> {
+    let mut layers = Vec::new();
+    for mount in mounts {
+        if mount.r#type == "bind" {
+            layers.push(PathBuf::from(&mount.source));
+        }
+        let lower = mount.options.iter().find_map(|option| option.strip_prefix("lowerdir="));
+        layers.extend(lower.into_iter().flat_map(|lower| lower.split(':')).map(PathBuf::from));
+    }
+    layers
+}
+
+/// `SIGTERM`, `TERM` or `15`.
+fn signal_number(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    let name = name.to_ascii_uppercase();
+    let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    let signal = nix::sys::signal::Signal::from_str(&full).ok()?;
+    u32::try_from(signal as i32).ok()
+}
+
+fn counts_swap(unified: bool) -> bool {
+    unified || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+}
+
+/// The capabilities that we may pass on.
+fn bounding_set() -> BTreeSet<String> {
+    const NAMES: [&str; 41] = [
+        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+        "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+        "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE",
+        "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+        "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+        "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
+        "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    ];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let held = NAMES.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0);
+    held.map(|(_, name)| format!("CAP_{name}")).collect()
+}
+
+/// The hard limits that we cannot raise.
+fn ceilings() -> BTreeMap<String, u64> {
+    const NAMES: [(&str, &str); 15] = [
+        ("Max core file size", "core"),
+        ("Max cpu time", "cpu"),
+        ("Max data size", "data"),
+        ("Max file size", "fsize"),
+        ("Max file locks", "locks"),
+        ("Max locked memory", "memlock"),
+        ("Max msgqueue size", "msgqueue"),
+        ("Max nice priority", "nice"),
+        ("Max open files", "nofile"),
+        ("Max processes", "nproc"),
+        ("Max resident set", "rss"),
+        ("Max realtime priority", "rtprio"),
+        ("Max realtime timeout", "rttime"),
+        ("Max pending signals", "sigpending"),
+        ("Max stack size", "stack"),
+    ];
+    let table = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let hard = |title: &str| {
+        let line = table.lines().find_map(|line| line.strip_prefix(title))?;
+        // Soft, then hard; "unlimited" is no number, and no limit.
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    NAMES.iter().filter_map(|(title, name)| Some(((*name).to_owned(), hard(title)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_go_by_name_or_number() {
+        assert_eq!(signal_number("SIGINT"), Some(2));
+        assert_eq!(signal_number("quit"), Some(3));
+        assert_eq!(signal_number("10"), Some(10));
+        assert_eq!(signal_number("SIGNONSENSE"), None);
+    }
+
+    #[test]
+    fn layers_are_read_from_either_kind_of_mount() {
+        let overlay = Mount {
+            r#type: "overlay".into(),
+            options: vec!["workdir=/w".into(), "upperdir=/u".into(), "lowerdir=/b:/a".into()],
+            ..Mount::default()
+        };
+        assert_eq!(layers(&[overlay]), [PathBuf::from("/b"), PathBuf::from("/a")]);
+        let bind = Mount { r#type: "bind".into(), source: "/only".into(), ..Mount::default() };
+        assert_eq!(layers(&[bind]), [PathBuf::from("/only")]);
+    }
+}
