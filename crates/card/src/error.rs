@@ -49,6 +49,12 @@ pub enum CardError {
         /// What the system says.
         source: io::Error,
     },
+    /// The connection tracker could not be made to forget.
+    #[error("cannot forget the flows of addresses that have a new owner")]
+    Conntrack {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// `nft` refused the rules.
     #[error("nft refuses the rules: {message}")]
     Rules {
@@ -100,6 +106,7 @@ impl CardError {
             | Self::Netns { .. }
             | Self::Netlink { .. }
             | Self::Nft { .. }
+            | Self::Conntrack { .. }
             | Self::Rules { .. }
             | Self::Plan { .. }
             | Self::Overlap { .. }

@@ -27,6 +27,7 @@
 //! | `sysctl` | the switches of a router namespace |
 //! | `filter` | the rules as values, and the difference between two sets of them |
 //! | `nft` | the rules in the kernel, and whether they are still the ones we put there |
+//! | `nfnl` | questions to netfilter that `nft` cannot ask |
 //! | `keep` | the last plan, on disk |
 
 pub mod netns;
@@ -37,6 +38,7 @@ mod filter;
 mod host;
 mod keep;
 mod names;
+mod nfnl;
 mod nft;
 mod router;
 mod rtnl;

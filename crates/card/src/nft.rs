@@ -10,8 +10,8 @@
 use crate::error::CardError;
 use crate::filter::{COUNTED, Filter};
 use crate::netns::Netns;
+use crate::nfnl;
 use ident::EniId;
-use rtnetlink::sys::{Socket, SocketAddr, constants::NETLINK_NETFILTER};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -46,7 +46,7 @@ impl Loaded {
 
 /// Runs in the namespace.
 fn converge(known: Option<InForce>, wanted: Filter) -> Result<(Option<InForce>, bool), CardError> {
-    let genid = genid().map_err(|source| CardError::Nft { source })?;
+    let genid = nfnl::genid().map_err(|source| CardError::Nft { source })?;
     let known = match known {
         Some(known) if known.genid == genid => Some(known),
         // Somebody else has changed the rules; who knows what is there.
@@ -64,7 +64,7 @@ fn converge(known: Option<InForce>, wanted: Filter) -> Result<(Option<InForce>, 
     let old_marker = known.as_ref().map(|known| known.filter.marker(known.genid));
     let old = known.as_ref().map(|known| &known.filter).zip(old_marker.as_deref());
     load(&wanted.script(old, &wanted.marker(next)))?;
-    let now = self::genid().map_err(|source| CardError::Nft { source })?;
+    let now = nfnl::genid().map_err(|source| CardError::Nft { source })?;
     // If somebody changed them at the same time, the next look starts afresh.
     let in_force = (now == next).then_some(InForce { filter: wanted, genid: now });
     Ok((in_force, true))
@@ -105,47 +105,6 @@ fn load(script: &str) -> Result<(), CardError> {
     tracing::error!(script, "nft refused this");
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(CardError::Rules { message })
-}
-
-const NLMSG_HEADER: usize = 16;
-const NFGEN_HEADER: usize = 4;
-const ATTRIBUTE_HEADER: usize = 4;
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN`
-const GET_GENERATION: u16 = 10 << 8 | 16;
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN`
-const GENERATION: u16 = 10 << 8 | 15;
-const NLM_F_REQUEST: u16 = 1;
-/// `NFTA_GEN_ID`
-const GENERATION_ID: u16 = 1;
-
-/// Which generation of rules the calling thread's namespace has.
-fn genid() -> io::Result<u32> {
-    let socket = Socket::new(NETLINK_NETFILTER)?;
-    let kernel = SocketAddr::new(0, 0);
-    socket.connect(&kernel)?;
-    let mut request = [0; NLMSG_HEADER + NFGEN_HEADER];
-    request[..4].copy_from_slice(&20_u32.to_ne_bytes());
-    request[4..6].copy_from_slice(&GET_GENERATION.to_ne_bytes());
-    request[6..8].copy_from_slice(&NLM_F_REQUEST.to_ne_bytes());
-    socket.send(&request, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    parse_genid(&answer).ok_or_else(|| io::Error::other("the kernel does not number its rules"))
-}
-
-fn parse_genid(answer: &[u8]) -> Option<u32> {
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?));
-    if u16_at(4)? != GENERATION {
-        return None;
-    }
-    let mut at = NLMSG_HEADER + NFGEN_HEADER;
-    loop {
-        let (length, kind) = (usize::from(u16_at(at)?), u16_at(at + 2)?);
-        if kind == GENERATION_ID {
-            let value = answer.get(at + ATTRIBUTE_HEADER..at + ATTRIBUTE_HEADER + 4)?;
-            return Some(u32::from_be_bytes(value.try_into().ok()?));
-        }
-        at += length.max(ATTRIBUTE_HEADER).next_multiple_of(4);
-    }
 }
 
 /// What an interface has sent and received, and what was refused.
@@ -246,19 +205,5 @@ mod tests {
             Counters { sent: tally(1), kept_in: tally(2), received: tally(3), kept_out: tally(4) };
         let counters = parse_counters(json).expect("a listing");
         assert_eq!(counters, BTreeMap::from([(EniId::mint(1), expected)]));
-    }
-
-    #[test]
-    fn the_generation_is_found_in_the_answer() {
-        let mut answer = vec![0; 20];
-        answer[4..6].copy_from_slice(&GENERATION.to_ne_bytes());
-        for (kind, value) in [(2_u16, 77_u32), (GENERATION_ID, 5)] {
-            answer.extend(8_u16.to_ne_bytes());
-            answer.extend(kind.to_ne_bytes());
-            answer.extend(value.to_be_bytes());
-        }
-        assert_eq!(parse_genid(&answer), Some(5));
-        assert_eq!(parse_genid(&answer[..28]), None);
-        assert_eq!(parse_genid(&[]), None);
     }
 }

@@ -11,6 +11,7 @@ use crate::error::CardError;
 use crate::filter::Filter;
 use crate::host::{self, Host};
 use crate::netns::Netns;
+use crate::nfnl;
 use crate::nft::{self, Counters, Loaded};
 use crate::rtnl::{Link, Route, Rtnl, Via};
 use crate::{names, sysctl};
@@ -69,6 +70,7 @@ impl Router {
         self.rules = rules;
         let mut failures = ready?;
         work.loaded += usize::from(loaded?);
+        self.forget_strangers(plan, host).await?;
         work.adjusted += self.netns.run(sysctl::forward).await??;
         let outside = host.links().await?;
         for eni in &plan.enis {
@@ -80,6 +82,25 @@ impl Router {
             }
         }
         Ok(failures)
+    }
+
+    /// Makes the tracker forget the flows of interfaces that nobody has used yet:
+    /// whatever had their addresses before, what was permitted to it is not
+    /// permitted to them.
+    async fn forget_strangers(&self, plan: &VpcPlan, host: &Host) -> Result<(), CardError> {
+        let outside = host.links().await?;
+        let unused = plan.enis.iter().filter(|eni| {
+            host::nic_end(&outside, eni).is_some_and(|nic_end| host::is_veiled(nic_end, eni))
+        });
+        let addresses: BTreeSet<Ipv4Addr> = unused.map(|eni| eni.ipv4).collect();
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let forget = move || nfnl::forget_flows(&addresses);
+        let forgotten = self.netns.run(forget).await?;
+        let forgotten = forgotten.map_err(|source| CardError::Conntrack { source })?;
+        tracing::debug!(forgotten, "forgot the flows of former owners");
+        Ok(())
     }
 
     /// Everything but the rules.

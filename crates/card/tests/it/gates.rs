@@ -164,3 +164,35 @@ fn counters_say_who_sent_and_who_was_refused() {
     assert!(after[&a.id].sent.packets >= 2, "new rules do not make counters forget");
     assert!(after[&b.id].kept_out.packets >= 1);
 }
+
+#[test]
+fn a_new_interface_inherits_no_flow_of_the_former_owner() {
+    let mut lab = Lab::new();
+    let mut world = World::new(1);
+    let (a, b) = (world.eni(1, 10, &[1]), world.eni(1, 11, &[2]));
+    world.group(1, &[], &[anywhere(Traffic::All)]);
+    world.group(2, &[anywhere(Traffic::Udp { from: 9, to: 9 })], &[]);
+    world.group(3, &[anywhere(Traffic::Udp { from: 10, to: 10 })], &[]);
+    lab.apply(&world.plan(1));
+    let (task_a, task_b) = (lab.task(&a), lab.task(&b));
+    let sender = Sender::of(&task_a);
+    let probe = |port, number| Probe::new(&task_a, b.ipv4, Content::Udp { port }, number);
+    let receiver = Receiver::of(&task_b, SockProtocol::Udp);
+    sender.send(&probe(9, 1));
+    assert_eq!(receiver.next().0, 1);
+
+    world.remove(&b.id);
+    let next = net::model::Eni {
+        id: ident::EniId::mint(77),
+        groups: [crate::world::sg(3)].into(),
+        ..b.clone()
+    };
+    world.add(next.clone());
+    lab.apply(&world.plan(2));
+    let task = lab.task(&next);
+    let receiver = Receiver::of(&task, SockProtocol::Udp);
+    // The same flow as before, and then one that its own group permits.
+    sender.send(&probe(9, 1));
+    sender.send(&probe(10, 2));
+    assert_eq!(receiver.next().0, 2);
+}

@@ -163,18 +163,13 @@ pub(crate) fn link_with_mac(netns: &Netns, eni: &Eni) -> Option<String> {
 /// Runs a shell command in a namespace and returns what it prints; it must
 /// succeed.
 pub(crate) fn sh(netns: &Netns, command: &str) -> String {
-    let (ok, text) = try_sh(netns, command);
-    assert!(ok, "{command}: {text}");
-    text
-}
-
-pub(crate) fn try_sh(netns: &Netns, command: &str) -> (bool, String) {
     let line = command.to_owned();
     let run = move || Command::new("sh").args(["-c", &line]).output();
     let output = netns.run_blocking(run).expect("the namespace").expect("a shell");
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), text)
+    assert!(output.status.success(), "{command}: {text}");
+    text
 }
 
 /// A namespace with an interface.

@@ -1,8 +1,9 @@
 //! Interfaces that come, move and go.
 
-use crate::lab::{Lab, link_with_mac, sh, try_sh};
+use crate::lab::{Lab, link_with_mac, sh};
 use crate::world::{World, anywhere};
 use card::netns::Netns;
+use net::mac::MacAddress;
 use net::model::{Eni, Traffic};
 
 fn open_world() -> (World, Eni, Eni) {
@@ -189,6 +190,37 @@ fn teardown_leaves_nothing() {
 }
 
 #[test]
+fn an_interface_that_a_crash_left_half_made_is_finished() {
+    let mut lab = Lab::new();
+    let (world, a, _) = open_world();
+    lab.apply(&world.plan(1));
+    let before = lab.dump();
+    let name = link_with_mac(&lab.host, &a).expect("it appears");
+    // As it is after its making, before its naming and the handing over.
+    let MacAddress([first, ..]) = a.mac;
+    let veiled = a.mac.to_string().replacen("02", &format!("{:02x}", first ^ 0x80), 1);
+    let half = format!("ip link set {name} alias '' address {veiled}");
+    sh(&lab.host, &half);
+    lab.restart();
+    let work = lab.apply(&world.plan(1));
+    assert_eq!((work.made, work.removed, work.adjusted), (0, 0, 2));
+    assert_eq!(lab.dump(), before);
+}
+
+#[test]
+fn a_task_that_ends_at_any_moment_disturbs_nobody() {
+    let mut lab = Lab::new();
+    let mut world = World::new(1);
+    world.group(1, &[], &[]);
+    for generation in 1..=20 {
+        let eni = world.eni(1, 10 + generation, &[1]);
+        lab.apply(&world.plan(generation.into()));
+        // The kernel removes the namespace when it likes, interface and all.
+        drop(lab.task(&eni));
+    }
+}
+
+#[test]
 fn a_name_that_somebody_else_has_is_reported() {
     let mut lab = Lab::new();
     let (mut world, a, b) = open_world();
@@ -197,12 +229,10 @@ fn a_name_that_somebody_else_has_is_reported() {
     world.remove(&a.id);
     lab.apply(&world.plan(2));
     sh(&lab.host, &format!("ip link add {name} type veth peer name foreign"));
-    world.enis.push(a.clone());
-    let mut plan = World::clone(&world).plan(3);
-    plan.vpcs[0].enis.clone_from(&open_world().0.plan(3).vpcs[0].enis);
-    let report = lab.try_apply(&plan);
+    world.add(a.clone());
+    let report = lab.try_apply(&world.plan(3));
     assert_eq!(report.present, [b.id]);
     assert!(report.failed.contains_key(&a.id), "{report:?}");
-    let (_, links) = try_sh(&lab.host, &format!("ip link show {name}"));
+    let links = sh(&lab.host, &format!("ip link show {name}"));
     assert!(!links.contains("alias"), "theirs was left alone: {links}");
 }

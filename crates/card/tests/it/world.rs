@@ -66,9 +66,14 @@ impl World {
             groups: groups.iter().copied().map(sg).collect(),
             source_dest_check: true,
         };
-        self.users.insert(eni.id.clone(), EniUser::Task);
-        self.enis.push(eni.clone());
+        self.add(eni.clone());
         eni
+    }
+
+    /// Adds an interface for a task.
+    pub(crate) fn add(&mut self, eni: Eni) {
+        self.users.insert(eni.id.clone(), EniUser::Task);
+        self.enis.push(eni);
     }
 
     /// The same for the node itself.
