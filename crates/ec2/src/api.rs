@@ -1,8 +1,8 @@
 //! The operations, one file per resource.
 //!
 //! A handler reads the request, changes the state, and shows the outcome. What
-//! several of them need is beside them: [`filters`], [`listing`], [`tags`], and
-//! [`rules`] for what security groups permit.
+//! several of them need is beside them: `filters`, `listing`, `tags`, and `rules`
+//! for what security groups permit.
 
 mod availability_zones;
 mod filters;

@@ -21,7 +21,7 @@
 //!
 //! | module | what it says |
 //! |---|---|
-//! | [`records`] | what is kept |
+//! | [`mod@records`] | what is kept |
 //! | [`error`] | why we refuse, and what AWS calls it |
 //! | [`zones`] | which availability zones a region has |
 //! | [`default_vpc`] | what every region of an account comes with |

@@ -38,6 +38,11 @@ impl CardSession {
         Self { scope, instance, said: None }
     }
 
+    /// The instance whose card it is.
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
     /// The plan to send now, if there is something to say.
     pub fn poll(&mut self, view: &View) -> Option<CardPlan> {
         let plan = plan_for(view, &self.scope, &self.instance);

@@ -182,6 +182,16 @@ impl<'a> Conversation<'a> {
                 return Err(End::Close(close::NONSENSE, "that is not a report"));
             }
         };
+        let newest = self.cx.view().revision().0;
+        if report.generation.0 > newest {
+            // It will refuse whatever we say until our state has caught up.
+            tracing::error!(
+                instance = %self.session.instance(),
+                generation = report.generation.0,
+                newest,
+                "a card obeys a plan from a future that our state does not know; was it set back?"
+            );
+        }
         let heard = self.cx.store().transact(|txn| {
             self.session.on_report(txn, &report);
             Ok::<(), StoreError>(())
