@@ -1,0 +1,129 @@
+//! TCS: over which the control plane hears how containers fare.
+
+mod metrics;
+
+use crate::api::Identity;
+use crate::backoff::Jitter;
+use crate::clock;
+use crate::rim::Rim;
+use crate::runtime::Containers;
+use crate::socket::{self, SocketError};
+use futures::{SinkExt, StreamExt};
+use http::Uri;
+use metrics::Samples;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_tungstenite::tungstenite;
+use wire::client::Client;
+use wire::tcs::{self, Message};
+
+/// Between publications.
+const PUBLISH: Duration = Duration::from_secs(20);
+/// Between samples. Ours are cheap, but nobody reads single seconds.
+const SAMPLE: Duration = Duration::from_secs(5);
+
+/// What a connection needs.
+pub(crate) struct Tcs {
+    pub(crate) client: Client,
+    pub(crate) identity: Identity,
+    pub(crate) rim: Rim,
+    pub(crate) containers: Arc<dyn Containers>,
+}
+
+impl Tcs {
+    /// One connection, from its opening to its end.
+    pub(crate) async fn converse(
+        &self,
+        endpoint: &str,
+        jitter: &mut Jitter,
+        connected: impl FnOnce(),
+    ) -> Result<(), SocketError> {
+        let uri = socket::address(
+            endpoint,
+            &[
+                ("agentHash", crate::HASH),
+                ("agentVersion", crate::VERSION),
+                ("cluster", &self.identity.cluster),
+                ("containerInstance", &self.identity.instance),
+                ("dockerVersion", &self.identity.runtime),
+            ],
+        )?;
+        let mut stream = socket::open(&self.client, &uri).await?;
+        tracing::info!(instance = self.identity.instance, "connected to TCS");
+        connected();
+        let end = Instant::now() + socket::lifetime(jitter);
+        let mut silent = Instant::now() + socket::patience(jitter);
+        let mut publish = tokio::time::interval(PUBLISH);
+        let mut sample = tokio::time::interval(SAMPLE);
+        publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut samples = Samples::default();
+        let mut number = jitter.next();
+        self.send(&mut stream, &uri, &self.status(number)).await?;
+        loop {
+            tokio::select! {
+                frame = stream.next() => {
+                    match frame {
+                        None | Some(Ok(tungstenite::Message::Close(_))) => return Ok(()),
+                        Some(Err(error)) => return Err(error.into()),
+                        Some(Ok(frame)) => tracing::trace!(%frame, "from TCS"),
+                    }
+                    silent = Instant::now() + socket::patience(jitter);
+                }
+                _ = sample.tick() => samples.take(&self.rim, &*self.containers).await,
+                _ = publish.tick() => {
+                    number = number.wrapping_add(1);
+                    let state = self.rim.state().await;
+                    let id = format!("{number:016x}");
+                    for message in samples.drain(&state, &self.identity, &id, clock::now()) {
+                        self.send(&mut stream, &uri, &message).await?;
+                    }
+                }
+                () = tokio::time::sleep_until(silent.min(end)) => {
+                    if Instant::now() < end {
+                        return Err(SocketError::TimedOut);
+                    }
+                    drop(tokio::time::timeout(socket::WRITE, stream.close(None)).await);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn status(&self, number: u64) -> Message {
+        let now = Some(wire::Timestamp::from_millis(clock::now().0));
+        let status = tcs::InstanceStatus {
+            last_status_change: now,
+            last_updated: now,
+            // We got here by asking containerd.
+            status: Some("OK".to_owned()),
+            status_reason: None,
+            r#type: Some("ContainerRuntime".to_owned()),
+        };
+        let metadata = tcs::InstanceStatusMetadata {
+            cluster: Some(self.identity.cluster.clone()),
+            container_instance: Some(self.identity.instance.clone()),
+            request_id: Some(format!("{number:016x}")),
+        };
+        tcs::PublishInstanceStatusRequest {
+            metadata: Some(metadata),
+            statuses: Some(vec![status]),
+            timestamp: now,
+        }
+        .into()
+    }
+
+    async fn send(
+        &self,
+        stream: &mut socket::Stream,
+        uri: &Uri,
+        message: &Message,
+    ) -> Result<(), SocketError> {
+        let json = message.encode().map_err(SocketError::Sign)?;
+        let frame = self.client.frame(uri, &json, clock::now()).map_err(SocketError::Sign)?;
+        let sent = stream.send(tungstenite::Message::text(frame));
+        tokio::time::timeout(socket::WRITE, sent).await.map_err(|_| SocketError::TimedOut)??;
+        Ok(())
+    }
+}
