@@ -197,7 +197,9 @@ fn report(task: &mut Task, effects: &mut Vec<Effect>) {
     if task.reporting.is_some() || task.acked == Known::Stopped {
         return;
     }
-    let news = task.containers.iter().any(|c| c.known == Known::Stopped && c.acked < c.known);
+    // Of a task that stops, the end is reported as one.
+    let news = task.desired == Desired::Running
+        && task.containers.iter().any(|c| c.known == Known::Stopped && c.acked < c.known);
     let status = if task.reached_running && task.acked < Known::Running {
         Known::Running
     } else if task.known() == Known::Stopped {

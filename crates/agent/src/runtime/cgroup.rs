@@ -20,6 +20,7 @@ pub struct Cgroups {
     /// The root of the one tree, if that is the layout.
     unified: Option<PathBuf>,
     /// The roots of the trees with their controllers, if that is the layout.
+    /// A hybrid has among them one without any, and runc uses that too.
     trees: Vec<(PathBuf, Vec<String>)>,
 }
 
@@ -38,9 +39,10 @@ impl Cgroups {
             let mut right = right.split(' ');
             let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
             let Some(root) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
-            // A v2 tree elsewhere is the hybrid layout's, and has no controllers.
             if kind == "cgroup2" && root == Path::new("/sys/fs/cgroup") {
                 found.unified = Some(root);
+            } else if kind == "cgroup2" {
+                found.trees.push((root, Vec::new()));
             } else if kind == "cgroup" {
                 let controllers = options.split(',').map(str::to_owned).collect();
                 found.trees.push((root, controllers));
@@ -147,7 +149,6 @@ impl Cgroups {
     }
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
-        // The hybrid layout has a tree without controllers that runc uses too.
         self.trees.iter().map(|(root, _)| root).chain(&self.unified)
     }
 }

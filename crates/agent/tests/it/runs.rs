@@ -1,32 +1,270 @@
 //! Tasks, from wish to cleanup.
 
-use crate::machine::{Machine, container, last, task};
-use agent::engine::Network;
-use std::time::Instant;
+use crate::machine::{Agent, Machine, container, last, oci_archive, task};
+use agent::engine::{Known, Network, TaskArn};
+use std::time::{Duration, Instant};
+
+/// Waits for a container to have written `text`.
+async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let log = machine.log(arn, name);
+        if log.contains(text) {
+            return log;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "no {text:?} in {log:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn end(machine: Machine, agent: Agent) {
+    agent.crash().await;
+    agent::teardown(&machine.config).await.expect("torn down");
+    assert_eq!(machine.traces(), [""; 0]);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_runs_in_its_namespace_with_its_interface() {
     let mut machine = Machine::with_image().await;
     let eni = machine.eni("10.91.0.1", "10.91.0.7");
     let mut agent = machine.agent().await;
-    let script = "ip -4 addr show dev eth0; ip route; cat /etc/hosts; hostname; exec sleep 100";
+    let script = "ip addr; ip route; cat /etc/hosts; hostname; exec sleep 100";
     let spec = task(Network::Awsvpc(eni), vec![container("web", &["sh", "-c", script])]);
     let begun = Instant::now();
     agent.run(spec.clone()).await;
     let report = agent.running().await;
-    eprintln!("RunTask to RUNNING, the first: {:?}", begun.elapsed());
+    println!("wish to RUNNING: {:?}", begun.elapsed());
     assert!(last(&report, "web").image_digest.as_ref().is_some_and(|d| d.starts_with("sha256:")));
-    let begun = Instant::now();
-    while !machine.log(&spec.arn, "web").contains("ec2.internal\nip-10") {
-        assert!(begun.elapsed().as_secs() < 5, "{}", machine.log(&spec.arn, "web"));
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let log = machine.log(&spec.arn, "web");
+    let log = written(&machine, &spec.arn, "web", "ec2.internal\nip-10").await;
     assert!(log.contains("inet 10.91.0.7/24"), "{log}");
+    assert!(log.contains("inet 169.254.170.2/32 scope global lo"), "{log}");
     assert!(log.contains("default via 10.91.0.1 dev eth0"), "{log}");
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
     // A first process without a handler does not hear SIGTERM.
     assert_eq!(last(&report, "web").exit_code, Some(137));
     agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_a_task_share_localhost_and_one_shim() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let serve = "echo hello > /index.html; exec httpd -f -p 127.0.0.1:8080 -h /";
+    let ask = "until wget -q -O - http://localhost:8080/index.html; do sleep 0.1; done; sleep 100";
+    let spec = task(
+        Network::Isolated,
+        vec![container("server", &["sh", "-c", serve]), container("client", &["sh", "-c", ask])],
+    );
+    agent.run(spec.clone()).await;
+    let report = agent.running().await;
+    assert_eq!(report.containers.len(), 2);
+    written(&machine, &spec.arn, "client", "hello").await;
+    let shims = machine.traces();
+    let shims = shims.iter().filter(|line| line.contains("containerd-shim-runc-v2")).count();
+    assert_eq!(shims, 1);
+    agent.stop(spec.clone()).await;
+    agent.stopped().await;
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_and_who_takes_whom_along() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let mut side = container("side", &["sh", "-c", "exit 3"]);
+    side.essential = false;
+    let trap = "trap 'exit 5' TERM; while :; do sleep 0.05; done";
+    let mut polite = container("polite", &["sh", "-c", trap]);
+    polite.stop_timeout = Some(Duration::from_secs(20));
+    let spec = task(
+        Network::Isolated,
+        vec![side, polite, container("main", &["sh", "-c", "sleep 1; exit 7"])],
+    );
+    agent.run(spec.clone()).await;
+    let mut report = agent.running().await;
+    let mut codes = Vec::new();
+    loop {
+        codes.extend(report.containers.iter().filter(|c| c.status == Known::Stopped).cloned());
+        if report.status == Known::Stopped {
+            break;
+        }
+        report = agent.report().await;
+    }
+    let codes: Vec<_> = codes.iter().map(|c| (c.name.as_str(), c.exit_code)).collect();
+    assert_eq!(codes.len(), 3, "each once: {codes:?}");
+    for expected in [("side", Some(3)), ("main", Some(7)), ("polite", Some(5))] {
+        assert!(codes.contains(&expected), "{codes:?}");
+    }
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_bear_their_official_names() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+
+    let spec = task(Network::Isolated, vec![container("web", &["/no/such/program"])]);
+    agent.run(spec.clone()).await;
+    let report = agent.stopped().await;
+    let reason = last(&report, "web").reason.clone().expect("a reason");
+    assert!(reason.starts_with("CannotStartContainerError: "), "{reason}");
+    assert!(reason.contains("/no/such/program"), "{reason}");
+    assert_eq!(last(&report, "web").exit_code, None);
+    assert_eq!(report.reason, "");
+    agent.finished(&spec.arn).await;
+
+    let mut stranger = container("web", &["true"]);
+    stranger.image = "127.0.0.1:1/nothing:here".into();
+    let mut user = container("web", &["true"]);
+    user.user = Some("nobody-here".into());
+    let spec = task(Network::Isolated, vec![user]);
+    agent.run(spec.clone()).await;
+    let report = agent.stopped().await;
+    let reason = last(&report, "web").reason.clone().expect("a reason");
+    assert!(reason.starts_with("CannotCreateContainerError: "), "{reason}");
+    agent.finished(&spec.arn).await;
+
+    let spec = task(Network::Isolated, vec![stranger]);
+    agent.run(spec.clone()).await;
+    let report = agent.stopped().await;
+    let reason = last(&report, "web").reason.clone().expect("a reason");
+    assert!(reason.starts_with("CannotPullContainerError: "), "{reason}");
+    agent.finished(&spec.arn).await;
+
+    let hog = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done";
+    let mut hog = container("web", &["sh", "-c", hog]);
+    hog.memory_mib = Some(16);
+    let spec = task(Network::Isolated, vec![hog]);
+    agent.run(spec.clone()).await;
+    let mut report = agent.report().await;
+    while report.status != Known::Stopped {
+        report = agent.report().await;
+    }
+    let web = last(&report, "web");
+    assert_eq!(web.exit_code, Some(137));
+    assert_eq!(
+        web.reason.as_deref(),
+        Some("OutOfMemoryError: Container killed due to memory usage")
+    );
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_environment_and_directory_are_as_asked() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let script = "id; pwd; echo $FROM-$OWN-$HOSTNAME; ulimit -n; touch /x || echo sealed";
+    let mut spec = container("web", &["sh", "-c", script]);
+    spec.user = Some("web".into());
+    spec.working_dir = Some("/etc".into());
+    spec.environment.insert("OWN".into(), "mine".into());
+    spec.ulimits.insert("nofile".into(), (64, 128));
+    spec.readonly_rootfs = true;
+    let spec = task(Network::Host, vec![spec]);
+    agent.run(spec.clone()).await;
+    let report = agent.report().await;
+    assert_eq!(last(&report, "web").status, Known::Running.max(last(&report, "web").status));
+    let log = written(&machine, &spec.arn, "web", "sealed").await;
+    for expected in ["uid=33(web) gid=34(web)", "/etc\n", "image-mine-", "64\n"] {
+        assert!(log.contains(expected), "no {expected:?} in {log}");
+    }
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_dies_leaves_its_containers_to_the_next() {
+    let mut machine = Machine::with_image().await;
+    let eni = machine.eni("10.92.0.1", "10.92.0.7");
+    let mut agent = machine.agent().await;
+    let script = "trap 'exit 9' TERM; echo began; while :; do sleep 0.05; done";
+    let spec = task(Network::Awsvpc(eni), vec![container("web", &["sh", "-c", script])]);
+    let brief = task(Network::Isolated, vec![container("brief", &["sh", "-c", "sleep 1; exit 4"])]);
+    agent.run(spec.clone()).await;
+    agent.running().await;
+    agent.run(brief.clone()).await;
+    agent.running().await;
+    written(&machine, &spec.arn, "web", "began").await;
+    agent.crash().await;
+    // One ends while nobody looks.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+
+    let mut agent = machine.agent().await;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|r: &agent::engine::Report| r.status != Known::Stopped) {
+        seen.push(agent.report().await);
+    }
+    let report = seen.last().expect("a report");
+    assert_eq!(report.task, brief.arn);
+    assert_eq!(last(report, "brief").exit_code, Some(4));
+    // The payload comes again, as after every reconnection, and changes nothing.
+    agent.run(spec.clone()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(machine.log(&spec.arn, "web").matches("began").count(), 1);
+    agent.stop(spec.clone()).await;
+    let report = agent.stopped().await;
+    assert_eq!((report.task.clone(), last(&report, "web").exit_code), (spec.arn.clone(), Some(9)));
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_waits_for_its_interface_and_can_be_stopped_meanwhile() {
+    let mut machine = Machine::with_image().await;
+    let mut eni = machine.eni("10.93.0.1", "10.93.0.7");
+    eni.mac = "0e:ff:ff:ff:ff:ff".into();
+    let mut agent = machine.agent().await;
+    let spec = task(Network::Awsvpc(eni), vec![container("web", &["sleep", "100"])]);
+    agent.run(spec.clone()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    agent.stop(spec.clone()).await;
+    let report = agent.stopped().await;
+    assert_eq!(last(&report, "web").exit_code, None);
+    agent.finished(&spec.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_of_either_kind_load_and_starting_is_quick() {
+    let machine = Machine::new();
+    let oci = machine.path("oci.tar");
+    oci_archive(&oci, "example.com/app:2");
+    let docker = machine.path("docker.tar");
+    let copied = std::process::Command::new("skopeo")
+        .arg("copy")
+        .arg("--insecure-policy")
+        .arg(format!("oci-archive:{}", oci.display()))
+        .arg(format!("docker-archive:{}:app:3", docker.display()))
+        .output()
+        .expect("these tests need skopeo");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    let zipped = std::process::Command::new("gzip").arg(&docker).status().expect("gzip");
+    assert!(zipped.success());
+    let first = agent::load_image(&machine.config, &oci, None).await.expect("loads");
+    assert_eq!(first[0].name, "example.com/app:2");
+    let zipped = machine.path("docker.tar.gz");
+    let second = agent::load_image(&machine.config, &zipped, None).await.expect("loads");
+    assert_eq!(second[0].name, "docker.io/library/app:3");
+
+    let mut agent = machine.agent().await;
+    let mut times = Vec::new();
+    for image in ["example.com/app:2", "app:3", "app:3", "app:3", "app:3"] {
+        let mut web = container("web", &["sleep", "100"]);
+        web.image = image.into();
+        let spec = task(Network::Isolated, vec![web]);
+        let begun = Instant::now();
+        agent.run(spec.clone()).await;
+        agent.running().await;
+        times.push(begun.elapsed());
+        agent.stop(spec.clone()).await;
+        agent.stopped().await;
+        agent.finished(&spec.arn).await;
+    }
+    println!("wish to RUNNING: {times:?}");
+    end(machine, agent).await;
 }
