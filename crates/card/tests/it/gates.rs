@@ -175,11 +175,12 @@ fn a_new_interface_inherits_no_flow_of_the_former_owner() {
     world.group(3, &[anywhere(Traffic::Udp { from: 10, to: 10 })], &[]);
     lab.apply(&world.plan(1));
     let (task_a, task_b) = (lab.task(&a), lab.task(&b));
-    let sender = Sender::of(&task_a);
-    let probe = |port, number| Probe::new(&task_a, b.ipv4, Content::Udp { port }, number);
-    let receiver = Receiver::of(&task_b, SockProtocol::Udp);
-    sender.send(&probe(9, 1));
-    assert_eq!(receiver.next().0, 1);
+    let (near, far) = (task_a.bind_udp(4321), task_b.bind_udp(9));
+    let mut buffer = [0; 1];
+    near.send_to(b"?", (b.ipv4, 9)).expect("sent");
+    let (_, back) = far.recv_from(&mut buffer).expect("received");
+    far.send_to(b"!", back).expect("answered");
+    near.recv(&mut buffer).expect("the tracker knows the flow");
 
     world.remove(&b.id);
     let next = net::model::Eni {
@@ -190,9 +191,11 @@ fn a_new_interface_inherits_no_flow_of_the_former_owner() {
     world.add(next.clone());
     lab.apply(&world.plan(2));
     let task = lab.task(&next);
-    let receiver = Receiver::of(&task, SockProtocol::Udp);
+    let (nine, ten) = (task.bind_udp(9), task.bind_udp(10));
     // The same flow as before, and then one that its own group permits.
-    sender.send(&probe(9, 1));
-    sender.send(&probe(10, 2));
-    assert_eq!(receiver.next().0, 2);
+    near.send_to(b"?", (b.ipv4, 9)).expect("sent");
+    near.send_to(b"?", (b.ipv4, 10)).expect("sent");
+    ten.recv(&mut buffer).expect("received");
+    nine.set_nonblocking(true).expect("set");
+    nine.recv(&mut buffer).expect_err("it went before, and is not here");
 }

@@ -7,13 +7,14 @@ use net::model::Eni;
 use net::plan::{CardPlan, CardReport};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 /// How long something that must happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -118,6 +119,20 @@ impl Lab {
              ip route add default via {a}.{b}.{c}.1",
             eni.ipv4
         ));
+        // A link that has just come up drops packets until a worker of the kernel
+        // has looked at it. TCP does not mind; a single packet does.
+        let ready = |netns: &Netns, name: &str| {
+            let links = sh(netns, "ip -o link");
+            links.lines().any(|line| line.contains(name) && line.contains("state UP"))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let routers: Vec<_> = self.routers().into_iter().map(Netns::open).collect();
+        let routers: Vec<_> = routers.into_iter().flatten().collect();
+        while !(ready(&task.netns, "eth0")
+            && routers.iter().any(|router| ready(router, eni.id.as_str())))
+        {
+            assert!(Instant::now() < deadline, "the link never came up");
+        }
         task
     }
 }
@@ -188,6 +203,14 @@ impl Task {
     pub(crate) fn listen(&self, port: u16) -> TcpListener {
         let address = SocketAddr::from((self.address, port));
         self.run(move || TcpListener::bind(address)).expect("a listener")
+    }
+
+    /// A socket for datagrams on the task's own address, that waits for them.
+    pub(crate) fn bind_udp(&self, port: u16) -> UdpSocket {
+        let address = SocketAddr::from((self.address, port));
+        let socket = self.run(move || UdpSocket::bind(address)).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket
     }
 
     /// Opens a connection that must come about.
