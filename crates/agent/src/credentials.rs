@@ -8,27 +8,21 @@ use wire::acs::IAMRoleCredentials;
 
 /// See the module.
 #[derive(Default)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     by_id: Mutex<BTreeMap<String, (TaskArn, IAMRoleCredentials)>>,
 }
 
 impl Credentials {
     /// Keeps what ACS sent for a task, in the place of what it sent before.
-    pub fn keep(&self, task: TaskArn, given: IAMRoleCredentials) {
+    pub(crate) fn keep(&self, task: TaskArn, given: IAMRoleCredentials) {
         if let Some(id) = given.credentials_id.clone() {
             let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
             by_id.insert(id, (task, given));
         }
     }
 
-    /// The credentials with this id.
-    pub fn get(&self, id: &str) -> Option<IAMRoleCredentials> {
-        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        by_id.get(id).map(|(_, given)| given.clone())
-    }
-
     /// Drops those of tasks that are over.
-    pub fn retain(&self, mut lives: impl FnMut(&TaskArn) -> bool) {
+    pub(crate) fn retain(&self, mut lives: impl FnMut(&TaskArn) -> bool) {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         by_id.retain(|_, (task, _)| lives(task));
     }

@@ -18,6 +18,8 @@ use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where tools look for namespaces.
 const DIR: &str = "/run/netns";
@@ -76,15 +78,31 @@ pub trait Networks: Send + Sync + 'static {
 }
 
 /// The namespaces with one prefix.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Namespaces {
     prefix: String,
+    /// Held while a namespace is made or removed; see [`Wanted`].
+    making: Arc<Mutex<()>>,
+}
+
+/// Tells the thread that makes a namespace whether anybody still wants it.
+///
+/// A preparation that is given up cannot take its thread with it. So it says so
+/// as it goes, and the thread looks before it makes anything, holding the lock
+/// that a removal takes: what is made is seen by the removal, and what was not
+/// made by then never is.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Namespaces {
     /// Those whose names begin with `prefix`.
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into() }
+        Self { prefix: prefix.into(), making: Arc::default() }
     }
 
     fn at(&self, short_id: &str) -> PathBuf {
@@ -101,10 +119,11 @@ impl Networks for Namespaces {
             Network::Isolated => None,
             Network::Host => return Ok(()),
         };
-        set_up(&path, eni).await.map_err(|error| error.failure())
+        set_up(&path, eni, &self.making).await.map_err(|error| error.failure())
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), Error> {
+        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         remove(&self.at(short_id))
     }
 
@@ -127,8 +146,12 @@ impl Networks for Namespaces {
     }
 }
 
-async fn set_up(path: &Path, eni: Option<&Eni>) -> Result<(), Error> {
-    let inside = enter(path).await?;
+async fn set_up(
+    path: &Path,
+    eni: Option<&Eni>,
+    making: &Arc<Mutex<()>>,
+) -> Result<(), Error> {
+    let inside = enter(path, making.clone()).await?;
     link::loopback(&inside, TASK_ENDPOINT).await?;
     let Some(eni) = eni else { return Ok(()) };
     if link::find(&inside, &eni.mac).await?.is_none() {
@@ -142,16 +165,23 @@ async fn set_up(path: &Path, eni: Option<&Eni>) -> Result<(), Error> {
 ///
 /// A namespace belongs to a thread, and a socket to the namespace it was opened
 /// in: so a thread of its own goes in, opens the socket, and ends.
-async fn enter(path: &Path) -> Result<Handle, Error> {
+async fn enter(path: &Path, making: Arc<Mutex<()>>) -> Result<Handle, Error> {
+    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+    let still = wanted.0.clone();
     let runtime = tokio::runtime::Handle::current();
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let path = path.to_owned();
     std::thread::spawn(move || {
         let _entered = runtime.enter();
-        let opened = make_or_join(&path).and_then(|()| link::open());
-        drop(sender.send(opened));
+        let alone = making.lock().unwrap_or_else(PoisonError::into_inner);
+        if still.load(Ordering::SeqCst) {
+            let opened = make_or_join(&path);
+            drop(alone);
+            drop(sender.send(opened.and_then(|()| link::open())));
+        }
     });
     let opened = receiver.await;
+    drop(wanted);
     opened.map_err(|error| Error::Socket(io::Error::other(error)))?
 }
 

@@ -171,7 +171,7 @@ impl Worker {
             self.save(tasks).await;
         }
         for done in accepted {
-            drop(done.send(()));
+            _ = done.send(());
         }
         for effect in effects {
             self.begin(effect);
@@ -205,10 +205,17 @@ impl Worker {
                 self.preparing.insert(arn, handle);
             }
             Effect::RemoveNetwork(spec) => {
-                if let Some(preparation) = self.preparing.remove(&spec.arn) {
+                let preparation = self.preparing.remove(&spec.arn);
+                if let Some(preparation) = &preparation {
                     preparation.abort();
                 }
-                self.running.spawn(async move { hand.remove_network(&spec).await });
+                self.running.spawn(async move {
+                    // What is given up must have ended before what it made is removed.
+                    while preparation.as_ref().is_some_and(|p| !p.is_finished()) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    hand.remove_network(&spec).await;
+                });
             }
             Effect::Pull { spec, index } => {
                 self.running.spawn(async move { hand.pull(&spec, index).await });
