@@ -124,7 +124,9 @@ impl<'a> Launch<'a> {
     }
 
     /// Each container with its override, if it has one.
-    fn each(&self) -> impl Iterator<Item = (&'a ContainerDefinition, Option<&'a ContainerOverride>)> {
+    fn each(
+        &self,
+    ) -> impl Iterator<Item = (&'a ContainerDefinition, Option<&'a ContainerOverride>)> {
         let overrides = self.overrides;
         self.spec.container_definitions.iter().map(|definition| {
             let name = definition.name.as_deref().unwrap_or_default();
@@ -211,8 +213,7 @@ mod tests {
         let need = Launch::new(&sized, &overrides).expect("sound").need().expect("sized");
         assert_eq!((need.cpu_units, need.memory_mib, need.enis), (512, 1024, 1));
 
-        let smaller =
-            TaskOverride { memory: Some("0.5 GB".to_owned()), ..TaskOverride::default() };
+        let smaller = TaskOverride { memory: Some("0.5 GB".to_owned()), ..TaskOverride::default() };
         let need = Launch::new(&sized, &smaller).expect("sound").need().expect("sized");
         assert_eq!((need.cpu_units, need.memory_mib), (512, 512));
     }

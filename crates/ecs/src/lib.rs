@@ -96,7 +96,7 @@ impl ecs::Api<Cx> for Ecs {
         cx: &Cx,
         request: ecs::ListClustersRequest,
     ) -> Result<ecs::ListClustersResponse, Fault> {
-        api::list_clusters(cx, request).map_err(told)
+        api::list_clusters(cx, &request).map_err(told)
     }
 
     async fn register_task_definition(

@@ -160,7 +160,9 @@ mod tests {
         let scope = scope();
         let prefix = format!("arn:aws:ecs:{}:{}", scope.region, scope.account);
         let web: ClusterName = "web".parse().expect("a name");
-        for text in [TASK.to_owned(), format!("{prefix}:task/web/{TASK}"), format!("{prefix}:task/{TASK}")] {
+        for text in
+            [TASK.to_owned(), format!("{prefix}:task/web/{TASK}"), format!("{prefix}:task/{TASK}")]
+        {
             assert_eq!(task(&scope, &web, &text).expect("a task").as_str(), TASK);
         }
         assert_eq!(cluster(&scope, None).expect("default"), ClusterName::default());

@@ -17,11 +17,11 @@ pub(crate) fn moment(at: Timestamp) -> wire::Timestamp {
 }
 
 /// The failure to find what a request named.
-pub(crate) fn missing(arn: impl ToString) -> ecs::Failure {
+pub(crate) fn missing(arn: &impl ToString) -> ecs::Failure {
     ecs::Failure { arn: Some(arn.to_string()), reason: Some("MISSING".into()), detail: None }
 }
 
-fn pair(name: &str, value: impl ToString) -> ecs::KeyValuePair {
+fn pair(name: &str, value: &impl ToString) -> ecs::KeyValuePair {
     ecs::KeyValuePair { name: Some(name.to_owned()), value: Some(value.to_string()) }
 }
 
@@ -63,18 +63,18 @@ where
     let of = |launch| Counts::of(tasks().filter(move |task| task.launch_type == launch));
     let (ec2, external) = (of(Ec2), of(External));
     vec![
-        pair("runningEC2TasksCount", ec2.running),
-        pair("runningFargateTasksCount", 0),
-        pair("pendingEC2TasksCount", ec2.pending),
-        pair("pendingFargateTasksCount", 0),
-        pair("runningExternalTasksCount", external.running),
-        pair("pendingExternalTasksCount", external.pending),
-        pair("activeEC2ServiceCount", 0),
-        pair("activeFargateServiceCount", 0),
-        pair("drainingEC2ServiceCount", 0),
-        pair("drainingFargateServiceCount", 0),
-        pair("activeExternalServiceCount", 0),
-        pair("drainingExternalServiceCount", 0),
+        pair("runningEC2TasksCount", &ec2.running),
+        pair("runningFargateTasksCount", &0),
+        pair("pendingEC2TasksCount", &ec2.pending),
+        pair("pendingFargateTasksCount", &0),
+        pair("runningExternalTasksCount", &external.running),
+        pair("pendingExternalTasksCount", &external.pending),
+        pair("activeEC2ServiceCount", &0),
+        pair("activeFargateServiceCount", &0),
+        pair("drainingEC2ServiceCount", &0),
+        pair("drainingFargateServiceCount", &0),
+        pair("activeExternalServiceCount", &0),
+        pair("drainingExternalServiceCount", &0),
     ]
 }
 
@@ -230,10 +230,10 @@ fn attachment(task: &Task, eni: &Interface) -> ecs::Attachment {
     let mut details = vec![
         pair("subnetId", &eni.subnet),
         pair("networkInterfaceId", &eni.eni),
-        pair("macAddress", eni.mac),
+        pair("macAddress", &eni.mac),
     ];
     details.extend(eni.private_dns_name.iter().map(|name| pair("privateDnsName", name)));
-    details.push(pair("privateIPv4Address", eni.ipv4));
+    details.push(pair("privateIPv4Address", &eni.ipv4));
     ecs::Attachment {
         id: Some(eni.attachment.to_string()),
         r#type: Some("ElasticNetworkInterface".to_owned()),

@@ -35,10 +35,7 @@ impl Counts {
             match task.phase {
                 Phase::Running => counts.running += 1,
                 Phase::Provisioning | Phase::Pending | Phase::Activating => counts.pending += 1,
-                Phase::Deactivating
-                | Phase::Stopping
-                | Phase::Deprovisioning
-                | Phase::Stopped => {}
+                Phase::Deactivating | Phase::Stopping | Phase::Deprovisioning | Phase::Stopped => {}
             }
             counts
         })

@@ -42,9 +42,8 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
     let mode = spec.network_mode;
     let containers = spec.container_definitions.iter().map(|it| container(task, it, mode));
     let interfaces = task.interface.iter().map(|eni| interface(view, task, eni));
-    let limit = |over: &Option<String>, own: &Option<String>| {
-        over.as_ref().or(own.as_ref()).is_some()
-    };
+    let limit =
+        |over: &Option<String>, own: &Option<String>| over.as_ref().or(own.as_ref()).is_some();
     let has_cpu = limit(&task.overrides.cpu, &spec.cpu);
     let has_memory = limit(&task.overrides.memory, &spec.memory);
     Ok(acs::Task {
@@ -61,8 +60,7 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
         // The task's own limits, which agents enforce around its containers; not
         // the sums that placement counts with.
         cpu: has_cpu.then(|| virtual_cpus(task.need.cpu_units)),
-        memory: has_memory
-            .then(|| i32::try_from(task.need.memory_mib).unwrap_or(i32::MAX)),
+        memory: has_memory.then(|| i32::try_from(task.need.memory_mib).unwrap_or(i32::MAX)),
         pid_mode: spec.pid_mode.clone(),
         ipc_mode: spec.ipc_mode.clone(),
         containers: Some(containers.collect::<Result<_, _>>()?),
@@ -203,9 +201,9 @@ fn volume(volume: &Volume) -> acs::Volume {
             scope: docker.scope.clone(),
         }),
         // Without a path, the runtime gives the task an empty volume of its own.
-        host: docker.is_none().then(|| acs::HostVolumeProperties {
-            source_path: Some(host.unwrap_or_default()),
-        }),
+        host: docker
+            .is_none()
+            .then(|| acs::HostVolumeProperties { source_path: Some(host.unwrap_or_default()) }),
         ..Default::default()
     }
 }
@@ -215,8 +213,8 @@ fn interface(
     task: &Task,
     eni: &Interface,
 ) -> Result<acs::ElasticNetworkInterface, Uncompilable> {
-    let Place { gateway, resolver, has_dns } = place(view, task, &eni.subnet)
-        .ok_or_else(|| Uncompilable::NoSubnet(eni.subnet.clone()))?;
+    let Place { gateway, resolver, has_dns } =
+        place(view, task, &eni.subnet).ok_or_else(|| Uncompilable::NoSubnet(eni.subnet.clone()))?;
     let id: &EniId = &eni.eni;
     Ok(acs::ElasticNetworkInterface {
         attachment_arn: Some(names::attachment_arn(&task.scope, &eni.attachment).to_string()),

@@ -82,6 +82,7 @@ impl AcsSession {
     }
 
     /// Takes in what the agent says.
+    #[allow(clippy::wildcard_enum_match_arm)] // Most frames are ours to say, not to hear.
     pub fn on_frame(&mut self, view: &View, frame: &Message, now: Timestamp) {
         self.heard_at = now;
         match frame {
@@ -105,7 +106,6 @@ impl AcsSession {
             }
             // Acknowledgements: that it is there is all they tell us. The rest is
             // ours to say, or unknown, and ignored as agents ignore ours.
-            #[allow(clippy::wildcard_enum_match_arm)]
             _ => {}
         }
     }

@@ -129,10 +129,7 @@ async fn converse(
 }
 
 /// The container instance that the caller says it is, if it is.
-pub(crate) fn admitted(
-    cx: &Cx,
-    arn: Option<&String>,
-) -> Result<Arc<ContainerInstance>, Error> {
+pub(crate) fn admitted(cx: &Cx, arn: Option<&String>) -> Result<Arc<ContainerInstance>, Error> {
     let arn = arn.map(String::as_str).unwrap_or_default();
     let unknown = || Error::Inactive(arn.to_owned());
     let (cluster, id) = names::instance_from_arn(cx.scope(), arn).ok_or_else(unknown)?;

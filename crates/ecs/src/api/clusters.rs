@@ -72,7 +72,7 @@ pub(crate) fn describe_clusters(
         let name = names::cluster(cx.scope(), Some(&text))?;
         match view.get::<Cluster>(cx.scope(), name.as_str()) {
             Some(cluster) => clusters.push(show::cluster(&view, &cluster, &include)),
-            None => failures.push(show::missing(names::cluster_arn(cx.scope(), &name))),
+            None => failures.push(show::missing(&names::cluster_arn(cx.scope(), &name))),
         }
     }
     Ok(ecs::DescribeClustersResponse { clusters: Some(clusters), failures: Some(failures) })
@@ -81,7 +81,7 @@ pub(crate) fn describe_clusters(
 /// Names the clusters.
 pub(crate) fn list_clusters(
     cx: &Cx,
-    request: ecs::ListClustersRequest,
+    request: &ecs::ListClustersRequest,
 ) -> Result<ecs::ListClustersResponse, Error> {
     let paging = paging("ListClusters", request.max_results, request.next_token.as_ref())?;
     let view = cx.view();

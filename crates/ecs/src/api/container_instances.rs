@@ -235,8 +235,8 @@ fn described(
     capacity: &mut Capacity,
 ) -> BTreeMap<String, Option<String>> {
     let mut all = BTreeMap::new();
-    let known = ec2_instance
-        .and_then(|id| view.get::<ec2::records::Instance>(cx.scope(), id.as_str()));
+    let known =
+        ec2_instance.and_then(|id| view.get::<ec2::records::Instance>(cx.scope(), id.as_str()));
     if let Some(known) = known {
         let table = [
             ("ecs.availability-zone", known.zones.first().map(|zone| zone.name.clone())),
@@ -278,7 +278,7 @@ pub(crate) fn describe_container_instances(
         let id = match names::instance(scope, &cluster.name, &text) {
             Ok(id) => id,
             Err(Error::NoContainerInstance(_)) => {
-                failures.push(show::missing(text));
+                failures.push(show::missing(&text));
                 continue;
             }
             Err(other) => return Err(other),
@@ -286,7 +286,7 @@ pub(crate) fn describe_container_instances(
         let found = view.get::<ContainerInstance>(scope, id.as_str());
         match found.filter(|found| found.cluster == cluster.name) {
             Some(found) => instances.push(show::instance(&view, &found, &include)),
-            None => failures.push(show::missing(names::instance_arn(scope, &cluster.name, &id))),
+            None => failures.push(show::missing(&names::instance_arn(scope, &cluster.name, &id))),
         }
     }
     Ok(ecs::DescribeContainerInstancesResponse {
@@ -308,11 +308,12 @@ pub(crate) fn list_container_instances(
     }
     let list = "ListContainerInstances";
     let paging = paging(list, request.max_results, request.next_token.as_ref())?;
-    let all = view
-        .by::<ContainerInstance>(scope, BY_CLUSTER, cluster.name.as_str())
-        .filter(|instance| match request.status.as_deref() {
-            Some(status) => instance.status.as_str() == status,
-            None => instance.status != InstanceStatus::Inactive,
+    let all =
+        view.by::<ContainerInstance>(scope, BY_CLUSTER, cluster.name.as_str()).filter(|instance| {
+            match request.status.as_deref() {
+                Some(status) => instance.status.as_str() == status,
+                None => instance.status != InstanceStatus::Inactive,
+            }
         });
     let page = paging.page(all, |instance| instance.id.to_string());
     Ok(ecs::ListContainerInstancesResponse {

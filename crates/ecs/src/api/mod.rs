@@ -9,6 +9,8 @@ mod run_task;
 mod submit;
 mod task_definitions;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use clusters::{create_cluster, describe_clusters, list_clusters};
 pub(crate) use container_instances::{
@@ -38,11 +40,7 @@ const LIMITS: Limits = Limits { default: 100, min: 1, max: 100 };
 const MAX_DESCRIBED: usize = 100;
 
 /// The page that a request asks for.
-fn paging(
-    list: &'static str,
-    size: Option<i32>,
-    token: Option<&String>,
-) -> Result<Paging, Error> {
+fn paging(list: &'static str, size: Option<i32>, token: Option<&String>) -> Result<Paging, Error> {
     Ok(Paging::parse(list, LIMITS, size, token.map(String::as_str))?)
 }
 

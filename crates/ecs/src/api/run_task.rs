@@ -79,7 +79,9 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
         None | Some(_) => false,
     };
     if request.group.as_deref().is_some_and(|group| group.starts_with("service:")) {
-        return Err(Error::invalid("The prefix 'service:' is reserved for the groups of services."));
+        return Err(Error::invalid(
+            "The prefix 'service:' is reserved for the groups of services.",
+        ));
     }
     let cluster = names::cluster(scope, request.cluster.as_deref())?;
     let launch_type = launch_type(request.launch_type.as_deref())?;
@@ -274,8 +276,8 @@ fn demand(launch: &Launch<'_>, awsvpc: Option<&Awsvpc>) -> Result<Demand, Error>
             value: Some(awsvpc.vpc.net.id.to_string()),
         });
     }
-    let zones = awsvpc
-        .map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
+    let zones =
+        awsvpc.map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
     Ok(Demand { need: launch.need()?, attributes, zones })
 }
 

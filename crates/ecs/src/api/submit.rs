@@ -79,18 +79,11 @@ pub(crate) fn submit_attachment_state_changes(
 ) -> Result<ecs::SubmitAttachmentStateChangesResponse, Error> {
     let cluster = names::cluster(cx.scope(), request.cluster.as_deref())?;
     existing(&cx.view(), cx.scope(), &cluster)?;
-    Ok(ecs::SubmitAttachmentStateChangesResponse {
-        acknowledgment: Some(ACKNOWLEDGED.to_owned()),
-    })
+    Ok(ecs::SubmitAttachmentStateChangesResponse { acknowledgment: Some(ACKNOWLEDGED.to_owned()) })
 }
 
 /// The task that is reported on, if it is the caller's to report on.
-fn reported(
-    cx: &Cx,
-    txn: &Txn,
-    cluster: &ClusterName,
-    text: Option<&str>,
-) -> Result<Task, Error> {
+fn reported(cx: &Cx, txn: &Txn, cluster: &ClusterName, text: Option<&str>) -> Result<Task, Error> {
     let scope = cx.scope();
     existing(txn.view(), scope, cluster)?;
     let text = text.unwrap_or_default();

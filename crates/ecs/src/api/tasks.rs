@@ -64,7 +64,7 @@ pub(crate) fn describe_tasks(
         let id = match names::task(scope, &cluster.name, &text) {
             Ok(id) => id,
             Err(Error::NoTask { .. }) => {
-                failures.push(show::missing(text));
+                failures.push(show::missing(&text));
                 continue;
             }
             Err(other) => return Err(other),
@@ -72,7 +72,7 @@ pub(crate) fn describe_tasks(
         let found = view.get::<Task>(scope, id.as_str());
         match found.filter(|task| task.cluster == cluster.name) {
             Some(task) => tasks.push(show::task(&view, &task, with_tags)),
-            None => failures.push(show::missing(names::task_arn(scope, &cluster.name, &id))),
+            None => failures.push(show::missing(&names::task_arn(scope, &cluster.name, &id))),
         }
     }
     Ok(ecs::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })
@@ -105,9 +105,7 @@ pub(crate) fn list_tasks(
     let desired = request.desired_status.as_deref().unwrap_or("RUNNING");
     let in_cluster = |task: &Arc<Task>| task.cluster == cluster.name;
     let tasks: Box<dyn Iterator<Item = Arc<Task>>> = match &request.started_by {
-        Some(who) => {
-            Box::new(view.by::<Task>(scope, BY_STARTED_BY, who).filter(in_cluster))
-        }
+        Some(who) => Box::new(view.by::<Task>(scope, BY_STARTED_BY, who).filter(in_cluster)),
         None => Box::new(view.by::<Task>(scope, BY_CLUSTER, cluster.name.as_str())),
     };
     let tasks = tasks

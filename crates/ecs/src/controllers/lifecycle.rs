@@ -17,7 +17,7 @@ use std::time::Duration;
 use store::{Txn, View};
 
 /// How long a card has for an interface before we give it up.
-pub const PROVISIONING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+pub const PROVISIONING_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -109,11 +109,12 @@ fn due(view: &View, task: &Task, now: Timestamp) -> Option<Due> {
             })
         }
         (Phase::Deprovisioning, TaskEni::Gone) => Some(Due::Released),
-        (Phase::Deprovisioning, TaskEni::Detaching) => None,
         (Phase::Deprovisioning, TaskEni::Attaching | TaskEni::Attached | TaskEni::Failed(_)) => {
             Some(Due::Release)
         }
-        (
+        // The card is at it, or nothing depends on the interface.
+        (Phase::Deprovisioning, TaskEni::Detaching)
+        | (
             Phase::Pending
             | Phase::Activating
             | Phase::Running
@@ -155,8 +156,7 @@ fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, now: Timestamp) -> Resul
 
 /// AWS's words for a task that went with its instance.
 fn lost(txn: &Txn, task: &Task) -> String {
-    let host: Option<Arc<ContainerInstance>> =
-        txn.view().get(&task.scope, task.instance.as_str());
+    let host: Option<Arc<ContainerInstance>> = txn.view().get(&task.scope, task.instance.as_str());
     match host.and_then(|host| host.ec2_instance.clone()) {
         Some(instance) => format!("Host EC2 (instance {instance}) terminated."),
         None => "The container instance of the task was deregistered.".to_owned(),

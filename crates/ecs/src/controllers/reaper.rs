@@ -11,7 +11,7 @@ use std::time::Duration;
 use store::StoreError;
 
 /// How long a stopped task stays visible.
-pub const KEPT: Duration = Duration::from_secs(60 * 60);
+pub const KEPT: Duration = Duration::from_hours(1);
 
 /// See the module.
 ///
@@ -29,7 +29,7 @@ impl Controller for Reaper {
     }
 
     fn period(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_mins(1)
     }
 
     async fn reconcile(&self, platform: &Platform) -> Result<(), BoxError> {

@@ -101,7 +101,9 @@ fn containers(spec: &Spec) -> Result<(), Error> {
         container_alone(spec, name, container)?;
     }
     if !containers.iter().any(|container| container.essential.unwrap_or(true)) {
-        return Err(Error::refused("A task definition must have at least one essential container."));
+        return Err(Error::refused(
+            "A task definition must have at least one essential container.",
+        ));
     }
     for container in containers {
         references(spec, container, &names)?;
@@ -120,9 +122,8 @@ fn container_alone(spec: &Spec, name: &str, container: &ContainerDefinition) -> 
              'memoryReservation' must be specified."
         )));
     }
-    let wrong = |what: &str| {
-        Err(Error::refused(format!("Invalid setting for container '{name}'. {what}")))
-    };
+    let wrong =
+        |what: &str| Err(Error::refused(format!("Invalid setting for container '{name}'. {what}")));
     if hard.is_some_and(|mib| mib < 4) || soft.is_some_and(|mib| mib < 4) {
         return wrong("Memory limits must be at least 4 MiB.");
     }

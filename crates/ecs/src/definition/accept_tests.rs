@@ -163,13 +163,10 @@ fn each_mistake_has_aws_words() {
 
 #[test]
 fn volumes_that_are_there_may_be_mounted() {
-    let mount =
-        MountPoint { source_volume: Some("data".to_owned()), ..Default::default() };
+    let mount = MountPoint { source_volume: Some("data".to_owned()), ..Default::default() };
     let mounting = ContainerDefinition { mount_points: Some(vec![mount]), ..container() };
     let volume = Volume { name: Some("data".to_owned()), ..Default::default() };
-    let sound = RegisterTaskDefinitionRequest {
-        volumes: Some(vec![volume]),
-        ..request(vec![mounting])
-    };
+    let sound =
+        RegisterTaskDefinitionRequest { volumes: Some(vec![volume]), ..request(vec![mounting]) };
     assert!(accept(sound).is_ok());
 }

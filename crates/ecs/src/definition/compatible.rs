@@ -9,9 +9,8 @@ use wire::ecs::ContainerDefinition;
 /// The launch types that the definition could be run with.
 pub(crate) fn compatibilities(spec: &Spec) -> Vec<String> {
     let awsvpc = spec.network_mode == NetworkMode::Awsvpc;
-    let sized = spec.cpu.as_deref().and_then(parse_cpu).zip(
-        spec.memory.as_deref().and_then(parse_memory),
-    );
+    let sized =
+        spec.cpu.as_deref().and_then(parse_cpu).zip(spec.memory.as_deref().and_then(parse_memory));
     let fargate = awsvpc
         && sized.is_some_and(|(cpu, memory)| fits_fargate(cpu, memory))
         && spec.ipc_mode.is_none()
@@ -139,10 +138,7 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
             ("repositoryCredentials", container.repository_credentials.is_some()),
             ("firelensConfiguration", container.firelens_configuration.is_some()),
             ("credentialSpecs", given(container.credential_specs.as_ref().map(Vec::len))),
-            (
-                "resourceRequirements",
-                given(container.resource_requirements.as_ref().map(Vec::len)),
-            ),
+            ("resourceRequirements", given(container.resource_requirements.as_ref().map(Vec::len))),
         ];
         let name = container.name.as_deref().unwrap_or_default();
         let (what, _) = table.into_iter().find(|(_, there)| *there)?;

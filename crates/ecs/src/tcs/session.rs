@@ -8,8 +8,8 @@ use store::Txn;
 use wire::Fault;
 use wire::ecs::InstanceHealthCheckResult;
 use wire::tcs::{
-    AckPublishHealth, AckPublishInstanceStatus, AckPublishMetric, HeartbeatMessage,
-    InstanceStatus, Message, TaskHealth,
+    AckPublishHealth, AckPublishInstanceStatus, AckPublishMetric, HeartbeatMessage, InstanceStatus,
+    Message, TaskHealth,
 };
 
 /// How often we say that we are there. Agents hang up after a minute of silence.

@@ -1,0 +1,9 @@
+//! The operations, on a store in memory.
+
+mod clusters;
+mod instances;
+mod refusals;
+mod run;
+mod submit;
+mod task_definitions;
+mod tasks;

@@ -1,0 +1,204 @@
+//! Requests that AWS refuses, and what it says.
+
+use crate::api::*;
+use crate::testing::{World, network, ready};
+use wire::ecs::{
+    self, CapacityProviderStrategyItem, ContainerOverride, PlacementConstraint, PlacementStrategy,
+    RunTaskRequest, TaskOverride,
+};
+
+type Change = fn(&World, &mut RunTaskRequest);
+
+/// What RunTask refuses: how the request differs from a good one, the code, and
+/// how the text begins.
+#[rustfmt::skip]
+const RUN_TASK: &[(Change, &str, &str)] = &[
+    (|_, r| r.cluster = Some("nowhere".into()),
+        "ClusterNotFoundException", "Cluster not found."),
+    (|_, r| r.cluster = Some("a b".into()),
+        "InvalidParameterException", "Invalid cluster name."),
+    (|_, r| r.task_definition = Some("unheard-of".into()),
+        "ClientException", "TaskDefinition not found."),
+    (|_, r| r.task_definition = Some("web:9".into()),
+        "ClientException", "TaskDefinition not found."),
+    (|_, r| r.task_definition = Some("web:x".into()),
+        "ClientException", "Invalid revision number. Number: x"),
+    (|_, r| r.count = Some(0),
+        "InvalidParameterException", "Tasks count must be between 1 and 10."),
+    (|_, r| r.count = Some(11),
+        "InvalidParameterException", "Tasks count must be between 1 and 10."),
+    (|_, r| r.network_configuration = None,
+        "InvalidParameterException",
+        "Network Configuration must be provided when networkMode 'awsvpc' is specified."),
+    (|w, r| r.network_configuration = Some(network(&vec![w.subnets()[0].clone(); 17], &[])),
+        "InvalidParameterException", "subnets can have at most 16 items."),
+    (|_, r| r.network_configuration = Some(network(&[], &[])),
+        "InvalidParameterException", "subnets can not be empty."),
+    (|w, r| r.network_configuration = Some(network(&w.subnets()[..1], &vec!["sg-1".into(); 6])),
+        "InvalidParameterException", "securityGroups can have at most 5 items."),
+    (|_, r| r.network_configuration = Some(network(&["subnet-0123456789abcdef0".into()], &[])),
+        "InvalidParameterException",
+        "Error retrieving subnet information for [subnet-0123456789abcdef0]: The subnet ID"),
+    (|w, r| r.network_configuration =
+            Some(network(&w.subnets()[..1], &["sg-0123456789abcdef0".into()])),
+        "InvalidParameterException",
+        "Error retrieving security group information for [sg-0123456789abcdef0]: The security"),
+    (|_, r| if let Some(n) = &mut r.network_configuration
+            && let Some(awsvpc) = &mut n.awsvpc_configuration {
+            awsvpc.assign_public_ip = Some("ENABLED".into());
+        },
+        "InvalidParameterException", "Assign public IP is not supported for this launch type."),
+    (|_, r| r.launch_type = Some("EXTERNAL".into()),
+        "InvalidParameterException", "Task definition does not support launch_type EXTERNAL."),
+    (|_, r| r.launch_type = Some("FARGATE".into()),
+        "ClientException", "Landfall does not support launch type FARGATE yet."),
+    (|_, r| r.platform_version = Some("1.4.0".into()),
+        "InvalidParameterException",
+        "The platform version must be null when specifying an EC2 launch type."),
+    (|_, r| r.overrides = Some(over("db")),
+        "InvalidParameterException",
+        "Override for container named db is not a container in the TaskDefinition."),
+    (|_, r| r.group = Some("service:web".into()),
+        "InvalidParameterException", "The prefix 'service:'"),
+    (|_, r| r.propagate_tags = Some("SERVICE".into()),
+        "InvalidParameterException", "A task that no service starts"),
+    (|_, r| r.enable_execute_command = Some(true),
+        "ClientException", "Landfall does not support enableExecuteCommand yet."),
+    (|_, r| r.placement_constraints = Some(vec![PlacementConstraint::default()]),
+        "ClientException", "Landfall does not support placementConstraints yet."),
+    (|_, r| r.placement_strategy = Some(vec![PlacementStrategy::default()]),
+        "ClientException", "Landfall does not support placementStrategy yet."),
+    (|_, r| r.capacity_provider_strategy = Some(vec![CapacityProviderStrategyItem::default()]),
+        "ClientException", "Landfall does not support capacityProviderStrategy yet."),
+    (|_, r| r.overrides = Some(TaskOverride {
+            task_role_arn: Some("arn:aws:iam::000000000000:role/x".into()),
+            ..Default::default()
+        }),
+        "ClientException", "Landfall does not support the override of taskRoleArn yet."),
+];
+
+fn over(container: &str) -> TaskOverride {
+    let over = ContainerOverride { name: Some(container.to_owned()), ..Default::default() };
+    TaskOverride { container_overrides: Some(vec![over]), ..Default::default() }
+}
+
+#[test]
+fn run_task_is_refused_in_aws_words() {
+    let world = World::new();
+    world.instance(1);
+    world.define(|_| {});
+    let revision = world.view().revision();
+    for (change, code, text) in RUN_TASK {
+        let fault = world.run(|request| change(&world, request)).expect_err(text).fault();
+        assert_eq!((fault.status, &*fault.code), (400, *code), "{text}");
+        assert!(fault.message.starts_with(text), "{:?} is not {text:?}", fault.message);
+    }
+    assert_eq!(world.view().revision(), revision, "a refusal leaves no trace");
+}
+
+#[test]
+fn a_cluster_without_instances_says_so() {
+    let world = World::new();
+    world.define(|_| {});
+    let fault = world.run(|_| {}).expect_err("empty").fault();
+    assert_eq!(
+        (&*fault.code, &*fault.message),
+        ("InvalidParameterException", "No Container Instances were found in your cluster.")
+    );
+}
+
+#[test]
+fn a_network_without_awsvpc_is_refused() {
+    let world = World::new();
+    world.instance(1);
+    world.define(|request| request.network_mode = Some("host".to_owned()));
+    let fault = world.run(|_| {}).expect_err("no use for it").fault();
+    assert!(fault.message.starts_with("Network Configuration is not valid"), "{fault}");
+}
+
+#[test]
+fn definitions_that_we_cannot_obey_are_kept_and_not_run() {
+    let world = World::new();
+    world.instance(1);
+    world.define(|request| {
+        request.task_role_arn = Some("arn:aws:iam::000000000000:role/x".to_owned());
+    });
+    let fault = world.run(|_| {}).expect_err("not yet").fault();
+    assert_eq!(fault.message, "Landfall does not support task roles (taskRoleArn) yet.");
+}
+
+#[test]
+fn every_operation_looks_for_its_cluster() {
+    let world = World::new();
+    let cx = world.root();
+    let nowhere = || Some("nowhere".to_owned());
+    let some = |id: &str| Some(vec![id.to_owned()]);
+    let faults = [
+        describe_tasks(
+            &cx,
+            ecs::DescribeTasksRequest {
+                cluster: nowhere(),
+                tasks: some("x"),
+                ..Default::default()
+            },
+        )
+        .map(drop),
+        list_tasks(&cx, ecs::ListTasksRequest { cluster: nowhere(), ..Default::default() })
+            .map(drop),
+        ready(stop_task(
+            &cx,
+            ecs::StopTaskRequest {
+                cluster: nowhere(),
+                task: Some("0".repeat(32)),
+                ..Default::default()
+            },
+        ))
+        .map(drop),
+        describe_container_instances(
+            &cx,
+            ecs::DescribeContainerInstancesRequest {
+                cluster: nowhere(),
+                container_instances: some("x"),
+                ..Default::default()
+            },
+        )
+        .map(drop),
+        list_container_instances(
+            &cx,
+            ecs::ListContainerInstancesRequest { cluster: nowhere(), ..Default::default() },
+        )
+        .map(drop),
+        ready(register_container_instance(
+            &cx,
+            ecs::RegisterContainerInstanceRequest { cluster: nowhere(), ..Default::default() },
+        ))
+        .map(drop),
+        ready(submit_task_state_change(
+            &cx,
+            ecs::SubmitTaskStateChangeRequest {
+                cluster: nowhere(),
+                task: Some("0".repeat(32)),
+                ..Default::default()
+            },
+        ))
+        .map(drop),
+        submit_attachment_state_changes(
+            &cx,
+            &ecs::SubmitAttachmentStateChangesRequest { cluster: nowhere(), ..Default::default() },
+        )
+        .map(drop),
+    ];
+    for fault in faults {
+        assert_eq!(fault.expect_err("no cluster").fault().code, "ClusterNotFoundException");
+    }
+}
+
+#[test]
+fn an_endpoint_is_under_the_edge() {
+    let world = World::new();
+    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned() };
+    let request = ecs::DiscoverPollEndpointRequest::default();
+    let answer = discover_poll_endpoint(&service, &world.root(), &request).expect("told");
+    assert_eq!(answer.endpoint.as_deref(), Some("http://10.0.0.1:4566/acs/"));
+    assert_eq!(answer.telemetry_endpoint.as_deref(), Some("http://10.0.0.1:4566/tcs/"));
+}
