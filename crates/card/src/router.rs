@@ -25,6 +25,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::time::Instant;
 
+/// Where the indices of card ends begin. If both ends of a pair had the same
+/// one, each in its own namespace, the kernel would take them for one link and
+/// wait up to a second before it called them operational. Nobody else's index
+/// is likely to be that high.
+const LOWEST_INDEX: u32 = 1 << 20;
+
 /// A router namespace, and a conversation with it.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -139,14 +145,17 @@ impl Router {
         let unfit = |link: &mut Link| is_ours(link) && !fit.contains(&link.name);
         let unfit: Vec<Link> = inside.extract_if(.., unfit).collect();
         self.remove(&unfit, work).await?;
+        let indices = inside.iter().map(|link| link.index);
+        let mut index = indices.fold(LOWEST_INDEX, |highest, index| highest.max(index + 1));
         for eni in &plan.enis {
             let card_end = names::card_end(&eni.eni);
             if inside.iter().any(|link| link.name == card_end) {
                 continue;
             }
             let started = Instant::now();
-            match self.make(eni, host).await {
+            match self.make(eni, index, host).await {
                 Ok(()) => {
+                    index += 1;
                     work.made += 1;
                     let micros = started.elapsed().as_micros();
                     tracing::debug!(eni = %eni.eni, micros, "made an interface");
@@ -172,9 +181,10 @@ impl Router {
 
     /// Makes an interface. Both ends say whose they are, and the NIC end is not
     /// yet what anybody looks for.
-    async fn make(&self, eni: &EniPlan, host: &Host) -> Result<(), CardError> {
+    async fn make(&self, eni: &EniPlan, index: u32, host: &Host) -> Result<(), CardError> {
         let (card_end, nic_end) = (names::card_end(&eni.eni), names::nic_end(&eni.eni));
-        self.rtnl.add_pair(&card_end, &nic_end, host::veiled(eni.mac), &host.netns).await?;
+        let mac = host::veiled(eni.mac);
+        self.rtnl.add_pair(&card_end, index, &nic_end, mac, &host.netns).await?;
         self.rtnl.set_alias(&card_end, eni.eni.as_str()).await?;
         host.rtnl.set_alias(&nic_end, eni.eni.as_str()).await
     }

@@ -88,11 +88,13 @@ impl Rtnl {
         Ok(links.into_iter().map(link).collect())
     }
 
-    /// Makes a veth pair: `near`, which is up, here, and `far`, which is down and
-    /// has the hardware address `mac`, in the namespace `there`.
+    /// Makes a veth pair: `near`, which is up and gets this index, here, and
+    /// `far`, which is down and has the hardware address `mac`, in the namespace
+    /// `there`.
     pub(crate) async fn add_pair(
         &self,
         near: &str,
+        index: u32,
         far: &str,
         mac: MacAddress,
         there: &Netns,
@@ -106,6 +108,7 @@ impl Rtnl {
         let pair = LinkVeth::new(near, far)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far_end)))
             .mtu(ENI_MTU)
+            .index(index)
             .up()
             .build();
         let made = self.handle.link().add(pair).execute().await;

@@ -95,8 +95,8 @@ impl Lab {
     /// Everything that can be seen of what the card did, for comparison.
     pub(crate) fn dump(&self) -> String {
         // Whether there is a carrier is noticed late, and by nobody here.
-        let look = "(ip -d link; ip addr; ip route show table all; \
-                    ip neigh show nud permanent) | \
+        let look = "(ip -d link; ip -4 addr; ip -4 route show table all; \
+                    ip -4 neigh show nud permanent) | \
                     sed 's/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//; s/linkdown//'";
         let mut dump = sh(&self.host, look);
         for path in self.routers() {

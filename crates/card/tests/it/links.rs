@@ -28,6 +28,24 @@ fn a_tasks_interface_appears_bare() {
 }
 
 #[test]
+fn the_ends_of_a_pair_never_have_the_same_index() {
+    let mut lab = Lab::new();
+    let (mut world, a, _) = open_world();
+    lab.apply(&world.plan(1));
+    world.remove(&a.id);
+    lab.apply(&world.plan(2));
+    world.add(a);
+    lab.apply(&world.plan(3));
+    let indices = |netns| -> Vec<u32> {
+        let links = sh(netns, "ip -o link | grep eni-");
+        links.lines().filter_map(|line| line.split(':').next()?.parse().ok()).collect()
+    };
+    let (host, router) = (indices(&lab.host), indices(&lab.router()));
+    assert_eq!((host.len(), router.len()), (2, 2));
+    assert!(host.iter().max() < router.iter().min(), "{host:?} {router:?}");
+}
+
+#[test]
 fn applying_a_plan_twice_changes_nothing() {
     let mut lab = Lab::new();
     let (mut world, a, _) = open_world();
