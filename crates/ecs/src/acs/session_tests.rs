@@ -9,15 +9,14 @@ fn kinds(frames: &[Message]) -> Vec<&str> {
     frames.iter().map(Message::kind).collect()
 }
 
+fn payloads(frames: &[Message]) -> impl Iterator<Item = &PayloadMessage> {
+    frames.iter().filter_map(|frame| {
+        if let Message::PayloadMessage(payload) = frame { Some(payload) } else { None }
+    })
+}
+
 fn payload(frames: &[Message]) -> &PayloadMessage {
-    frames
-        .iter()
-        .find_map(|frame| match frame {
-            Message::PayloadMessage(payload) => Some(payload),
-            #[allow(clippy::wildcard_enum_match_arm)]
-            _ => None,
-        })
-        .expect("a payload")
+    payloads(frames).next().expect("a payload")
 }
 
 fn pending(world: &World, instance: &ContainerInstance) -> TaskId {
@@ -206,13 +205,7 @@ fn many_tasks_are_many_frames() {
     }
     world.settle(&instance);
     let frames = world.agent(&instance, "s-1").poll();
-    let sizes: Vec<_> = frames
-        .iter()
-        .filter_map(|frame| match frame {
-            Message::PayloadMessage(payload) => payload.tasks.as_ref().map(Vec::len),
-            #[allow(clippy::wildcard_enum_match_arm)]
-            _ => None,
-        })
-        .collect();
+    let sizes: Vec<_> =
+        payloads(&frames).filter_map(|payload| payload.tasks.as_ref().map(Vec::len)).collect();
     assert_eq!(sizes, [10, 6]);
 }

@@ -84,7 +84,7 @@ fn a_card_that_says_nothing_is_waited_for_and_then_not() {
     let instance = world.instance(1);
     world.define(|_| {});
     let id = world.run_one();
-    world.clock.advance(PROVISIONING_TIMEOUT - Duration::from_millis(1));
+    world.clock.advance(PROVISIONING_TIMEOUT.saturating_sub(Duration::from_millis(1)));
     world.reconcile();
     assert_eq!(phase(&world, &id), "PROVISIONING");
     world.clock.advance(Duration::from_millis(1));

@@ -162,7 +162,7 @@ fn tags_come_from_where_it_was_said() {
         value: Some(value.to_owned()),
     };
     world.define(|request| {
-        request.tags = Some(vec![tag("a", "definition"), tag("b", "definition")])
+        request.tags = Some(vec![tag("a", "definition"), tag("b", "definition")]);
     });
     let tags = |propagate: Option<&str>| {
         let response = world.run(|request| {

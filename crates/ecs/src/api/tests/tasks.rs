@@ -78,16 +78,17 @@ fn filters_narrow_the_list() {
     let stopped = world.run_one();
     world.stop(&stopped, None).expect("stopping");
     let text = |text: &str| Some(text.to_owned());
+    let only = [mine];
 
-    assert_eq!(list(&world, |_| {}), [mine.clone()], "those that are to run");
-    assert_eq!(list(&world, |r| r.desired_status = text("STOPPED")), [stopped.clone()]);
+    assert_eq!(list(&world, |_| {}), only, "those that are to run");
+    assert_eq!(list(&world, |r| r.desired_status = text("STOPPED")), [stopped]);
     assert!(list(&world, |r| r.desired_status = text("PENDING")).is_empty());
-    assert_eq!(list(&world, |r| r.started_by = text("me")), [mine.clone()]);
+    assert_eq!(list(&world, |r| r.started_by = text("me")), only);
     assert!(list(&world, |r| r.started_by = text("you")).is_empty());
-    assert_eq!(list(&world, |r| r.family = text("web")), [mine.clone()]);
+    assert_eq!(list(&world, |r| r.family = text("web")), only);
     assert!(list(&world, |r| r.family = text("api")).is_empty());
-    assert_eq!(list(&world, |r| r.container_instance = text(instance.id.as_str())), [mine.clone()]);
-    assert_eq!(list(&world, |r| r.launch_type = text("EC2")), [mine]);
+    assert_eq!(list(&world, |r| r.container_instance = text(instance.id.as_str())), only);
+    assert_eq!(list(&world, |r| r.launch_type = text("EC2")), only);
     assert!(list(&world, |r| r.launch_type = text("FARGATE")).is_empty());
 
     let refused = |change: fn(&mut ecs::ListTasksRequest)| {
