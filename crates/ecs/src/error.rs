@@ -64,7 +64,8 @@ pub enum Error {
     #[error("instance {0} may only speak for itself")]
     NotYours(InstanceId),
 
-    /// The agent's container instance is not one that we know as active.
+    /// The agent's container instance is not one that we know as active. The name
+    /// of the fault is what makes agents forget that they were it.
     #[error("container instance {0} is not active")]
     Inactive(String),
 

@@ -150,6 +150,7 @@ fn cluster_for(cx: &Cx, txn: &mut Txn, name: &ClusterName, now: Timestamp) -> Re
 }
 
 /// A machine that we know. Its ARN stays what it is; the agent insists on that.
+/// One that remembers what is no more is told so, and may come anew.
 fn again(
     cx: &Cx,
     txn: &Txn,
@@ -160,7 +161,7 @@ fn again(
         .get::<ContainerInstance>(cx.scope(), id.as_str())
         .filter(|known| known.cluster == machine.cluster)
         .filter(|known| known.status != InstanceStatus::Inactive)
-        .ok_or_else(|| Error::NoContainerInstance(id.to_string()))?;
+        .ok_or_else(|| Error::Inactive(id.to_string()))?;
     if let Some(caller) = &machine.ec2_instance
         && known.ec2_instance.as_ref() != Some(caller)
     {

@@ -112,7 +112,7 @@ fn nobody_registers_as_another() {
     world.register(1, None);
     let own = world.cx(Principal::Instance(InstanceId::mint(1)));
     let refused = ready(register_container_instance(&own, request)).expect_err("gone");
-    assert_eq!(refused.fault().code, "InvalidParameterException");
+    assert_eq!(refused.fault().code, "InactiveInstanceException", "which agents understand");
 }
 
 #[test]
