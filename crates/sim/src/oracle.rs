@@ -1,0 +1,353 @@
+//! What must hold: safety at every step, rest once the weather is fair.
+
+use crate::machines::short;
+use crate::plane::{Plane, ready, scope};
+use crate::world::World;
+use ec2::records::{AttachmentStatus, Eni};
+use ecs::records::{ContainerInstance, InstanceStatus, Task};
+use ident::Generation;
+use net::plan::{CardPlan, EniUser};
+use sched::lifecycle::Phase;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::View;
+use wire::ecs::{self as shapes, Api as _};
+
+/// How long a stopped task is kept at least. Written here again on purpose.
+const KEPT_MILLIS: i64 = 60 * 60 * 1000;
+
+/// What was seen before, by which what is seen now is judged.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Every task as it was seen last, by its id.
+    tasks: BTreeMap<String, Arc<Task>>,
+    reaped: BTreeSet<String>,
+    /// The newest plan that was made for each node.
+    generations: BTreeMap<usize, Generation>,
+    pub(crate) steps: u64,
+}
+
+impl Oracle {
+    /// Whether a task, by id or ARN, was there long enough and is gone.
+    pub(crate) fn was_reaped(&self, task: &str) -> bool {
+        self.reaped.contains(task.rsplit('/').next().unwrap_or_default())
+    }
+}
+
+impl World {
+    /// Holds what is against what must be.
+    pub(crate) fn check(&mut self) {
+        self.oracle.steps += 1;
+        let Some(plane) = &self.plane else { return };
+        if plane.is_dead() {
+            return;
+        }
+        let view = plane.view();
+        let problem = rooms(plane, &view)
+            .or_else(|| interfaces(&view))
+            .or_else(|| self.grounds(&view))
+            .or_else(|| self.promises(&view));
+        if let Some(problem) = problem.or_else(|| self.histories(&view)) {
+            self.fail(&problem);
+        }
+    }
+
+    /// A plan is made of what there is, and none is older than one before it.
+    pub(crate) fn check_plan(&mut self, node: usize, view: &View, plan: &CardPlan) {
+        let before = self.oracle.generations.insert(node, plan.generation);
+        if before.is_some_and(|before| plan.generation < before) {
+            self.fail(&format!("node {node} gets {:?} after {before:?}", plan.generation));
+        }
+        for eni in plan.vpcs.iter().flat_map(|vpc| &vpc.enis) {
+            let known = view.get::<Eni>(&scope(), eni.eni.as_str());
+            if known.is_none_or(|known| known.net.ipv4 != eni.ipv4 || known.net.mac != eni.mac) {
+                self.fail(&format!("node {node} is to have {}, which is not on record", eni.eni));
+            }
+        }
+    }
+
+    /// A life only moves forward, and what was said of its end stays.
+    fn histories(&mut self, view: &View) -> Option<String> {
+        let now = self.clock_now();
+        let mut tasks = BTreeMap::new();
+        for task in view.list::<Task>(&scope()) {
+            let id = task.id.to_string();
+            if self.oracle.reaped.contains(&id) {
+                return Some(format!("{id} is back from the dead"));
+            }
+            if let Some(before) = self.oracle.tasks.remove(&id) {
+                if task.phase < before.phase {
+                    return Some(format!("{id} went from {:?} to {:?}", before.phase, task.phase));
+                }
+                if before.phase == Phase::Stopped && settled(&task) != settled(&before) {
+                    return Some(format!("{id} was STOPPED and changed:{}", changes(&before, &task)));
+                }
+                if before.stop.is_some() && task.stop != before.stop {
+                    return Some(format!("{id} ends for another reason: {:?}", task.stop));
+                }
+                let fixed = |task: &Task| (task.interface.clone(), task.instance.clone());
+                if fixed(&task) != fixed(&before) {
+                    return Some(format!("{id} has moved"));
+                }
+                if task.phase != before.phase {
+                    self.trace_phase(&task);
+                }
+            }
+            if task.phase >= Phase::Deactivating && task.stop.is_none() {
+                return Some(format!("{id} stops for no reason"));
+            }
+            tasks.insert(id, task);
+        }
+        // Those that are left were there and are not.
+        let gone = std::mem::replace(&mut self.oracle.tasks, tasks);
+        for (id, before) in gone {
+            let age = before.times.stopped.map(|at| now.0 - at.0);
+            if before.phase != Phase::Stopped || age.is_none_or(|age| age < KEPT_MILLIS) {
+                return Some(format!("{id} is lost, and was {:?}", before.phase));
+            }
+            self.oracle.reaped.insert(id);
+        }
+        None
+    }
+
+    fn trace_phase(&mut self, task: &Task) {
+        let what = format!("{} is {}", short(task.id.as_str()), task.phase.as_str());
+        self.note(&what);
+    }
+
+    /// What was acknowledged is there.
+    fn promises(&self, view: &View) -> Option<String> {
+        self.users.promised.keys().find_map(|arn| {
+            let id = arn.rsplit('/').next().unwrap_or_default();
+            let lost = view.get::<Task>(&scope(), id).is_none()
+                && !self.oracle.was_reaped(id)
+                // Reaped in this very step, which is judged elsewhere.
+                && !self.oracle.tasks.contains_key(id);
+            lost.then(|| format!("{arn} was promised and is lost"))
+        })
+    }
+
+    /// What is on the machines: addresses, and containers.
+    fn grounds(&self, view: &View) -> Option<String> {
+        let mut addresses = BTreeMap::new();
+        let mut hosts = BTreeMap::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            for (id, (vpc, eni)) in &node.kernel {
+                if let Some(other) = addresses.insert((vpc, eni.ipv4), id) {
+                    return Some(format!("{id} and {other} both have {} on nodes", eni.ipv4));
+                }
+            }
+            if let Some((id, times)) = node.runtime.starts.iter().find(|(_, times)| **times > 1) {
+                return Some(format!("{id} was started {times} times"));
+            }
+            for (id, container) in node.runtime.running() {
+                if let Some(other) = hosts.insert(id, number) {
+                    return Some(format!("{id} runs on nodes {number} and {other}"));
+                }
+                let Some(eni) = &container.eni else { continue };
+                let record = view.get::<Eni>(&scope(), eni);
+                let given_back = record
+                    .is_none_or(|e| e.attachment_status() == Some(AttachmentStatus::Detaching));
+                if given_back {
+                    return Some(format!("{id} runs, but its interface {eni} was given back"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Why things are not at rest yet, if they are not.
+    pub(crate) fn unrest(&self) -> Option<String> {
+        let Some(plane) = &self.plane else { return Some("there is no control plane".to_owned()) };
+        let view = plane.view();
+        if let Some(open) = self.users.orders.iter().position(|order| order.is_open()) {
+            return Some(format!("order {open} is not answered"));
+        }
+        let tasks: Vec<Arc<Task>> = view.list::<Task>(&scope()).collect();
+        for task in &tasks {
+            let arn = task.arn().to_string();
+            let dismissed = self.users.dismissed.contains(&arn);
+            match task.phase {
+                Phase::Running if !dismissed => {}
+                Phase::Stopped => {}
+                Phase::Running
+                | Phase::Provisioning
+                | Phase::Pending
+                | Phase::Activating
+                | Phase::Deactivating
+                | Phase::Stopping
+                | Phase::Deprovisioning => {
+                    return Some(format!("{} is {:?}", short(&arn), task.phase));
+                }
+            }
+        }
+        for eni in view.list::<Eni>(&scope()).filter(|eni| eni.requester_managed) {
+            let owned = |task: &&Arc<Task>| {
+                task.phase == Phase::Running
+                    && task.interface.as_ref().is_some_and(|it| it.eni == eni.net.id)
+            };
+            if !tasks.iter().any(|task| owned(&task)) {
+                return Some(format!("{} is nobody's", eni.net.id));
+            }
+        }
+        (0..self.nodes.len()).find_map(|node| self.unrest_on(node, &view, &tasks))
+    }
+
+    fn unrest_on(&self, number: usize, view: &View, tasks: &[Arc<Task>]) -> Option<String> {
+        let node = &self.nodes[number];
+        let arn = node.agent.disk.instance_arn.clone().unwrap_or_default();
+        let id = arn.rsplit('/').next().unwrap_or_default();
+        let Some(record) = view.get::<ContainerInstance>(&scope(), id) else {
+            return Some(format!("node {number} is not registered"));
+        };
+        if !record.connected() || node.agent.session.is_none() {
+            return Some(format!("agent {number} is not connected"));
+        }
+        let here: Vec<&Arc<Task>> = tasks
+            .iter()
+            .filter(|task| task.phase == Phase::Running && task.instance == record.id)
+            .collect();
+        let wanted: BTreeSet<String> = here
+            .iter()
+            .filter_map(|task| Some(task.interface.as_ref()?.eni.to_string()))
+            .collect();
+        let present: BTreeSet<String> = node
+            .kernel
+            .values()
+            .filter(|(_, eni)| eni.user == EniUser::Task)
+            .map(|(_, eni)| eni.eni.to_string())
+            .collect();
+        if wanted != present {
+            return Some(format!("node {number} has {present:?} instead of {wanted:?}"));
+        }
+        if node.kernel.len() != present.len() + 1 {
+            return Some(format!("node {number} has no interface of its own"));
+        }
+        for (container, it) in &node.runtime.containers {
+            if !here.iter().any(|task| task.arn().to_string() == it.task) {
+                return Some(format!("{container} of a task that is over is still there"));
+            }
+        }
+        for task in here {
+            let runs = node.runtime.running().any(|(_, c)| c.task == task.arn().to_string());
+            if !runs {
+                return Some(format!("{} is RUNNING and nothing of it runs", task.id));
+            }
+        }
+        let spare = node.runtime.networks.len();
+        if spare != wanted.len() {
+            return Some(format!("node {number} has {spare} namespaces"));
+        }
+        None
+    }
+}
+
+/// What of a STOPPED task must not change. Details that its agent tells late are
+/// not part of it.
+fn settled(task: &Task) -> Task {
+    let mut task = task.clone();
+    task.version = 0;
+    task.times.execution_stopped = None;
+    task.times.pull_started = None;
+    task.times.pull_stopped = None;
+    task
+}
+
+/// What distinguishes two tasks, in words.
+fn changes(before: &Task, after: &Task) -> String {
+    let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
+    let lines: Vec<&str> = before.lines().collect();
+    let new = after.lines().filter(|line| !lines.contains(line));
+    new.fold(String::new(), |text, line| text + "\n" + line)
+}
+
+/// Capacity adds up, as anybody can see over the API.
+fn rooms(plane: &Plane, view: &View) -> Option<String> {
+    for cluster in ["default", "blue"] {
+        let instances: Vec<Arc<ContainerInstance>> = view
+            .list::<ContainerInstance>(&scope())
+            .filter(|instance| instance.cluster.as_str() == cluster)
+            .collect();
+        if instances.is_empty() {
+            continue;
+        }
+        let arns = instances.iter().map(|instance| instance.arn().to_string()).collect();
+        let request = shapes::DescribeContainerInstancesRequest {
+            cluster: Some(cluster.to_owned()),
+            container_instances: Some(arns),
+            include: None,
+        };
+        let shown = ready(plane.ecs.describe_container_instances(&plane.root(), request));
+        let shown = match shown {
+            Ok(shown) => shown.container_instances.unwrap_or_default(),
+            Err(fault) => return Some(format!("the instances cannot be seen: {fault:?}")),
+        };
+        for (instance, shown) in instances.iter().zip(shown) {
+            if let Some(problem) = room(view, instance, &shown) {
+                return Some(problem);
+            }
+        }
+    }
+    None
+}
+
+fn room(
+    view: &View,
+    instance: &ContainerInstance,
+    shown: &shapes::ContainerInstance,
+) -> Option<String> {
+    if shown.container_instance_arn != Some(instance.arn().to_string()) {
+        return Some(format!("{} is shown as another", instance.id));
+    }
+    let tasks = view.list::<Task>(&scope());
+    let tenants: Vec<Arc<Task>> = tasks
+        .filter(|task| task.instance == instance.id && task.phase < Phase::Stopped)
+        .collect();
+    let of = |list: &Option<Vec<shapes::Resource>>, name: &str| {
+        let found = list.iter().flatten().find(|it| it.name.as_deref() == Some(name));
+        found.and_then(|it| it.integer_value).map_or(0, i64::from)
+    };
+    let taken = [
+        ("CPU", tenants.iter().map(|task| task.need.cpu_units).sum::<i64>()),
+        ("MEMORY", tenants.iter().map(|task| task.need.memory_mib).sum::<i64>()),
+    ];
+    for (name, taken) in taken {
+        let whole = of(&shown.registered_resources, name);
+        let left = of(&shown.remaining_resources, name);
+        if left != whole - taken || left < 0 {
+            return Some(format!("{}: {name} {whole} - {taken} is shown as {left}", instance.id));
+        }
+    }
+    let interfaces = tenants.iter().filter(|task| task.interface.is_some()).count();
+    if instance.status == InstanceStatus::Active && interfaces > 2 {
+        return Some(format!("{} has {interfaces} tasks with interfaces", instance.id));
+    }
+    None
+}
+
+/// Every interface has its own address, and its own task.
+fn interfaces(view: &View) -> Option<String> {
+    let (mut addresses, mut macs) = (BTreeMap::new(), BTreeMap::new());
+    for eni in view.list::<Eni>(&scope()) {
+        let id = eni.net.id.clone();
+        if let Some(other) = addresses.insert((eni.net.vpc.clone(), eni.net.ipv4), id.clone()) {
+            return Some(format!("{id} and {other} have the address {}", eni.net.ipv4));
+        }
+        if let Some(other) = macs.insert(eni.net.mac, id.clone()) {
+            return Some(format!("{id} and {other} have the hardware address {}", eni.net.mac));
+        }
+        if !eni.requester_managed {
+            continue;
+        }
+        let users = view.list::<Task>(&scope()).filter(|task| {
+            task.phase < Phase::Stopped
+                && task.interface.as_ref().is_some_and(|it| it.eni == eni.net.id)
+        });
+        match users.count() {
+            1 => {}
+            0 if eni.attachment_status() == Some(AttachmentStatus::Detaching) => {}
+            count => return Some(format!("{id} has {count} tasks")),
+        }
+    }
+    None
+}

@@ -1,0 +1,127 @@
+//! Hostile afternoons.
+//!
+//! `SEED=17 cargo nextest run -p sim` replays one of them; `SEEDS=1000` has more.
+
+use sim::{Outage, Weather, World};
+
+/// The seeds to run with: the one that is asked for, or many.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        #[expect(clippy::disallowed_methods, reason = "a test has no other way to be told")]
+        let text = std::env::var(name);
+        text.ok().map(|text| text.parse::<u64>().expect("a number"))
+    };
+    match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(64),
+    }
+}
+
+#[test]
+fn promises_are_kept_through_a_hostile_afternoon() {
+    for seed in seeds() {
+        let mut world = World::new(seed, 3);
+        world.set_weather(Weather::FOUL);
+        world.run(400);
+        world.settle();
+    }
+}
+
+/// The plain case: whatever fits runs, and stops when it is told to.
+#[test]
+fn what_is_ordered_runs_and_what_is_dismissed_stops() {
+    for seed in seeds().take(8) {
+        let mut world = World::new(seed, 2);
+        world.run(20);
+        let orders = [world.order("web", 2), world.order("host", 1)];
+        world.settle();
+        let tasks: Vec<String> =
+            orders.iter().flat_map(|order| world.tasks_of(*order).expect("answered")).collect();
+        assert_eq!(tasks.len(), 3, "SEED={seed}");
+        for task in &tasks {
+            let (status, ..) = world.show(task).expect("it is there");
+            assert_eq!(status, "RUNNING", "SEED={seed}");
+            world.dismiss(task);
+        }
+        world.settle();
+        for task in &tasks {
+            let shown = world.show(task).expect("it is shown for an hour");
+            let (status, code, reason) = (&*shown.0, &*shown.1, &*shown.2);
+            let wanted = ("STOPPED", "UserInitiated", "it is enough");
+            assert_eq!((status, code, reason), wanted, "SEED={seed}");
+        }
+    }
+}
+
+/// A life from RunTask to STOPPED, with the power failing around each commit.
+#[test]
+fn the_control_plane_may_die_at_any_commit() {
+    let life = |outage: Option<Outage>| {
+        let mut world = World::with_outage(5, 1, outage);
+        let mut tasks = vec![];
+        while tasks.is_empty() {
+            // Refused while the agent is not connected.
+            world.run(20);
+            let order = world.order("web", 2);
+            world.settle();
+            tasks = world.tasks_of(order).expect("answered");
+        }
+        assert_eq!(tasks.len(), 2, "{outage:?}");
+        for task in &tasks {
+            assert_eq!(world.show(task).expect("there").0, "RUNNING", "{outage:?}");
+            world.dismiss(task);
+        }
+        world.settle();
+        for task in &tasks {
+            assert_eq!(world.show(task).expect("there").0, "STOPPED", "{outage:?}");
+        }
+        world.commits()
+    };
+    let commits = life(None);
+    for number in 1..=commits {
+        life(Some(Outage::Before(number)));
+        life(Some(Outage::After(number)));
+    }
+}
+
+/// An agent that dies again and again never runs a container twice, and loses none.
+#[test]
+fn the_agent_may_die_at_any_step() {
+    let weather = Weather { agent_dies: 6, wishes: 3, delay: 800, ..Weather::FAIR };
+    for seed in seeds().take(16) {
+        let mut world = World::new(seed, 2);
+        world.set_weather(weather);
+        world.run(300);
+        world.settle();
+    }
+}
+
+/// A task whose interface cannot be made stops, and says why.
+#[test]
+fn a_card_that_fails_an_interface_stops_its_task_with_the_reason() {
+    for seed in seeds().take(8) {
+        let mut world = World::new(seed, 1);
+        world.run(20);
+        world.set_weather(Weather { eni_fails: 1, ..Weather::FAIR });
+        let order = world.order("web", 1);
+        world.run(60);
+        world.settle();
+        for task in world.tasks_of(order).expect("answered") {
+            let (status, code, reason) = world.show(&task).expect("it is there");
+            assert_eq!((&*status, &*code), ("STOPPED", "TaskFailedToStart"), "SEED={seed}");
+            assert!(reason.contains("No space left on device"), "SEED={seed}: {reason}");
+        }
+    }
+}
+
+/// The same seed is the same afternoon.
+#[test]
+fn a_seed_is_an_afternoon() {
+    let afternoon = || {
+        let mut world = World::new(3, 3);
+        world.set_weather(Weather::FOUL);
+        world.run(150);
+        (world.commits(), format!("{world:?}"))
+    };
+    assert_eq!(afternoon(), afternoon());
+}
