@@ -1,1 +1,30 @@
-fn main(){}
+//! The composition root: parse, wire, run. Everything that Landfall does lives
+//! in a crate; here it is put together, in reading order.
+//!
+//! - [`cli`] is what a person can say, [`commands`] what is then done;
+//! - [`layout`] is where things lie on the machine;
+//! - [`composition`] builds the control plane and the node programs of one
+//!   machine, [`card_link`] carries plans between the two;
+//! - [`client`] speaks to a running Landfall through its public APIs.
+
+mod card_link;
+mod cli;
+mod client;
+mod commands;
+mod composition;
+mod layout;
+mod terminal;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::report(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -30,6 +30,7 @@ mod error;
 mod host;
 pub mod images;
 pub mod netns;
+mod output;
 pub mod rim;
 mod run;
 pub mod runtime;
@@ -39,6 +40,7 @@ mod tcs;
 pub use config::Config;
 pub use error::{Error, chain};
 pub use host::{Host, load_image, logs, teardown};
+pub use output::{Output, outputs};
 pub use run::run;
 
 /// The version that we report. The control plane and tools compare it with the

@@ -1,0 +1,111 @@
+//! What a person can say to `landfall`.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Amazon ECS on your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Where Landfall keeps its state. Each directory is an installation of its own.
+    #[arg(long, global = true, env = "LANDFALL_DATA_DIR", default_value = "/var/lib/landfall")]
+    pub(crate) data_dir: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run control plane, agent and card on this machine.
+    Up(Up),
+    /// Stop Landfall, its tasks and its network.
+    Down(Down),
+    /// Print what AWS tools need to reach Landfall, as shell exports.
+    Env(Env),
+    /// Show clusters, instances and tasks.
+    Status(Output),
+    /// Check that this machine can run Landfall, and say what to do if not.
+    Doctor(Output),
+    /// Print what a task's containers wrote.
+    Logs(Logs),
+    /// Manage the images on this machine.
+    #[command(subcommand)]
+    Image(Image),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell to complete in.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version(Output),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Up {
+    /// Return once Landfall answers and its instance is connected.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// The address that the AWS APIs are served on.
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    pub(crate) listen: SocketAddr,
+    /// The region that this machine stands in.
+    #[arg(long, default_value = "us-east-1")]
+    pub(crate) region: String,
+    /// The only availability zones that this machine stands in; all of its region
+    /// if none is given.
+    #[arg(long = "zone", value_name = "ZONE")]
+    pub(crate) zones: Vec<String>,
+    /// The cluster that this machine joins.
+    #[arg(long, default_value = "default")]
+    pub(crate) cluster: String,
+    /// The socket of a containerd to use instead of a private one.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) containerd: Option<PathBuf>,
+    /// Accept any access key and signature, as emulators do. Whoever reaches the
+    /// port then owns this machine.
+    #[arg(long)]
+    pub(crate) accept_any_credentials: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Delete the state and the images too.
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// Print a JSON object instead of shell exports.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The task, by its id, a unique beginning of it, or its ARN.
+    pub(crate) task: String,
+    /// Only this container's output.
+    #[arg(long, short)]
+    pub(crate) container: Option<String>,
+    /// Go on printing as more is written, until the task stops.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load the images of an OCI layout or `docker save` archive.
+    Load {
+        /// The archive; may be compressed with gzip.
+        file: PathBuf,
+    },
+}

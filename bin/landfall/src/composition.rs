@@ -1,0 +1,211 @@
+//! One machine's Landfall, put together in reading order: the state, the control
+//! plane on top of it, and the node programs that obey it.
+
+use crate::card_link;
+use crate::cli::Up;
+use crate::commands::AnyError;
+use crate::layout::{Access, Layout, read_json, write_json};
+use agent::images::PullBehavior;
+use chassis::idempotency::Sweeper;
+use chassis::{Controller, Edge, Options, Platform, Shutdown, Supervisor};
+use ident::{AccountId, InstanceId, Region, Scope};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Registry, Store};
+use store_sqlite::SqliteBackend;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wire::sigv4::Credentials;
+
+/// How many reports of the card may wait for a connection.
+const REPORTS: usize = 8;
+/// How long everything has to end once it is asked to.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
+
+/// What this machine is, from one start to the next.
+#[derive(Debug, Serialize, Deserialize)]
+struct Machine {
+    scope: Scope,
+    /// The EC2 instance.
+    instance: InstanceId,
+    /// The socket of the containerd that its agent uses, if not a private one.
+    containerd: Option<PathBuf>,
+}
+
+/// Runs the control plane, the agent and the card until a signal asks to stop.
+/// Tasks are left running: they end by StopTask, or by `landfall down`.
+pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
+    let scope = Scope { account: AccountId::first(), region: up.region.parse::<Region>()? };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    // The state. Opening it also makes sure that no other Landfall has it.
+    let backend = SqliteBackend::open(&layout.database())?;
+    let registry = [chassis::records, iam::records, ec2::records, ecs::records]
+        .into_iter()
+        .fold(Registry::new(), |registry, add| add(registry));
+    let platform = Platform::new(Store::open(Box::new(backend), registry).await?);
+
+    // Who there is from the first start: the root user, and this machine.
+    let root = iam::bootstrap(&platform, &scope.account).await?;
+    ec2::ensure_region(&platform, &scope).await?;
+    let instance = machine(layout, up, &platform, &scope).await?;
+    let node = iam::node_key(&platform, &scope, &instance).await?;
+
+    // The front door.
+    let listener = TcpListener::bind(up.listen)
+        .await
+        .map_err(|error| format!("cannot serve on {}: {error}", up.listen))?;
+    let listen = listener.local_addr()?;
+    let endpoint = format!("http://{listen}");
+    let agents = ecs::acs::Sessions::default();
+    let iam = Arc::new(iam::Iam::new(platform.store.clone()));
+    let edge = Edge::new(platform.clone(), iam.clone())
+        .service(chassis::service::Ecs(Arc::new(ecs::Ecs { public_url: endpoint.clone() })))
+        .service(chassis::service::Ec2(Arc::new(ec2::Ec2)))
+        .service(chassis::service::Sts(iam))
+        .socket(Arc::new(ec2::CardSocket::new()))
+        .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
+        .socket(Arc::new(ecs::tcs::TcsService))
+        .options(Options { accept_any_credentials: up.accept_any_credentials });
+    let supervisor = Supervisor::new(platform.clone())
+        .with([Box::new(Sweeper) as Box<dyn Controller>])
+        .with(ecs::controllers(&agents));
+
+    // The node.
+    let credentials = Credentials {
+        access_key: node.access_key_id.clone(),
+        secret_key: node.secret.reveal().to_owned(),
+        session_token: None,
+    };
+    let client = wire::client::Client {
+        endpoint: endpoint.parse()?,
+        region: up.region.clone(),
+        credentials: credentials.clone(),
+    };
+    let card = card::Card::new(card::Config::new(&layout.card_prefix(), layout.card())?);
+    let (plan_sender, plans) = watch::channel(None);
+    let (report_sender, reports) = mpsc::channel(REPORTS);
+    let card_endpoint = format!("{endpoint}{}", ec2::card::PATH).parse()?;
+    let agent = agent::Config {
+        cluster: up.cluster.clone(),
+        region: up.region.clone(),
+        endpoint: endpoint.clone(),
+        credentials,
+        seed: u64::from(std::process::id()),
+        ..agent_config(layout)?
+    };
+
+    announce(layout, listen, &up.region, &root)?;
+    let (trigger, shutdown) = Shutdown::new();
+    let (agent_stop, agent_stopping) = watch::channel(false);
+    let mut programs = JoinSet::new();
+    programs.spawn(edge.serve(listener, shutdown.clone()));
+    programs.spawn(supervisor.run(shutdown.clone()));
+    programs.spawn(card_link::run(client, card_endpoint, plan_sender, reports));
+    programs.spawn(card::run(card, plans, report_sender));
+    programs.spawn(async move {
+        if let Err(error) = agent::run(agent, agent_stopping).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the agent ended");
+        }
+    });
+
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = programs.join_next() => Err(match ended {
+            Some(Err(error)) => format!("a part of Landfall died: {error}"),
+            _ => "a part of Landfall ended".to_owned(),
+        }),
+    };
+    tracing::info!("going down; tasks stay up");
+    trigger.shut_down();
+    agent_stop.send_replace(true);
+    let ended = async { while programs.join_next().await.is_some() {} };
+    if timeout(SHUTDOWN_LIMIT, ended).await.is_err() {
+        tracing::warn!("not everything ended in time");
+    }
+    outcome.map_err(AnyError::from)
+}
+
+/// Removes what the node programs made on the machine, running or not.
+pub(crate) async fn teardown(layout: &Layout) -> Result<(), AnyError> {
+    agent::teardown(&agent_config(layout)?).await?;
+    card::Card::new(card::Config::new(&layout.card_prefix(), layout.card())?).teardown().await?;
+    Ok(())
+}
+
+/// Where the agent of this installation has its things. Whom it speaks to, and as
+/// whom, is for [`run`] to say.
+pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
+    let machine: Option<Machine> = read_json(&layout.machine())?;
+    Ok(agent::Config {
+        cluster: String::new(),
+        region: String::new(),
+        endpoint: String::new(),
+        credentials: Credentials {
+            access_key: String::new(),
+            secret_key: String::new(),
+            session_token: None,
+        },
+        data_dir: layout.agent(),
+        run_dir: layout.run.clone(),
+        containerd: machine.and_then(|machine| machine.containerd),
+        prefix: layout.prefix.clone(),
+        identity_document: String::new(),
+        identity_signature: String::new(),
+        cpu: None,
+        memory_mib: None,
+        image_pull_behavior: PullBehavior::PreferCached,
+        insecure_registries: Vec::new(),
+        attributes: Vec::new(),
+        seed: 0,
+    })
+}
+
+/// The instance that this machine is, made on the first start in its region.
+async fn machine(
+    layout: &Layout,
+    up: &Up,
+    platform: &Platform,
+    scope: &Scope,
+) -> Result<InstanceId, AnyError> {
+    let remembered: Option<Machine> = read_json(&layout.machine())?;
+    let before = remembered.filter(|machine| machine.scope == *scope).map(|m| m.instance);
+    let zones = (!up.zones.is_empty()).then(|| up.zones.clone());
+    let described = ec2::Machine { instance: before, zones, instance_type: None };
+    let instance = ec2::instances::register(platform, scope, described).await?.id;
+    let machine = Machine {
+        scope: scope.clone(),
+        instance: instance.clone(),
+        containerd: up.containerd.clone(),
+    };
+    write_json(&layout.machine(), &machine)?;
+    Ok(instance)
+}
+
+/// Leaves word for the other commands: how to reach us, and which process we are.
+fn announce(
+    layout: &Layout,
+    listen: SocketAddr,
+    region: &str,
+    root: &iam::Key,
+) -> Result<(), AnyError> {
+    let access = Access {
+        listen,
+        region: region.to_owned(),
+        access_key_id: root.access_key_id.clone(),
+        secret_access_key: root.secret.reveal().to_owned(),
+    };
+    write_json(&layout.access(), &access)?;
+    fs::write(layout.pid(), std::process::id().to_string())?;
+    tracing::info!(%listen, region, "serving the AWS APIs");
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! What containers wrote, for whoever wants to read it.
+
+use crate::config::Config;
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The output of one container: standard output and error, as they came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Output {
+    /// The task's id.
+    pub task: String,
+    /// The container's name.
+    pub container: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Every output that the agent of this configuration keeps, by task and
+/// container. It is kept until the task has been over for some hours.
+pub fn outputs(config: &Config) -> io::Result<Vec<Output>> {
+    let mut found = Vec::new();
+    for task in entries(&config.tasks_dir())? {
+        if !task.file_type()?.is_dir() {
+            continue;
+        }
+        for file in entries(&task.path())? {
+            let path = file.path();
+            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+            if let Some(container) = name.filter(|_| path.extension().is_some_and(|e| e == "log")) {
+                let task = task.file_name().to_string_lossy().into_owned();
+                found.push(Output { task, container, path });
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a directory holds; nothing, if it is gone, as a task's is at any time.
+fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
