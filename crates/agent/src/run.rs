@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A connection that lasted this long was a good one.
-const GOOD: Duration = Duration::from_secs(60);
+const GOOD: Duration = Duration::from_mins(1);
 
 /// Runs the agent until `shutdown` becomes true. Its tasks go on.
 pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
@@ -37,7 +37,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         ]),
     };
     // Tasks of before are looked after even while the control plane is away.
-    let rim = Rim::start(tools, shutdown.clone()).await?;
+    let (rim, worker) = Rim::start(tools).await?;
     let agent = Agent {
         jitter: Jitter::new(config.seed ^ u64::from(std::process::id())),
         credentials: Arc::new(Credentials::default()),
@@ -49,6 +49,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     };
     tokio::select! {
         ended = agent.stay_connected() => ended,
+        () = worker.run(shutdown.clone()) => Ok(()),
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
 }
@@ -69,7 +70,7 @@ impl Agent {
     async fn stay_connected(mut self) -> Result<(), Error> {
         let mut anew = false;
         let mut first = true;
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), 20);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1), 20);
         loop {
             let identity = self.api.register(&self.config, &self.runtime, anew).await?;
             self.serve(&identity, &mut first).await;
@@ -102,7 +103,7 @@ impl Agent {
     }
 
     async fn keep_acs(&self, acs: &Acs, first: &mut bool, mut jitter: Jitter) {
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(120), 15);
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_mins(2), 15);
         loop {
             let begun = Instant::now();
             let mut connected = false;
@@ -121,7 +122,7 @@ impl Agent {
     }
 
     async fn keep_tcs(&self, tcs: &Tcs, mut jitter: Jitter) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), 20);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1), 20);
         loop {
             let begun = Instant::now();
             let ended = match self.api.discover(&tcs.identity).await {

@@ -12,12 +12,12 @@ use wire::client::Client;
 /// For a connection to be made.
 const CONNECT: Duration = Duration::from_secs(30);
 /// For a frame to be written.
-pub(crate) const WRITE: Duration = Duration::from_secs(180);
+pub(crate) const WRITE: Duration = Duration::from_mins(3);
 /// A server that says nothing for this long, and up to as long again, is gone.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// A connection is renewed after this, and up to five minutes more.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
-const LIFETIME_JITTER: Duration = Duration::from_secs(5 * 60);
+const LIFETIME: Duration = Duration::from_mins(30);
+const LIFETIME_JITTER: Duration = Duration::from_mins(5);
 
 pub(crate) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -69,7 +69,17 @@ impl From<tungstenite::Error> for SocketError {
                 let body = String::from_utf8_lossy(body).chars().take(500).collect::<String>();
                 Some((response.status().as_u16(), body))
             }
-            _ => None,
+            tungstenite::Error::ConnectionClosed
+            | tungstenite::Error::AlreadyClosed
+            | tungstenite::Error::Io(_)
+            | tungstenite::Error::Tls(_)
+            | tungstenite::Error::Capacity(_)
+            | tungstenite::Error::Protocol(_)
+            | tungstenite::Error::WriteBufferFull(_)
+            | tungstenite::Error::Utf8(_)
+            | tungstenite::Error::AttackAttempt
+            | tungstenite::Error::Url(_)
+            | tungstenite::Error::HttpFormat(_) => None,
         };
         match refusal {
             Some((_, body)) if body.contains("InactiveInstanceException") => Self::Inactive,

@@ -102,9 +102,9 @@ fn eni(eni: &acs::ElasticNetworkInterface) -> Result<Eni, String> {
     let bad = |what: &str, text: &str| format!("{what} {text:?} of the network interface");
     let gateway = |text: &Option<String>| -> Result<Option<(IpAddr, u8)>, String> {
         let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let parsed = text.split_once('/').and_then(|(address, prefix)| {
-            Some((address.parse().ok()?, prefix.parse().ok()?))
-        });
+        let parsed = text
+            .split_once('/')
+            .and_then(|(address, prefix)| Some((address.parse().ok()?, prefix.parse().ok()?)));
         parsed.map(Some).ok_or_else(|| bad("gateway", text))
     };
     let gateway_v4 = gateway(&eni.subnet_gateway_ipv4_address)?;
@@ -230,13 +230,15 @@ fn docker(given: &acs::Container) -> Result<(DockerConfig, HostConfig), String> 
 fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
     let (config, host) = docker(given)?;
     let overrides: Overrides = parse(given.overrides.as_ref(), "overrides")?;
-    let name = given.name.clone().filter(|name| !name.is_empty()).ok_or("a container has no name")?;
+    let name =
+        given.name.clone().filter(|name| !name.is_empty()).ok_or("a container has no name")?;
     let mut environment = given.environment.clone().unwrap_or_default();
     for entry in config.env.iter().flatten() {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         environment.insert(name.to_owned(), value.to_owned());
     }
-    let positive = |number: Option<i32>| number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let positive =
+        |number: Option<i32>| number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
     // Docker means "no limit" by -1.
     let limit = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
     let extra_hosts = host.extra_hosts.into_iter().flatten();
@@ -415,9 +417,6 @@ mod tests {
              this agent"
         );
         given.desired_status = Some("STOPPED".to_owned());
-        assert!(matches!(
-            task(&given, "c"),
-            Some(Input::Want { desired: Desired::Stopped, .. })
-        ));
+        assert!(matches!(task(&given, "c"), Some(Input::Want { desired: Desired::Stopped, .. })));
     }
 }

@@ -8,6 +8,7 @@ use wire::acs::{self, Message};
 
 /// What is to be done about a frame, in order.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 pub enum Duty {
     /// Say this.
     Send(Message),
@@ -91,12 +92,8 @@ impl Session {
 
     fn ack_message(&self, message_id: Option<String>) -> Message {
         let (cluster, instance) = (self.cluster.clone(), self.instance.clone());
-        acs::AckRequest {
-            cluster: Some(cluster),
-            container_instance: Some(instance),
-            message_id,
-        }
-        .into()
+        acs::AckRequest { cluster: Some(cluster), container_instance: Some(instance), message_id }
+            .into()
     }
 
     fn ack(&self, message_id: Option<String>) -> Vec<Duty> {
@@ -231,7 +228,7 @@ mod tests {
         Session::new("c", "i", -1)
     }
 
-    fn frame(kind: &str, message: serde_json::Value) -> Message {
+    fn frame(kind: &str, message: &serde_json::Value) -> Message {
         let frame = serde_json::json!({ "type": kind, "message": message });
         Message::decode(&frame.to_string()).expect("decodes")
     }
@@ -249,7 +246,8 @@ mod tests {
 
     #[test]
     fn heartbeats_are_answered_with_their_id() {
-        let beat = frame("HeartbeatMessage", serde_json::json!({ "messageId": "m", "healthy": true }));
+        let beat =
+            frame("HeartbeatMessage", &serde_json::json!({ "messageId": "m", "healthy": true }));
         let ack = acs::HeartbeatAckRequest { message_id: Some("m".to_owned()) };
         assert_eq!(session().receive(beat, NOW), [Duty::Send(ack.into())]);
     }
@@ -257,15 +255,18 @@ mod tests {
     #[test]
     fn a_payload_is_acknowledged_after_it_is_accepted_and_only_if_all_of_it_is() {
         let payload = |mode: &str| {
-            frame("PayloadMessage", serde_json::json!({
-                "clusterArn": "c", "containerInstanceArn": "i", "messageId": "m", "seqNum": 4,
-                "tasks": [
-                    { "arn": "arn:t/1", "desiredStatus": "RUNNING", "networkMode": mode,
-                      "containers": [{ "name": "a", "image": "b" }],
-                      "roleCredentials": { "credentialsId": "x", "expiration": "never" } },
-                    { "arn": "arn:t/2", "desiredStatus": "STOPPED" },
-                ],
-            }))
+            frame(
+                "PayloadMessage",
+                &serde_json::json!({
+                    "clusterArn": "c", "containerInstanceArn": "i", "messageId": "m", "seqNum": 4,
+                    "tasks": [
+                        { "arn": "arn:t/1", "desiredStatus": "RUNNING", "networkMode": mode,
+                          "containers": [{ "name": "a", "image": "b" }],
+                          "roleCredentials": { "credentialsId": "x", "expiration": "never" } },
+                        { "arn": "arn:t/2", "desiredStatus": "STOPPED" },
+                    ],
+                }),
+            )
         };
         let duties = session().receive(payload("host"), NOW);
         assert_eq!(kinds(&duties), ["keep", "accept 2 2", "remember 4"]);
@@ -274,7 +275,7 @@ mod tests {
         assert_eq!(spec.arn.as_str(), "arn:t/2", "what stops goes first");
         let duties = session().receive(payload("bridge"), NOW);
         assert_eq!(kinds(&duties), ["keep", "accept 2 1", "remember 4"]);
-        let nameless = frame("PayloadMessage", serde_json::json!({ "tasks": [] }));
+        let nameless = frame("PayloadMessage", &serde_json::json!({ "tasks": [] }));
         assert_eq!(session().receive(nameless, NOW), []);
     }
 
@@ -282,20 +283,26 @@ mod tests {
     fn a_manifest_stops_only_what_was_offered_and_confirmed_once() {
         let mut session = session();
         let manifest = |timeline: i64| {
-            frame("TaskManifestMessage", serde_json::json!({
-                "messageId": "m", "timeline": timeline,
-                "tasks": [{ "taskArn": "arn:t/1", "desiredStatus": "RUNNING" },
-                          { "taskArn": "arn:t/2", "desiredStatus": "STOPPED" }],
-            }))
+            frame(
+                "TaskManifestMessage",
+                &serde_json::json!({
+                    "messageId": "m", "timeline": timeline,
+                    "tasks": [{ "taskArn": "arn:t/1", "desiredStatus": "RUNNING" },
+                              { "taskArn": "arn:t/2", "desiredStatus": "STOPPED" }],
+                }),
+            )
         };
         let duties = session.receive(manifest(7), NOW);
         assert_eq!(kinds(&duties), ["AckRequest", "remember 7", "compare 1"]);
         assert_eq!(session.receive(manifest(7), NOW), [], "stale");
         let offered = session.verify(vec![(TaskArn::new("arn:t/2"), "c".to_owned())]);
         assert_eq!(offered.as_ref().map(Message::kind), Some("TaskStopVerificationMessage"));
-        let ack = frame("TaskStopVerificationAck", serde_json::json!({
-            "messageId": "m", "stopTasks": [{ "taskArn": "arn:t/2" }, { "taskArn": "arn:t/9" }],
-        }));
+        let ack = frame(
+            "TaskStopVerificationAck",
+            &serde_json::json!({
+                "messageId": "m", "stopTasks": [{ "taskArn": "arn:t/2" }, { "taskArn": "arn:t/9" }],
+            }),
+        );
         let stop = Input::Stop(vec![TaskArn::new("arn:t/2")]);
         assert_eq!(session.receive(ack.clone(), NOW), [Duty::Accept(vec![stop], Vec::new())]);
         assert_eq!(session.receive(ack, NOW), [], "confirmed before");

@@ -19,7 +19,7 @@ use wire::client::{Call, Client, response};
 use wire::ecs;
 
 /// For one answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Reports under way at once.
 const PARALLEL: usize = 10;
 
@@ -73,9 +73,10 @@ pub struct Api {
 impl Api {
     /// The API at the configured endpoint.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let endpoint = config.endpoint.parse().map_err(|_| {
-            Error::Config(format!("{:?} is no endpoint", config.endpoint))
-        })?;
+        let endpoint = config
+            .endpoint
+            .parse()
+            .map_err(|_| Error::Config(format!("{:?} is no endpoint", config.endpoint)))?;
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("Landfall Agent - v", env!("CARGO_PKG_VERSION")))

@@ -57,11 +57,8 @@ fn attributes(config: &Config) -> Vec<ecs::Attribute> {
         other => other,
     };
     let apis = REMOTE_APIS.map(|v| format!("com.amazonaws.ecs.capability.docker-remote-api.{v}"));
-    let facts = [
-        ("ecs.os-type", "linux"),
-        ("ecs.os-family", "LINUX"),
-        ("ecs.cpu-architecture", arch),
-    ];
+    let facts =
+        [("ecs.os-type", "linux"), ("ecs.os-family", "LINUX"), ("ecs.cpu-architecture", arch)];
     let given = config.attributes.iter();
     CAPABILITIES
         .map(str::to_owned)

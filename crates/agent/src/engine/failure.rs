@@ -77,8 +77,10 @@ impl Failure {
 
     /// A step that took longer than it may.
     pub fn timeout(towards: &str, after: Duration) -> Self {
-        let text =
-            format!("Could not transition to {towards}; timed out after waiting {}s", after.as_secs());
+        let text = format!(
+            "Could not transition to {towards}; timed out after waiting {}s",
+            after.as_secs()
+        );
         Self::new(FailureKind::Timeout, text)
     }
 

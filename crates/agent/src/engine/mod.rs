@@ -40,23 +40,23 @@ pub mod limits {
     use std::time::Duration;
 
     /// For an image.
-    pub const PULL: Duration = Duration::from_secs(2 * 60 * 60);
+    pub const PULL: Duration = Duration::from_hours(2);
     /// For a container to be made.
-    pub const CREATE: Duration = Duration::from_secs(4 * 60);
+    pub const CREATE: Duration = Duration::from_mins(4);
     /// For a process to start.
-    pub const START: Duration = Duration::from_secs(3 * 60);
+    pub const START: Duration = Duration::from_mins(3);
     /// For the network: the card has five minutes to bring the interface,
     /// and we have one to set it up.
-    pub const NETWORK: Duration = Duration::from_secs(6 * 60);
+    pub const NETWORK: Duration = Duration::from_mins(6);
     /// For a signal to be delivered.
     pub const SIGNAL: Duration = Duration::from_secs(30);
     /// For a container's remains to be removed.
-    pub const DELETE: Duration = Duration::from_secs(2 * 60);
+    pub const DELETE: Duration = Duration::from_mins(2);
 }
 
 /// How long a task that is over is remembered, so that a late copy of its
 /// payload does not bring it back to life. Its logs go with it.
-pub const RETENTION: Duration = Duration::from_secs(3 * 60 * 60);
+pub const RETENTION: Duration = Duration::from_hours(3);
 /// How many tasks that are over are remembered at most.
 pub const REMEMBERED: usize = 1000;
 /// Signals and removals that failed, and kills without effect, are repeated after this.
@@ -382,9 +382,8 @@ impl Engine {
 
     fn found(&mut self, inventory: &Inventory, now: Timestamp, effects: &mut Vec<Effect>) {
         let tasks = self.state.tasks.values();
-        let ours: BTreeSet<&str> = tasks
-            .flat_map(|task| task.containers.iter().map(|c| c.runtime_id.as_str()))
-            .collect();
+        let ours: BTreeSet<&str> =
+            tasks.flat_map(|task| task.containers.iter().map(|c| c.runtime_id.as_str())).collect();
         for runtime_id in inventory.containers.keys() {
             if !ours.contains(runtime_id.as_str()) {
                 effects.push(Effect::DeleteOrphan { runtime_id: runtime_id.clone() });
@@ -415,9 +414,8 @@ impl Engine {
     /// Drops tasks that have been over for long, or are too many.
     fn forget(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let tasks = self.state.tasks.iter();
-        let mut over: Vec<(Timestamp, TaskArn)> = tasks
-            .filter_map(|(arn, task)| Some((task.finished_at?, arn.clone())))
-            .collect();
+        let mut over: Vec<(Timestamp, TaskArn)> =
+            tasks.filter_map(|(arn, task)| Some((task.finished_at?, arn.clone()))).collect();
         over.sort_unstable();
         let excess = over.len().saturating_sub(REMEMBERED);
         for (position, (at, arn)) in over.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The steps of a task: what news changes, and what is owed afterwards.
 
 use super::{
-    ContainerReport, Desired, DEFAULT_STOP_TIMEOUT, Effect, Exit, Failure, FoundState, Inventory,
+    ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FoundState, Inventory,
     Known, Network, NetworkPhase, RETENTION, RETRY, Report, Signal, Task, Which, Work, clip,
 };
 use ident::Timestamp;
@@ -97,10 +97,8 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
                 let which = Which { task: spec.arn.clone(), index };
                 effects.push(Effect::Start { which, runtime_id: container.runtime_id.clone() });
             }
-            (
-                Known::None | Known::Pulled | Known::Created | Known::Running | Known::Stopped,
-                _,
-            ) => {}
+            (Known::None | Known::Pulled | Known::Created | Known::Running | Known::Stopped, _) => {
+            }
         }
     }
 }
@@ -221,7 +219,9 @@ fn report(task: &mut Task, effects: &mut Vec<Effect>) {
             image_digest: container.image_digest.clone(),
         };
         let running = container.ran && container.acked < Known::Running;
-        let stopped = container.known == Known::Stopped && container.acked < Known::Stopped;
+        let stopped = container.known == Known::Stopped
+            && container.acked < Known::Stopped
+            && (status == Known::Stopped || task.desired == Desired::Running);
         let running = running.then(|| entry(Known::Running));
         running.into_iter().chain(stopped.then(|| entry(Known::Stopped)))
     });

@@ -2,6 +2,8 @@
 //! agents that die in between. The world below answers as the real one does; a
 //! seed decides when.
 
+#![allow(clippy::wildcard_enum_match_arm)] // Tests look for one kind among many.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -135,10 +137,12 @@ fn a_container_is_asked_once_and_killed_when_its_time_is_up() {
     assert_eq!(done, ["delete 1", "report stopped"]);
 }
 
+type Step = fn(Which, Failure) -> Input;
+
 #[test]
 fn failures_become_the_containers_reason() {
     let failure = |kind| Failure::new(kind, "because");
-    let cases: Vec<(FailureKind, fn(Which, Failure) -> Input)> = vec![
+    let cases: Vec<(FailureKind, Step)> = vec![
         (FailureKind::Pull, |which, failure| Input::Pulled(which, Err(failure))),
         (FailureKind::Create, |which, failure| Input::Created(which, Err(failure))),
         (FailureKind::Start, |which, failure| Input::Started(which, Err(failure))),
@@ -210,7 +214,10 @@ fn what_a_new_agent_finds_is_squared_with_what_is_remembered() {
     // Strays are removed.
     let mut engine = Engine::default();
     let effects = feed(&mut engine, found(Some(FoundState::Running), true), 1);
-    assert_eq!(effects, [format!("orphan {id}"), format!("orphan network {}", spec.arn.short_id())]);
+    assert_eq!(
+        effects,
+        [format!("orphan {id}"), format!("orphan network {}", spec.arn.short_id())]
+    );
 }
 
 #[test]
@@ -281,7 +288,8 @@ impl World {
                 vec![Input::NetworkRemoved { task: spec.arn.clone(), gone: !fails }]
             }
             Effect::Pull { spec, index } => {
-                let result = if fails { failed(FailureKind::Pull).map(|()| None) } else { Ok(None) };
+                let result =
+                    if fails { failed(FailureKind::Pull).map(|()| None) } else { Ok(None) };
                 vec![Input::Pulled(which(&spec, index), result)]
             }
             Effect::Create { spec, index, runtime_id } => {
@@ -312,8 +320,10 @@ impl World {
                 if fails {
                     return vec![Input::SignalFailed(which(&spec, index))];
                 }
-                self.exit(&runtime_id, code).map(|exit| Input::Exited(which(&spec, index), exit))
-                    .into_iter().collect()
+                self.exit(&runtime_id, code)
+                    .map(|exit| Input::Exited(which(&spec, index), exit))
+                    .into_iter()
+                    .collect()
             }
             Effect::Delete { which, runtime_id } => {
                 let state = self.containers.get(&runtime_id);
@@ -334,7 +344,9 @@ impl World {
                 Some(FoundState::Stopped(exit)) => vec![Input::Exited(which, *exit)],
                 _ => Vec::new(),
             },
-            Effect::DeleteOrphan { .. } | Effect::RemoveOrphanNetwork { .. } | Effect::Forget(_) => {
+            Effect::DeleteOrphan { .. }
+            | Effect::RemoveOrphanNetwork { .. }
+            | Effect::Forget(_) => {
                 panic!("nothing here is a stray: {effect:?}")
             }
         }

@@ -218,10 +218,8 @@ impl Archive {
             for descriptor in manifest.config.iter().chain(&manifest.layers) {
                 let problem = || format!("{} is not in the archive", descriptor.digest);
                 let span = self.members.get(&path(&descriptor.digest)).copied();
-                let span = span.ok_or_else(|| Error::BadImage {
-                    name: name.clone(),
-                    problem: problem(),
-                })?;
+                let span =
+                    span.ok_or_else(|| Error::BadImage { name: name.clone(), problem: problem() })?;
                 blobs.push((descriptor.digest.clone(), span));
             }
             let media_type = if at.media_type.is_empty() {

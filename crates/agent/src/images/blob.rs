@@ -174,8 +174,7 @@ pub(super) async fn write_stream(
         while answers.message().await?.is_some() {}
         Ok(())
     };
-    let (pumped, drained): (io::Result<()>, Result<(), tonic::Status>) =
-        tokio::join!(pump, drain);
+    let (pumped, drained): (io::Result<()>, Result<(), tonic::Status>) = tokio::join!(pump, drain);
     pumped.map_err(Error::io("receive", digest))?;
     match drained {
         Err(status) if status.code() == tonic::Code::AlreadyExists => {

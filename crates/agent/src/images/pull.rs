@@ -22,7 +22,7 @@ const PARALLEL: usize = 3;
 const RETRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(1100);
 /// How long a registry may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 const CONNECT: Duration = Duration::from_secs(30);
 
 const ACCEPTED: [&str; 4] = [
@@ -58,6 +58,7 @@ enum Trouble {
 }
 
 impl PullError {
+    #[allow(clippy::wildcard_enum_match_arm)] // The library's own list grows.
     fn trouble(&self) -> Trouble {
         let Self::Registry { source, .. } = self else { return Trouble::Other };
         match &**source {
@@ -92,9 +93,7 @@ impl PullError {
                 "The task can’t pull the image. Check that the role has the permissions to pull \
                  images from the registry. "
             }
-            Trouble::Missing => {
-                "The task can’t pull the image. Check whether the image exists. "
-            }
+            Trouble::Missing => "The task can’t pull the image. Check whether the image exists. ",
             Trouble::Unreachable => {
                 "The task can’t pull the image. Check your network configuration. "
             }
@@ -138,9 +137,8 @@ async fn fetch(
     name: &str,
     login: &RegistryLogin,
 ) -> Result<(), PullError> {
-    let bad = |problem: String| {
-        PullError::Store(Error::BadImage { name: name.to_owned(), problem })
-    };
+    let bad =
+        |problem: String| PullError::Store(Error::BadImage { name: name.to_owned(), problem });
     let reference = Reference::from_str(name).map_err(|error| bad(error.to_string()))?;
     let auth = match login {
         RegistryLogin::Anonymous => RegistryAuth::Anonymous,
@@ -149,7 +147,8 @@ async fn fetch(
         }
     };
     let client = client(reference.resolve_registry(), plain_http);
-    let registry = |source| PullError::Registry { image: name.to_owned(), source: Box::new(source) };
+    let registry =
+        |source| PullError::Registry { image: name.to_owned(), source: Box::new(source) };
     let get = async |reference: &Reference, expected: Option<&str>| {
         let answer = client.pull_manifest_raw(reference, &auth, &ACCEPTED).await;
         let (bytes, _) = answer.map_err(registry)?;
@@ -215,7 +214,8 @@ async fn fetch(
         let (kind, target, size) = match index {
             None => (media_type(&bytes, ACCEPTED[1]), digest, size),
             Some((top, chosen)) => {
-                let label = HashMap::from([("containerd.io/gc.ref.content.m.0".to_owned(), chosen)]);
+                let label =
+                    HashMap::from([("containerd.io/gc.ref.content.m.0".to_owned(), chosen)]);
                 let size = top.len();
                 let kind = media_type(&top, ACCEPTED[0]);
                 let digest = blob::write(connection, lease, top.to_vec(), label).await?;
@@ -234,7 +234,12 @@ fn broken_stream(image: &str, error: Error) -> PullError {
             image: image.to_owned(),
             source: Box::new(OciDistributionError::IoError(source)),
         },
-        other => PullError::Store(other),
+        Error::Connect { .. }
+        | Error::Rpc { .. }
+        | Error::Spec(_)
+        | Error::NoImage(_)
+        | Error::BadImage { .. }
+        | Error::NoStart(_) => PullError::Store(error),
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) async fn manifest(
     name: &str,
     digest: &str,
 ) -> Result<(Manifest, String), Error> {
-    let bad = |problem: &str| Error::BadImage { name: name.to_owned(), problem: problem.to_owned() };
+    let bad =
+        |problem: &str| Error::BadImage { name: name.to_owned(), problem: problem.to_owned() };
     let mut digest = digest.to_owned();
     // An index may list an index, but not for ever.
     for _ in 0..4 {
@@ -148,7 +149,8 @@ async fn apply(
             size: layer.size,
             annotations: HashMap::new(),
         };
-        let message = api::ApplyRequest { diff: Some(diff), mounts, ..api::ApplyRequest::default() };
+        let message =
+            api::ApplyRequest { diff: Some(diff), mounts, ..api::ApplyRequest::default() };
         let answer = connection.diff().apply(connection.leased(message, &lease.id)).await;
         let applied = answer.map_err(Error::rpc("unpack a layer"))?.into_inner().applied;
         let found = applied.map(|applied| applied.digest).unwrap_or_default();

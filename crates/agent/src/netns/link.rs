@@ -12,14 +12,31 @@ use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use tokio::task::JoinSet;
 
 const EEXIST: i32 = 17;
 
+/// A netlink socket, with the task that reads it.
+pub(super) struct Socket {
+    handle: Handle,
+    /// Ends with us.
+    _connection: JoinSet<()>,
+}
+
+impl std::ops::Deref for Socket {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 /// A socket in the namespace of this thread.
-pub(super) fn open() -> Result<Handle, Error> {
+pub(super) fn open() -> Result<Socket, Error> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Socket)?;
-    tokio::spawn(connection);
-    Ok(handle)
+    let mut reader = JoinSet::new();
+    reader.spawn(connection);
+    Ok(Socket { handle, _connection: reader })
 }
 
 /// What is there already is as good as made.
@@ -40,6 +57,7 @@ pub(super) async fn loopback(handle: &Handle, extra: Ipv4Addr) -> Result<(), Err
     made(added).map_err(failed())
 }
 
+#[allow(clippy::wildcard_enum_match_arm)] // Sixty attributes, of which one matters.
 fn mac_of(link: &LinkMessage) -> Option<String> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(bytes) => {
@@ -66,20 +84,16 @@ pub(super) async fn bring_in(mac: &str, namespace: &File) -> Result<(), Error> {
     // Listening before looking: what appears in between is heard.
     let (connection, handle, mut news) =
         rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(Error::Socket)?;
-    let connection = tokio::spawn(connection);
-    let moved = async {
-        let index = match find(&handle, mac).await? {
-            Some(index) => index,
-            None => appears(&mut news, mac).await?,
-        };
-        let fd = namespace.as_raw_fd();
-        let there = LinkUnspec::new_with_index(index).setns_by_fd(fd).name("eth0").build();
-        let moved = handle.link().set(there).execute().await;
-        moved.map_err(Error::netlink(format!("move the link {mac} into the namespace")))
+    let mut reader = JoinSet::new();
+    reader.spawn(connection);
+    let index = match find(&handle, mac).await? {
+        Some(index) => index,
+        None => appears(&mut news, mac).await?,
     };
-    let moved = moved.await;
-    connection.abort();
-    moved
+    let fd = namespace.as_raw_fd();
+    let there = LinkUnspec::new_with_index(index).setns_by_fd(fd).name("eth0").build();
+    let moved = handle.link().set(there).execute().await;
+    moved.map_err(Error::netlink(format!("move the link {mac} into the namespace")))
 }
 
 type News = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;

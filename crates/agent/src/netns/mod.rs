@@ -12,7 +12,6 @@ use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
 use async_trait::async_trait;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::Handle;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -146,11 +145,7 @@ impl Networks for Namespaces {
     }
 }
 
-async fn set_up(
-    path: &Path,
-    eni: Option<&Eni>,
-    making: &Arc<Mutex<()>>,
-) -> Result<(), Error> {
+async fn set_up(path: &Path, eni: Option<&Eni>, making: &Arc<Mutex<()>>) -> Result<(), Error> {
     let inside = enter(path, making.clone()).await?;
     link::loopback(&inside, TASK_ENDPOINT).await?;
     let Some(eni) = eni else { return Ok(()) };
@@ -165,7 +160,7 @@ async fn set_up(
 ///
 /// A namespace belongs to a thread, and a socket to the namespace it was opened
 /// in: so a thread of its own goes in, opens the socket, and ends.
-async fn enter(path: &Path, making: Arc<Mutex<()>>) -> Result<Handle, Error> {
+async fn enter(path: &Path, making: Arc<Mutex<()>>) -> Result<link::Socket, Error> {
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let still = wanted.0.clone();
     let runtime = tokio::runtime::Handle::current();

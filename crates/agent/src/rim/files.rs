@@ -28,9 +28,9 @@ fn hostname(task: &TaskSpec) -> String {
     let own = match &task.network {
         Network::Awsvpc(eni) => eni.hostname.clone(),
         Network::Isolated => None,
-        Network::Host => fs::read_to_string("/proc/sys/kernel/hostname")
-            .ok()
-            .map(|name| name.trim().to_owned()),
+        Network::Host => {
+            fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
+        }
     };
     own.unwrap_or_else(|| task.arn.short_id())
 }

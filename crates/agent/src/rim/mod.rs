@@ -8,8 +8,8 @@
 pub(crate) mod files;
 mod state;
 
-pub(crate) use state::{make_private, write_durably};
 pub use state::StateDir;
+pub(crate) use state::{make_private, write_durably};
 
 use crate::clock;
 use crate::engine::{
@@ -67,9 +67,9 @@ pub struct Rim {
 }
 
 impl Rim {
-    /// Brings up the engine with what is on disk and on the machine, and lets it
-    /// run until `shutdown`. Containers go on after that.
-    pub async fn start(tools: Tools, shutdown: watch::Receiver<bool>) -> Result<Self, Error> {
+    /// Brings up the engine with what is on disk and on the machine. It moves only
+    /// while [`Worker::run`] does; its containers move on by themselves.
+    pub async fn start(tools: Tools) -> Result<(Self, Worker), Error> {
         let state = tools.state.clone();
         let loaded = tokio::task::spawn_blocking(move || state.load()).await;
         let loaded = loaded.map_err(|error| Error::Config(error.to_string()))??;
@@ -82,13 +82,13 @@ impl Rim {
             engine: Engine::resume(loaded),
             tools,
             commands: commands.clone(),
+            inbox,
             running: JoinSet::new(),
             preparing: HashMap::new(),
         };
         let effects = worker.engine.handle(Input::Found(inventory), clock::now());
         worker.commit(effects, Vec::new()).await;
-        tokio::spawn(worker.run(inbox, shutdown));
-        Ok(Self { commands })
+        Ok((Self { commands }, worker))
     }
 
     /// Hands over news, and returns when the engine has it on disk. `false` if
@@ -114,28 +114,30 @@ impl Rim {
     }
 }
 
-struct Worker {
+/// The engine with its hands.
+pub struct Worker {
     engine: Engine,
     tools: Tools,
     commands: mpsc::Sender<Command>,
+    inbox: mpsc::Receiver<Command>,
     running: JoinSet<()>,
     /// The preparations of networks under way, to be given up if need be.
     preparing: HashMap<TaskArn, AbortHandle>,
 }
 
 impl Worker {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
+    /// Works until `stop` becomes true. What is under way then is dropped, and
+    /// found again at the next start.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut batch = Vec::new();
         loop {
             let now = clock::now();
             let pause = self.engine.next_deadline().map(|at| at.since(now));
             tokio::select! {
-                received = inbox.recv_many(&mut batch, 64) => if received == 0 { return },
+                received = self.inbox.recv_many(&mut batch, 64) => if received == 0 { return },
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     batch.push(Command::News(Input::Tick));
                 }
-                // Effects under way are dropped with the set; what they were
-                // doing is found again at the next start.
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(_) = self.running.join_next() => continue,
             }
@@ -144,7 +146,9 @@ impl Worker {
                 match command {
                     Command::News(input) => effects.extend(self.handle(input)),
                     Command::Accept(inputs, done) => {
-                        inputs.into_iter().for_each(|input| effects.extend(self.handle(input)));
+                        for input in inputs {
+                            effects.extend(self.handle(input));
+                        }
                         accepted.push(done);
                     }
                     Command::Candidates(listed, reply) => {
@@ -242,7 +246,11 @@ impl Worker {
                 self.running.spawn(async move {
                     tracing::warn!(container = runtime_id, "removing a container without a task");
                     if let Err(error) = hand.tools.containers.delete(&runtime_id).await {
-                        tracing::warn!(container = runtime_id, error = chain(&error), "not removed");
+                        tracing::warn!(
+                            container = runtime_id,
+                            error = chain(&error),
+                            "not removed"
+                        );
                     }
                 });
             }
@@ -328,16 +336,19 @@ impl Hand {
     ) -> Result<(), Failure> {
         let dir = self.tools.state.task_dir(&spec.arn);
         files::write(&dir, spec).map_err(|error| {
-            Failure::new(FailureKind::Create, format!("cannot write into {}: {error}", dir.display()))
+            Failure::new(
+                FailureKind::Create,
+                format!("cannot write into {}: {error}", dir.display()),
+            )
         })?;
         let mut environment = self.tools.environment.clone();
         // Whoever names one region means it for both variables.
         let container = spec.containers.get(index);
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-        let named = |c: &crate::engine::ContainerSpec| {
+        let pins_region = |c: &crate::engine::ContainerSpec| {
             names.iter().any(|name| c.environment.contains_key(*name))
         };
-        if container.is_some_and(named) {
+        if container.is_some_and(pins_region) {
             environment.retain(|name, _| !names.contains(&name.as_str()));
         }
         let order = Order {

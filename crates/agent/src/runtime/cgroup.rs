@@ -132,7 +132,13 @@ impl Cgroups {
         Some(Usage { cpu_nanos, memory_bytes: used.saturating_sub(cache) })
     }
 
-    fn read(&self, controller: &str, task_id: &str, runtime_id: &str, file: &str) -> Option<String> {
+    fn read(
+        &self,
+        controller: &str,
+        task_id: &str,
+        runtime_id: &str,
+        file: &str,
+    ) -> Option<String> {
         let root = self.tree(controller)?;
         let dir = root.join(&self.top).join(task_id).join(runtime_id);
         fs::read_to_string(dir.join(file)).ok()

@@ -86,7 +86,8 @@ pub fn running(paths: &Paths) -> Option<Pid> {
     // The number may have passed to another process since.
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let config = paths.config();
-    let ours = command.split(|byte| *byte == 0).any(|word| word == config.as_os_str().as_encoded_bytes());
+    let ours =
+        command.split(|byte| *byte == 0).any(|word| word == config.as_os_str().as_encoded_bytes());
     ours.then(|| Pid::from_raw(pid))
 }
 

@@ -142,14 +142,13 @@ pub fn hostname(order: &Order<'_>, container: &ContainerSpec) -> String {
 fn arguments(container: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>, Error> {
     let given = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
     let command = given(&container.command);
-    let args = match given(&container.entry_point) {
+    let args = if let Some(entry) = given(&container.entry_point) {
         // A new entry point makes the image's arguments meaningless.
-        Some(entry) => [entry, command.unwrap_or_default()].concat(),
-        None => {
-            let entry = image.entrypoint.clone().unwrap_or_default();
-            let command = command.or_else(|| image.cmd.clone());
-            [entry, command.unwrap_or_default()].concat()
-        }
+        [entry, command.unwrap_or_default()].concat()
+    } else {
+        let entry = image.entrypoint.clone().unwrap_or_default();
+        let command = command.or_else(|| image.cmd.clone());
+        [entry, command.unwrap_or_default()].concat()
     };
     if args.is_empty() {
         return Err(Error::Spec("No command specified".to_owned()));
@@ -174,7 +173,9 @@ fn environment(
             None => merged.push(entry),
         }
     };
-    image.into_iter().for_each(|entry| set(entry, true));
+    for entry in image {
+        set(entry, true);
+    }
     for (name, value) in &container.environment {
         set(format!("{name}={value}"), true);
     }
@@ -222,7 +223,8 @@ fn rlimits(container: &ContainerSpec, ceilings: &BTreeMap<String, u64>) -> Value
 }
 
 fn namespaces(order: &Order<'_>, unified: bool) -> Value {
-    let mut list = vec![json!({ "type": "pid" }), json!({ "type": "ipc" }), json!({ "type": "mount" })];
+    let mut list =
+        vec![json!({ "type": "pid" }), json!({ "type": "ipc" }), json!({ "type": "mount" })];
     if order.task.network != Network::Host {
         list.push(json!({ "type": "uts" }));
         list.push(match &order.netns {
@@ -265,9 +267,7 @@ fn resources(container: &ContainerSpec, parts: &Parts<'_>) -> Value {
 fn mounts(order: &Order<'_>, container: &ContainerSpec, unified: bool) -> Result<Value, Error> {
     let writable = if container.privileged { "rw" } else { "ro" };
     let shm = container.shm_size.unwrap_or(64 << 20);
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let mut list = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -287,7 +287,12 @@ fn mounts(order: &Order<'_>, container: &ContainerSpec, unified: bool) -> Result
         ),
     ];
     let cgroup = &["nosuid", "noexec", "nodev", "relatime", writable];
-    list.push(mount("/sys/fs/cgroup", if unified { "cgroup2" } else { "cgroup" }, "cgroup", cgroup));
+    list.push(mount(
+        "/sys/fs/cgroup",
+        if unified { "cgroup2" } else { "cgroup" },
+        "cgroup",
+        cgroup,
+    ));
     for (path, options) in &container.tmpfs {
         let options: Vec<&str> = ["nosuid", "nodev"]
             .into_iter()
@@ -297,7 +302,8 @@ fn mounts(order: &Order<'_>, container: &ContainerSpec, unified: bool) -> Result
     }
     for name in ["hosts", "hostname", "resolv.conf"] {
         let source = order.files.join(name);
-        let source = source.to_str().ok_or_else(|| Error::Spec(format!("path {source:?}")))?;
+        let source =
+            source.to_str().ok_or_else(|| Error::Spec(format!("path {}", source.display())))?;
         list.push(mount(&format!("/etc/{name}"), "bind", source, &["rbind", "rprivate", "rw"]));
     }
     Ok(Value::Array(list))
@@ -335,9 +341,9 @@ fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
         .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
     let number = |fields: &Vec<&str>, at: usize| fields.get(at).and_then(|n| n.parse::<u32>().ok());
     let by_entry = entry.as_ref().and_then(|fields| number(fields, 2));
-    let uid = by_entry
-        .or_else(|| name.parse().ok())
-        .ok_or_else(|| Error::Spec(format!("unable to find user {name}: no matching entries in passwd file")))?;
+    let uid = by_entry.or_else(|| name.parse().ok()).ok_or_else(|| {
+        Error::Spec(format!("unable to find user {name}: no matching entries in passwd file"))
+    })?;
     let lines = || group.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let gid = match wanted_group {
         Some(wanted) => lines()
@@ -345,7 +351,9 @@ fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
             .and_then(|fields| number(&fields, 2))
             .or_else(|| wanted.parse().ok())
             .ok_or_else(|| {
-                Error::Spec(format!("unable to find group {wanted}: no matching entries in group file"))
+                Error::Spec(format!(
+                    "unable to find group {wanted}: no matching entries in group file"
+                ))
             })?,
         None => entry.as_ref().and_then(|fields| number(fields, 3)).unwrap_or(0),
     };

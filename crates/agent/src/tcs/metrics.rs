@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn cpu_is_a_share_of_the_whole_machine() {
         let mut series = Series::default();
-        let usage = |seconds: u64| Usage { cpu_nanos: seconds * 1_000_000_000, memory_bytes: 1 << 20 };
+        let usage =
+            |seconds: u64| Usage { cpu_nanos: seconds * 1_000_000_000, memory_bytes: 1 << 20 };
         series.add(Timestamp(0), usage(0), 2.0);
         assert_eq!(series.cpu.count, 0, "a rate takes two samples");
         series.add(Timestamp(10_000), usage(10), 2.0);

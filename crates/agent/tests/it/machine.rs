@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use wire::sigv4::Credentials;
 
 pub(crate) const IMAGE: &str = "landfall.test/busybox:1";
@@ -36,6 +37,7 @@ pub(crate) struct Agent {
     pub(crate) rim: Rim,
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
 }
 
 struct Ear(mpsc::UnboundedSender<Report>);
@@ -111,8 +113,10 @@ impl Machine {
             state: host.state.clone(),
             environment: BTreeMap::new(),
         };
-        let rim = Rim::start(tools, stopped).await.expect("starts");
-        Agent { rim, reports, stop }
+        let (rim, worker) = Rim::start(tools).await.expect("starts");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(worker.run(stopped));
+        Agent { rim, reports, stop, tasks }
     }
 
     /// Makes a pair of links, one of which is to be a task's interface.
@@ -204,7 +208,7 @@ impl Agent {
     }
 
     pub(crate) async fn report(&mut self) -> Report {
-        let report = tokio::time::timeout(Duration::from_secs(60), self.reports.recv()).await;
+        let report = tokio::time::timeout(Duration::from_mins(1), self.reports.recv()).await;
         report.expect("a report in time").expect("an agent")
     }
 
@@ -237,14 +241,12 @@ impl Agent {
     /// Ends the agent as a crash would: nothing is said to anybody.
     pub(crate) async fn crash(self) {
         self.stop.send(true).expect("an agent");
-        while !self.reports.is_closed() && self.rim.accept(Vec::new()).await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.tasks.join_all().await;
     }
 }
 
 pub(crate) fn task(network: Network, containers: Vec<ContainerSpec>) -> TaskSpec {
-    let id = format!("{:0>32}", unique("7a5c"));
+    let id = format!("{:0<32}", unique("7a5c"));
     TaskSpec {
         arn: TaskArn::new(format!("arn:aws:ecs:us-east-1:000000000000:task/default/{id}")),
         cluster: "default".into(),

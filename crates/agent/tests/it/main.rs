@@ -1,4 +1,6 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
+mod control;
 mod machine;
+mod pulls;
 mod runs;

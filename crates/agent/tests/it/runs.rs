@@ -2,7 +2,8 @@
 
 use crate::machine::{Agent, Machine, container, last, oci_archive, task};
 use agent::engine::{Known, Network, TaskArn};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Waits for a container to have written `text`.
 async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
