@@ -11,10 +11,12 @@ use crate::runtime::cgroup::Cgroups;
 use crate::runtime::connection::Connection;
 use crate::runtime::containerd::Containerd;
 use crate::runtime::process;
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the agent uses of its machine.
 pub struct Host {
@@ -25,7 +27,13 @@ pub struct Host {
     /// What is remembered of tasks.
     pub state: StateDir,
     connection: Connection,
+    namespace: String,
+    /// Where our own containerd is, if we use our own.
+    own: Option<process::Paths>,
 }
+
+/// Between looks at our own containerd.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Host {
     /// Opens everything; starts a containerd if the configuration names none and
@@ -48,7 +56,25 @@ impl Host {
             networks: Arc::new(Namespaces::new(config.prefix.as_str())),
             state: StateDir::open(config.tasks_dir())?,
             connection,
+            namespace: config.prefix.clone(),
+            own: config.containerd.is_none().then(|| config.containerd_paths()),
         })
+    }
+
+    /// Starts our own containerd again whenever it has ended. Its containers do
+    /// not notice, but without it nobody hears of their end.
+    pub async fn keep_containerd(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Some(paths) = &self.own else { continue };
+            if process::running(paths).is_some() {
+                continue;
+            }
+            tracing::warn!("containerd has ended; starting it again");
+            if let Err(error) = process::start(paths, &self.namespace).await {
+                tracing::error!(error = chain(&error), "containerd does not start");
+            }
+        }
     }
 
     /// Loads the images of an archive.

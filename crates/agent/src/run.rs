@@ -50,6 +50,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     tokio::select! {
         ended = agent.stay_connected() => ended,
         () = worker.run(shutdown.clone()) => Ok(()),
+        never = host.keep_containerd() => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
 }

@@ -128,7 +128,11 @@ impl Api {
                 self.persist(&create).await.map_err(refused)?;
                 self.persist(&request).await.map_err(refused)?
             }
-            Err(error) if error.is("InactiveInstanceException") => {
+            // It does not know the instance we were: deregistered, or not the
+            // control plane that we knew.
+            Err(error) if request.container_instance_arn.is_some() && !error.is_passing() => {
+                let error = crate::error::chain(&error);
+                tracing::warn!(error, "registering as a new instance");
                 request.container_instance_arn = None;
                 self.persist(&request).await.map_err(refused)?
             }

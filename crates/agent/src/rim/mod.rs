@@ -132,7 +132,9 @@ impl Worker {
         let mut batch = Vec::new();
         loop {
             let now = clock::now();
-            let pause = self.engine.next_deadline().map(|at| at.since(now));
+            // Never none at all: a duty that does not go away must not make us spin.
+            let least = Duration::from_millis(5);
+            let pause = self.engine.next_deadline().map(|at| at.since(now).max(least));
             tokio::select! {
                 received = self.inbox.recv_many(&mut batch, 64) => if received == 0 { return },
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {

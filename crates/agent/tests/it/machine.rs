@@ -115,24 +115,30 @@ impl Machine {
         };
         let (rim, worker) = Rim::start(tools).await.expect("starts");
         let mut tasks = JoinSet::new();
-        tasks.spawn(worker.run(stopped));
+        tasks.spawn(async move {
+            tokio::select! {
+                () = worker.run(stopped) => {}
+                never = host.keep_containerd() => match never {},
+            }
+        });
         Agent { rim, reports, stop, tasks }
     }
 
     /// Makes a pair of links, one of which is to be a task's interface.
     pub(crate) fn eni(&mut self, host_address: &str, address: &str) -> Eni {
+        let eni = Self::planned_eni(host_address, address);
+        self.make_links(&eni);
+        eni
+    }
+
+    /// An interface that is yet to appear.
+    pub(crate) fn planned_eni(host_address: &str, address: &str) -> Eni {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mac = format!(
             "0e:00:{:02x}:{:02x}:00:{count:02x}",
             (std::process::id() >> 8) & 0xff,
             std::process::id() & 0xff
         );
-        let (near, far) = (format!("n{}", unique("")), format!("f{}", unique("")));
-        ip(&["link", "add", &near, "type", "veth", "peer", "name", &far]);
-        ip(&["link", "set", &far, "address", &mac]);
-        ip(&["link", "set", &near, "up"]);
-        ip(&["address", "add", &format!("{host_address}/24"), "dev", &near]);
-        self.links.push(near);
         Eni {
             id: "eni-1".into(),
             mac,
@@ -144,6 +150,16 @@ impl Machine {
             search: Vec::new(),
             hostname: Some("ip-10-0-0-1.ec2.internal".into()),
         }
+    }
+
+    pub(crate) fn make_links(&mut self, eni: &Eni) {
+        let (near, far) = (format!("n{}", unique("")), format!("f{}", unique("")));
+        ip(&["link", "add", &near, "type", "veth", "peer", "name", &far]);
+        self.links.push(near.clone());
+        ip(&["link", "set", &far, "address", &eni.mac]);
+        ip(&["link", "set", &near, "up"]);
+        let gateway = eni.gateway_v4.expect("a gateway");
+        ip(&["address", "add", &format!("{gateway}/24"), "dev", &near]);
     }
 
     pub(crate) fn log(&self, task: &TaskArn, container: &str) -> String {

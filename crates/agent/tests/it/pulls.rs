@@ -17,8 +17,11 @@ struct Registry {
 impl Registry {
     async fn start(machine: &Machine) -> Self {
         assert!(which("docker-registry"), "these tests need docker-registry");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = port.local_addr().expect("an address").port();
+        // Below the ports that outgoing connections use: to knock on one of those
+        // while nobody listens can be answered by the knocker itself.
+        let first = 10_000 + u16::try_from(std::process::id() % 20_000).expect("small");
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (first..first + 100).find(free).expect("a port");
         let root = machine.path("registry");
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\n\

@@ -217,9 +217,18 @@ async fn an_agent_that_dies_leaves_its_containers_to_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_waits_for_its_interface_and_can_be_stopped_meanwhile() {
     let mut machine = Machine::with_image().await;
-    let mut eni = machine.eni("10.93.0.1", "10.93.0.7");
-    eni.mac = "0e:ff:ff:ff:ff:ff".into();
     let mut agent = machine.agent().await;
+    let late = Machine::planned_eni("10.94.0.1", "10.94.0.7");
+    let spec = task(Network::Awsvpc(late.clone()), vec![container("web", &["sleep", "100"])]);
+    agent.run(spec.clone()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    machine.make_links(&late);
+    agent.running().await;
+    agent.stop(spec.clone()).await;
+    agent.stopped().await;
+    agent.finished(&spec.arn).await;
+
+    let eni = Machine::planned_eni("10.93.0.1", "10.93.0.7");
     let spec = task(Network::Awsvpc(eni), vec![container("web", &["sleep", "100"])]);
     agent.run(spec.clone()).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -267,5 +276,39 @@ async fn archives_of_either_kind_load_and_starting_is_quick() {
         agent.finished(&spec.arn).await;
     }
     println!("wish to RUNNING: {times:?}");
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containerd_may_die_too_and_another_may_be_used() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let script = "trap 'exit 9' TERM; echo began; while :; do sleep 0.05; done";
+    let spec = task(Network::Isolated, vec![container("web", &["sh", "-c", script])]);
+    agent.run(spec.clone()).await;
+    agent.running().await;
+    written(&machine, &spec.arn, "web", "began").await;
+    let pid = std::fs::read_to_string(machine.config.run_dir.join("containerd.pid"));
+    let pid = pid.expect("a pid").parse().expect("a number");
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    agent.stop(spec.clone()).await;
+    let report = agent.stopped().await;
+    assert_eq!(last(&report, "web").exit_code, Some(9));
+    agent.finished(&spec.arn).await;
+
+    // Another installation, on the same machine, as a guest in that containerd.
+    let mut guest = Machine::new();
+    guest.config.containerd = Some(machine.config.run_dir.join("containerd.sock"));
+    let archive = guest.path("busybox.tar");
+    oci_archive(&archive, crate::machine::IMAGE);
+    agent::load_image(&guest.config, &archive, None).await.expect("loads");
+    let mut second = guest.agent().await;
+    let spec = task(Network::Isolated, vec![container("web", &["sh", "-c", "exit 8"])]);
+    second.run(spec.clone()).await;
+    second.running().await;
+    assert_eq!(last(&second.stopped().await, "web").exit_code, Some(8));
+    end(guest, second).await;
     end(machine, agent).await;
 }
