@@ -117,7 +117,6 @@ fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
                 container.work = None;
                 container.known = Known::Stopped;
                 container.finished_at = Some(now);
-                container.deleted = true;
             }
             (Known::Created, None) => {
                 container.known = Known::Stopped;
@@ -153,7 +152,9 @@ fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Once nothing runs: containers last to first, then the network.
+/// Once nothing runs: containers last to first, then the network. Also those
+/// that were never made, as far as we know: an agent that died over one may have
+/// left half of it.
 fn clean_up(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     for (index, container) in task.containers.iter_mut().enumerate().rev() {
         if container.deleted {
@@ -294,10 +295,7 @@ pub(super) fn pulled(
             container.known = Known::Pulled;
             container.image_digest = digest;
         }
-        Err(failure) => {
-            container.deleted = true;
-            give_up(container, &failure, now);
-        }
+        Err(failure) => give_up(container, &failure, now),
     }
 }
 

@@ -211,6 +211,19 @@ fn what_a_new_agent_finds_is_squared_with_what_is_remembered() {
     let mut engine = saved(&engine);
     let effects = feed(&mut engine, found(Some(FoundState::Created), true), 1);
     assert_eq!(effects, ["start 0"], "its network was ready, or it would not have been made");
+    // What one left half made is removed, whatever keeps it from being made anew.
+    for refused in [false, true] {
+        let mut engine = Engine::default();
+        engine.handle(want(&spec, Desired::Running), Timestamp(0));
+        let mut engine = saved(&engine);
+        feed(&mut engine, found(Some(FoundState::Recorded), false), 1);
+        let end = if refused {
+            Input::Pulled(which(&spec, 0), Err(Failure::new(FailureKind::Pull, "no")))
+        } else {
+            want(&spec, Desired::Stopped)
+        };
+        assert_eq!(feed(&mut engine, end, 2), ["delete 0", "report stopped"], "{refused}");
+    }
     // Strays are removed.
     let mut engine = Engine::default();
     let effects = feed(&mut engine, found(Some(FoundState::Running), true), 1);
@@ -224,7 +237,8 @@ fn what_a_new_agent_finds_is_squared_with_what_is_remembered() {
 fn a_task_that_is_unknown_and_unwanted_is_reported_stopped() {
     let spec = spec(&[("a", true)]);
     let mut engine = Engine::default();
-    assert_eq!(feed(&mut engine, want(&spec, Desired::Stopped), 0), ["report stopped"]);
+    let effects = feed(&mut engine, want(&spec, Desired::Stopped), 0);
+    assert_eq!(effects, ["delete 0", "report stopped"]);
     let reported = Input::Reported { task: spec.arn.clone(), number: 1 };
     assert_eq!(feed(&mut engine, reported, 0), [""; 0]);
     assert_eq!(feed(&mut engine, want(&spec, Desired::Running), 0), [""; 0]);
