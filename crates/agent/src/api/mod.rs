@@ -79,6 +79,8 @@ impl Api {
             .map_err(|_| Error::Config(format!("{:?} is no endpoint", config.endpoint)))?;
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            // The endpoint is on our own network, and we read no environment.
+            .no_proxy()
             .user_agent(concat!("Landfall Agent - v", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::Config(error.to_string()))?;

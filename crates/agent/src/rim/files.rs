@@ -36,6 +36,15 @@ fn hostname(task: &TaskSpec) -> String {
 }
 
 fn hosts(task: &TaskSpec, hostname: &str) -> String {
+    let host = fs::read_to_string("/etc/hosts").ok().filter(|_| task.network == Network::Host);
+    let mut text = host.unwrap_or_else(|| own_hosts(task, hostname));
+    for (name, address) in task.containers.iter().flat_map(|c| &c.extra_hosts) {
+        _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}
+
+fn own_hosts(task: &TaskSpec, hostname: &str) -> String {
     let mut text = "127.0.0.1\tlocalhost\n\
                     ::1\tlocalhost ip6-localhost ip6-loopback\n\
                     fe00::0\tip6-localnet\n\
@@ -47,9 +56,6 @@ fn hosts(task: &TaskSpec, hostname: &str) -> String {
         for (address, _) in &eni.ipv4 {
             _ = writeln!(text, "{address}\t{hostname}");
         }
-    }
-    for (name, address) in task.containers.iter().flat_map(|c| &c.extra_hosts) {
-        _ = writeln!(text, "{address}\t{name}");
     }
     text
 }

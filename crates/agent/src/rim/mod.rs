@@ -141,7 +141,16 @@ impl Worker {
                     batch.push(Command::News(Input::Tick));
                 }
                 _ = stop.wait_for(|stop| *stop) => return,
-                Some(_) = self.running.join_next() => continue,
+                Some(ended) = self.running.join_next() => {
+                    // Work that was given up is no news. Work that panicked will
+                    // never answer: better to end, and find what it left.
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                    continue;
+                }
             }
             let (mut effects, mut accepted) = (Vec::new(), Vec::new());
             for command in batch.drain(..) {

@@ -4,7 +4,7 @@ use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts, User};
 use super::{Containers, Error, Order, Pulled, Usage, WaitError};
-use crate::engine::{Exit, Failure, FailureKind, FoundState, RegistryLogin, Signal, TaskArn};
+use crate::engine::{Exit, Failure, FailureKind, FoundState, RegistryLogin, Signal};
 use crate::images::{Image, Images, SNAPSHOTTER};
 use async_trait::async_trait;
 use containerd_client::services::v1 as api;
@@ -321,11 +321,6 @@ impl Containers for Containerd {
     async fn usage(&self, runtime_id: &str) -> Option<Usage> {
         self.cgroups.usage(Self::task_of(runtime_id), runtime_id)
     }
-}
-
-/// The task of a container by its label; for tools that list containers.
-pub fn label_of(arn: &TaskArn) -> (String, String) {
-    (TASK.to_owned(), arn.to_string())
 }
 
 fn tolerate(answer: Result<(), tonic::Status>, what: &'static str) -> Result<(), Error> {

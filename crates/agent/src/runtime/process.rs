@@ -8,6 +8,7 @@ use super::Error;
 use super::connection::Connection;
 use containerd_client::services::v1 as api;
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -57,9 +58,9 @@ pub async fn start(paths: &Paths, namespace: &str) -> Result<Connection, Error> 
             paths.socket().display()
         )));
     }
-    if running(paths).is_none() {
-        launch(paths)?;
-    }
+    let starter = paths.clone();
+    let launched = tokio::task::spawn_blocking(move || launch_once(&starter)).await;
+    launched.map_err(|error| Error::NoStart(error.to_string()))??;
     let socket = paths.socket();
     let ready = async {
         loop {
@@ -91,10 +92,20 @@ pub fn running(paths: &Paths) -> Option<Pid> {
     ours.then(|| Pid::from_raw(pid))
 }
 
-fn launch(paths: &Paths) -> Result<(), Error> {
+/// Starts it unless it runs; an agent and a command that loads an image may both
+/// want it at the same moment.
+fn launch_once(paths: &Paths) -> Result<(), Error> {
     for dir in [&paths.data, &paths.run] {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
     }
+    let path = paths.data.join("start.lock");
+    let file = fs::File::create(&path).map_err(Error::io("write", &path))?;
+    let locked = Flock::lock(file, FlockArg::LockExclusive);
+    let _lock = locked.map_err(|(_, errno)| Error::io("lock", &path)(errno.into()))?;
+    if running(paths).is_none() { launch(paths) } else { Ok(()) }
+}
+
+fn launch(paths: &Paths) -> Result<(), Error> {
     let config = configuration(paths);
     fs::write(paths.config(), config).map_err(Error::io("write", paths.config()))?;
     let log = fs::File::create(paths.log()).map_err(Error::io("write", paths.log()))?;

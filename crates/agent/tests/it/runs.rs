@@ -312,3 +312,38 @@ async fn containerd_may_die_too_and_another_may_be_used() {
     end(guest, second).await;
     end(machine, agent).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_start_and_stop_at_once() {
+    const TASKS: u8 = 12;
+    let mut machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let specs: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let eni = machine.eni(&format!("10.95.{n}.1"), &format!("10.95.{n}.7"));
+            let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+            task(Network::Awsvpc(eni), vec![container("web", &["sh", "-c", script])])
+        })
+        .collect();
+    let begun = Instant::now();
+    for spec in &specs {
+        agent.run(spec.clone()).await;
+    }
+    for _ in &specs {
+        agent.running().await;
+    }
+    println!("{TASKS} tasks RUNNING after {:?}", begun.elapsed());
+    let begun = Instant::now();
+    for spec in &specs {
+        agent.stop(spec.clone()).await;
+    }
+    for _ in &specs {
+        let report = agent.stopped().await;
+        assert_eq!(last(&report, "web").exit_code, Some(0));
+    }
+    println!("{TASKS} tasks STOPPED after {:?}", begun.elapsed());
+    for spec in &specs {
+        agent.finished(&spec.arn).await;
+    }
+    end(machine, agent).await;
+}
