@@ -51,7 +51,7 @@ impl Reporter for Ear {
 
 pub(crate) fn unique(stem: &str) -> String {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{stem}{:x}x{count}", std::process::id())
+    format!("{stem}{:x}x{count:02x}", std::process::id())
 }
 
 impl Machine {
@@ -224,8 +224,11 @@ impl Agent {
     }
 
     pub(crate) async fn report(&mut self) -> Report {
-        let report = tokio::time::timeout(Duration::from_mins(1), self.reports.recv()).await;
-        report.expect("a report in time").expect("an agent")
+        let report = tokio::time::timeout(Duration::from_secs(40), self.reports.recv()).await;
+        let Ok(report) = report else {
+            panic!("no report in time: {:#?}", self.rim.state().await);
+        };
+        report.expect("an agent")
     }
 
     pub(crate) async fn running(&mut self) -> Report {
