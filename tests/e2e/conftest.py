@@ -1,12 +1,13 @@
 """A real Landfall on this machine, driven by the tools that its users have.
 
 Each installation lives in a directory of its own and is gone afterwards, with
-everything that it made; the last test of a session looks.
+everything that it made; whoever brings it down looks.
 """
 
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import tempfile
@@ -66,6 +67,7 @@ class Landfall:
     def up(self):
         self.run("up", "--detach", "--listen", self.listen, *self.arguments)
         self.environment = json.loads(self.run("env", "--json").stdout)
+        self.prefix = json.loads(self.run("status", "--json").stdout)["prefix"]
 
     def down(self, *arguments):
         self.run("down", *arguments)
@@ -132,66 +134,76 @@ def web_image() -> pathlib.Path:
     return _image
 
 
-def footprint() -> dict[str, set[str]]:
-    """What an installation could leave on the machine."""
+def footprint(landfall) -> dict[str, set[str]]:
+    """What of an installation is on the machine, beside its data directory."""
 
     def lines(*command):
-        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    links = {line.split(":")[1].split("@")[0].strip() for line in lines("ip", "-o", "link")}
-    processes = set()
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if any(word in command for word in ("containerd", "landfall up", "httpd")):
-                processes.add(f"{entry.name} {command.strip()}")
+    def ours(name):
+        return re.match(rf"{landfall.prefix}(vpc)?-", name)
+
+    def found(root, pattern):
+        return {str(path) for path in pathlib.Path(root).rglob(pattern)}
+
     return {
-        "namespaces": lines("ip", "netns"),
-        "links": links,
-        "routes": lines("ip", "route"),
-        "rules": lines("nft", "list", "tables"),
-        "mounts": {line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()},
-        "cgroups": {str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob("lf*")}
-        | {str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob("landfall*")},
-        "processes": processes,
-        "runtime": {str(p) for p in pathlib.Path("/run").glob("lf*")} | {str(p) for p in pathlib.Path("/run").glob("landfall*")},
+        "namespaces": {name for name in lines("ip", "netns") if ours(name)},
+        "links": {line.split(":")[1].strip() for line in lines("ip", "-o", "link") if re.search(r": (eni|card)\w", line)},
+        "routes": {line for line in lines("ip", "route") if line.startswith("172.31.")},
+        "mounts": {
+            line for line in pathlib.Path("/proc/mounts").read_text().splitlines()
+            if str(landfall.data) in line or ours(line.split()[1].rsplit("/", 1)[-1])
+        },
+        "cgroups": found("/sys/fs/cgroup", landfall.prefix),
+        "processes": {command for command in commands() if str(landfall.data) in command or landfall.prefix in command},
+        "sockets": found("/run", landfall.prefix),
     }
 
 
-def left_over(before) -> dict[str, set[str]]:
-    """What is there now and was not before."""
-    now = footprint()
-    return {kind: now[kind] - before[kind] for kind in now if now[kind] - before[kind]}
+def commands():
+    """The command line of every process."""
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue
 
 
-@pytest.fixture(scope="session")
+def left_over(landfall):
+    """What is still there of what should all be gone."""
+    return {kind: things for kind, things in footprint(landfall).items() if things}
+
+
+def bring_down(landfall):
+    """Ends an installation, and looks whether that left anything."""
+    landfall.down("--purge")
+    assert not left_over(landfall)
+    assert not landfall.data.exists()
+
+
+@pytest.fixture(scope="module")
 def landfall():
-    """The installation that most tests share."""
-    before = footprint()
+    """The installation that the tests of a module share. It is gone before the next
+    module begins: two installations would both claim the default VPC's block for
+    the machine itself, and the second would not get it."""
     with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
         installation = install(pathlib.Path(directory) / "data")
         try:
             yield installation
         finally:
-            installation.down("--purge")
-    eventually("leaving nothing behind", lambda: not left_over(before) or None, 15)
+            bring_down(installation)
 
 
 @pytest.fixture
 def own_landfall():
     """An installation for a test that ends it, kills it, or looks what it leaves."""
-    before = footprint()
     with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
         installation = install(pathlib.Path(directory) / "data")
-        installation.before = before
         try:
             yield installation
         finally:
-            installation.run("down", "--purge", check=False)
-    assert not left_over(before)
+            bring_down(installation)
 
 
 class Network:
@@ -222,7 +234,7 @@ def network(landfall):
 
 
 def web(name="web", **more):
-    return {"name": name, "image": "simple-web:latest", "essential": True, "memory": 64, "cpu": 16, **more}
+    return {"name": name, "image": "simple-web:latest", "essential": True, "memory": 64, "cpu": 16, "stopTimeout": 2, **more}
 
 
 def register(landfall, family, *containers, **more):

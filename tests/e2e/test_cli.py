@@ -36,7 +36,7 @@ def test_version(landfall):
 
 def test_a_second_one_on_the_same_state_is_refused(landfall):
     done = landfall.run("up", "--listen", "127.0.0.1:0", check=False, timeout=20)
-    assert done.returncode != 0 and "already" in done.stderr
+    assert done.returncode != 0 and "in use" in done.stderr
 
 
 def test_commands_on_nothing_say_so(tmp_path):

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from conftest import Network, address, eventually, fetch, register, run, stop, task, tcp, wait, web
+from conftest import Network, address, commands, eventually, fetch, register, run, stop, task, tcp, wait, web
 
 
 def alive(pid):
@@ -55,21 +55,11 @@ def test_what_ended_meanwhile_is_found_out(own_landfall):
     (arn,) = run(landfall, definition, network.subnet)
     wait(landfall, arn, "RUNNING")
     os.kill(landfall.pid(), signal.SIGKILL)
-    eventually("three seconds passing", lambda: not any(b"sleep\x003" in c for c in commands()), 10)
+    eventually("three seconds passing", lambda: "sleep 3" not in commands(), 10)
     landfall.up()
     stopped = wait(landfall, arn, "STOPPED", 60)
     assert stopped["stopCode"] == "EssentialContainerExited"
     assert stopped["containers"][0]["exitCode"] == 5
-
-
-def commands():
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    yield file.read()
-            except OSError:
-                continue
 
 
 def test_down_and_up_again_keeps_the_state(own_landfall):

@@ -98,7 +98,7 @@ def test_the_unsigned_and_the_wrongly_signed_stay_out(landfall):
     assert status in (400, 403) and answer["__type"].endswith("MissingAuthenticationTokenException"), answer
     assert refused(landfall.client("ecs", secret="wrong").list_clusters)[:2] == (403, "InvalidSignatureException")
     assert refused(landfall.client("ecs", key="AKIAAAAAAAAAAAAAAAAA").list_clusters)[:2] == (403, "UnrecognizedClientException")
-    assert refused(landfall.client("ec2", secret="wrong").describe_vpcs)[:2] == (403, "SignatureDoesNotMatch")
+    assert refused(landfall.client("ec2", secret="wrong").describe_vpcs)[:2] == (401, "AuthFailure")
     assert refused(landfall.client("ec2", key="AKIAAAAAAAAAAAAAAAAA").describe_vpcs)[:2] == (401, "AuthFailure")
 
 

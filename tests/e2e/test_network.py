@@ -36,7 +36,7 @@ def test_a_task_reaches_another_only_through_both_gates(landfall, network):
     )
     (server,) = run(landfall, register(landfall, "server", web()), network.subnet, servers)
     host = address(wait(landfall, server, "RUNNING"))
-    ask = register(landfall, "ask", shell("ask", f"wget -T 2 -q -O /dev/null http://{host}/"))
+    ask = register(landfall, "ask", shell("ask", f"echo | nc -w 2 {host} 80"))
 
     def exit_code(subnet, *groups):
         (arn,) = run(landfall, ask, subnet, *groups)

@@ -22,7 +22,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 const BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// A connection that lasted this long was a good one.
-const GOOD: Duration = Duration::from_secs(60);
+const GOOD: Duration = Duration::from_mins(1);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -121,10 +121,8 @@ async fn open(client: &Client, endpoint: &Uri) -> Result<WebSocket, LinkError> {
     );
     for (name, value) in signed.headers() {
         if name != http::header::HOST {
-            request = request.with_header(
-                name.as_str(),
-                value.to_str().map_err(|error| refuse(&error))?,
-            );
+            request =
+                request.with_header(name.as_str(), value.to_str().map_err(|error| refuse(&error))?);
         }
     }
     let connecting = tokio_tungstenite::connect_async(request);

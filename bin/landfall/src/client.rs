@@ -29,8 +29,8 @@ impl Client {
                 endpoint: format!("http://{}/", access.listen).parse()?,
                 region: access.region.clone(),
                 credentials: Credentials {
-                    access_key: access.access_key_id.clone(),
-                    secret_key: access.secret_access_key.clone(),
+                    access_key: access.key_id.clone(),
+                    secret_key: access.secret.clone(),
                     session_token: None,
                 },
             },

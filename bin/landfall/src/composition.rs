@@ -109,10 +109,17 @@ pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     let mut programs = JoinSet::new();
     programs.spawn(edge.serve(listener, shutdown.clone()));
     programs.spawn(supervisor.run(shutdown.clone()));
-    programs.spawn(card_link::run(client, card_endpoint, plan_sender, reports));
+    // The card ends when nobody can send it a plan any more.
+    let stop = shutdown.clone();
+    programs.spawn(async move {
+        tokio::select! {
+            () = stop.requested() => {}
+            () = card_link::run(client, card_endpoint, plan_sender, reports) => {}
+        }
+    });
     programs.spawn(card::run(card, plans, report_sender));
     programs.spawn(async move {
-        if let Err(error) = agent::run(agent, agent_stopping).await {
+        if let Err(error) = Box::pin(agent::run(agent, agent_stopping)).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the agent ended");
         }
     });
@@ -201,8 +208,8 @@ fn announce(
     let access = Access {
         listen,
         region: region.to_owned(),
-        access_key_id: root.access_key_id.clone(),
-        secret_access_key: root.secret.reveal().to_owned(),
+        key_id: root.access_key_id.clone(),
+        secret: root.secret.reveal().to_owned(),
     };
     write_json(&layout.access(), &access)?;
     fs::write(layout.pid(), std::process::id().to_string())?;

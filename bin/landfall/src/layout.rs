@@ -31,9 +31,9 @@ pub(crate) struct Access {
     /// The region of the machine.
     pub(crate) region: String,
     /// The root user's access key id.
-    pub(crate) access_key_id: String,
+    pub(crate) key_id: String,
     /// Its secret.
-    pub(crate) secret_access_key: String,
+    pub(crate) secret: String,
 }
 
 impl Layout {
@@ -114,9 +114,10 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()>
 /// Sixteen bits of a path (FNV-1a, folded): enough to keep the few installations
 /// of one machine apart, short enough for a link's name.
 fn fingerprint(path: &Path) -> u16 {
-    let hash = path.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        path.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
     let [a, b, c, d] = hash.to_be_bytes();
     u16::from_be_bytes([a ^ c, b ^ d])
 }

@@ -138,7 +138,9 @@ fn routes(table: &str) -> Check {
         Some(device) => check(
             "VPC block",
             Status::Bad,
-            format!("172.31.0.0/16 overlaps a route of {device}: this machine could not reach its tasks"),
+            format!(
+                "172.31.0.0/16 overlaps a route of {device}: this machine could not reach its tasks"
+            ),
         ),
     }
 }
@@ -146,7 +148,9 @@ fn routes(table: &str) -> Check {
 fn memory(table: &str) -> Check {
     let free = table
         .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok()
+        })
         .unwrap_or(0_u64);
     let text = format!("{} MiB available", free / 1024);
     check("memory", if free < LOW_MEMORY_KIB { Status::Poor } else { Status::Good }, text)

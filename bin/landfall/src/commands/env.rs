@@ -24,8 +24,8 @@ pub(crate) fn run(layout: &Layout, env: &Env) -> Result<(), AnyError> {
 fn variables(access: &Access) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", format!("http://{}", access.listen)),
-        ("AWS_ACCESS_KEY_ID", access.access_key_id.clone()),
-        ("AWS_SECRET_ACCESS_KEY", access.secret_access_key.clone()),
+        ("AWS_ACCESS_KEY_ID", access.key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", access.secret.clone()),
         ("AWS_REGION", access.region.clone()),
         ("AWS_DEFAULT_REGION", access.region.clone()),
     ]

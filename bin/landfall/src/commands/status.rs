@@ -15,11 +15,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
     };
     let client = Client::new(&access)?;
     let (clusters, instances, tasks) = block_on(async {
-        Ok((
-            client.clusters().await?,
-            client.container_instances().await?,
-            client.tasks().await?,
-        ))
+        Ok((client.clusters().await?, client.container_instances().await?, client.tasks().await?))
     })?;
     let flat = |by_cluster: Vec<(String, Vec<Value>)>| -> Vec<Value> {
         by_cluster.into_iter().flat_map(|(_, items)| items).collect()
@@ -30,6 +26,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
             "endpoint": format!("http://{}", access.listen),
             "region": access.region,
             "pid": pid.as_raw(),
+            "prefix": layout.prefix,
             "clusters": clusters,
             "containerInstances": instances,
             "tasks": tasks,
@@ -38,9 +35,21 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
         return Ok(());
     }
     println!("Landfall serves {} on http://{} (pid {pid})\n", access.region, access.listen);
-    print!("{}", table(&["CLUSTER", "STATUS", "INSTANCES", "RUNNING", "PENDING"], &rows(&clusters, cluster_row)));
+    print!(
+        "{}",
+        table(
+            &["CLUSTER", "STATUS", "INSTANCES", "RUNNING", "PENDING"],
+            &rows(&clusters, cluster_row)
+        )
+    );
     println!();
-    print!("{}", table(&["INSTANCE", "EC2", "STATUS", "AGENT", "CPU FREE", "MEMORY FREE"], &rows(&instances, instance_row)));
+    print!(
+        "{}",
+        table(
+            &["INSTANCE", "EC2", "STATUS", "AGENT", "CPU FREE", "MEMORY FREE"],
+            &rows(&instances, instance_row)
+        )
+    );
     if !tasks.is_empty() {
         println!();
         print!("{}", table(&["TASK", "DEFINITION", "ADDRESS", "STATUS"], &rows(&tasks, task_row)));
@@ -53,7 +62,10 @@ fn rows(items: &[Value], row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| if value.is_null() { "-".to_owned() } else { value.to_string() }, str::to_owned)
+    value.as_str().map_or_else(
+        || if value.is_null() { "-".to_owned() } else { value.to_string() },
+        str::to_owned,
+    )
 }
 
 /// What follows the last slash of an ARN.
@@ -62,9 +74,15 @@ fn short(arn: &Value) -> String {
 }
 
 fn cluster_row(cluster: &Value) -> Vec<String> {
-    ["clusterName", "status", "registeredContainerInstancesCount", "runningTasksCount", "pendingTasksCount"]
-        .map(|field| text(&cluster[field]))
-        .to_vec()
+    [
+        "clusterName",
+        "status",
+        "registeredContainerInstancesCount",
+        "runningTasksCount",
+        "pendingTasksCount",
+    ]
+    .map(|field| text(&cluster[field]))
+    .to_vec()
 }
 
 fn instance_row(instance: &Value) -> Vec<String> {

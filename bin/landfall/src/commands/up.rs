@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing_subscriber::EnvFilter;
 
 /// How long a start may take before it is given up.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How often a start is looked at.
 const START_POLL: Duration = Duration::from_millis(25);
 
@@ -48,11 +48,7 @@ fn detach(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     let log_start = log.seek(SeekFrom::End(0))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--data-dir").arg(&layout.data).arg("up").args(arguments(up));
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?)
-        .process_group(0);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).process_group(0);
     let mut child = command.spawn()?;
     let served = super::block_on(await_service(layout, &mut child));
     if let Err(error) = served {
