@@ -29,6 +29,22 @@ impl World {
         self.begin(node, effects);
     }
 
+    /// News of an agent's own work reaches it, if it is still there.
+    pub(crate) fn hear(&mut self, node: usize, life: u64, input: Input) {
+        let here = &mut self.nodes[node];
+        if here.agent.life != life {
+            return;
+        }
+        // The rim waits for the end of a process after it has said that it began.
+        if let Input::Started(which, Ok(())) = &input
+            && let Some(task) = here.agent.engine.state().tasks.get(&which.task)
+            && let Some(container) = task.containers.get(which.index)
+        {
+            here.agent.awaited.insert(container.runtime_id.clone(), which.clone());
+        }
+        self.tell(node, vec![input]);
+    }
+
     fn begin(&mut self, node: usize, effects: Vec<Effect>) {
         let life = self.nodes[node].agent.life;
         for effect in effects {
@@ -132,9 +148,6 @@ impl World {
                 } else {
                     here.runtime.start(runtime_id)
                 };
-                if started.is_ok() {
-                    here.agent.awaited.insert(runtime_id.clone(), which.clone());
-                }
                 let started = started.map_err(|text| Failure::new(FailureKind::Start, text));
                 Some(Input::Started(which.clone(), started))
             }
@@ -165,9 +178,7 @@ impl World {
             }
             Effect::RemoveNetwork(spec) => {
                 if !fails {
-                    let runtime = &mut self.nodes[node].runtime;
-                    runtime.networks.remove(&spec.arn.short_id());
-                    runtime.containers.retain(|_, it| it.task != spec.arn.as_str());
+                    self.nodes[node].runtime.networks.remove(&spec.arn.short_id());
                 }
                 Some(Input::NetworkRemoved { task: spec.arn.clone(), gone: !fails })
             }
@@ -232,6 +243,7 @@ impl World {
         self.hang_up_agent(node);
         self.nodes[node].agent.restart();
         self.note(&format!("agent {node} begins anew"));
+        self.count("an agent died");
         let found = Input::Found(self.nodes[node].runtime.inventory());
         let now = self.clock_now();
         let effects = self.nodes[node].agent.take_in(vec![found], now);
@@ -241,9 +253,8 @@ impl World {
     /// The machine loses what is not on a disk.
     pub(crate) fn reboot(&mut self, node: usize) {
         self.note(&format!("node {node} reboots"));
-        let running: Vec<String> =
-            self.nodes[node].runtime.running().map(|(id, _)| id.clone()).collect();
-        for id in &running {
+        let all: Vec<String> = self.nodes[node].runtime.containers.keys().cloned().collect();
+        for id in &all {
             self.lose_evidence(node, id);
         }
         let here = &mut self.nodes[node];

@@ -24,7 +24,8 @@ pub(crate) struct Oracle {
     reaped: BTreeSet<String>,
     /// The newest plan that was made for each node.
     generations: BTreeMap<usize, Generation>,
-    pub(crate) steps: u64,
+    /// What happened in it, so that a world in which nothing does is noticed.
+    pub(crate) tally: BTreeMap<String, u32>,
 }
 
 impl Oracle {
@@ -37,7 +38,6 @@ impl Oracle {
 impl World {
     /// Holds what is against what must be.
     pub(crate) fn check(&mut self) {
-        self.oracle.steps += 1;
         let Some(plane) = &self.plane else { return };
         if plane.is_dead() {
             return;
@@ -92,6 +92,12 @@ impl World {
                 if task.phase != before.phase {
                     self.trace_phase(&task);
                 }
+                if before.stop.is_none()
+                    && let Some(stop) = &task.stop
+                {
+                    let code = stop.code.map_or("none", |code| code.as_str());
+                    self.count(&format!("stop code {code}"));
+                }
             }
             if task.phase >= Phase::Deactivating && task.stop.is_none() {
                 return Some(format!("{id} stops for no reason"));
@@ -110,7 +116,17 @@ impl World {
         None
     }
 
+    /// What happened so far, and how often.
+    pub fn tally(&self) -> &BTreeMap<String, u32> {
+        &self.oracle.tally
+    }
+
+    pub(crate) fn count(&mut self, what: &str) {
+        *self.oracle.tally.entry(what.to_owned()).or_default() += 1;
+    }
+
     fn trace_phase(&mut self, task: &Task) {
+        self.count(task.phase.as_str());
         let what = format!("{} is {}", short(task.id.as_str()), task.phase.as_str());
         self.note(&what);
     }
@@ -225,7 +241,10 @@ impl World {
         }
         for (container, it) in &node.runtime.containers {
             if !here.iter().any(|task| task.arn().to_string() == it.task) {
-                return Some(format!("{container} of a task that is over is still there"));
+                let state = it.state;
+                let known = node.agent.engine.state().tasks.values();
+                let known = known.flat_map(|t| &t.containers).find(|c| c.runtime_id == *container);
+                return Some(format!("{container} is left of a task: {state:?}, {known:?}"));
             }
         }
         for task in here {

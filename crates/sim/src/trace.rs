@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-const KEPT: usize = 120;
+const KEPT: usize = 3000;
 
 /// See the module.
 #[derive(Debug, Default)]

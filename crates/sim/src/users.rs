@@ -195,7 +195,11 @@ impl World {
                 BTreeSet::new()
             }
             Answer::Given(given) => {
-                let refused = given.failures.unwrap_or_default().len();
+                let failures = given.failures.unwrap_or_default();
+                for failure in &failures {
+                    self.count(failure.reason.as_deref().unwrap_or("no reason"));
+                }
+                let refused = failures.len();
                 let tasks = given.tasks.into_iter().flatten();
                 let tasks: BTreeSet<String> = tasks.filter_map(|task| task.task_arn).collect();
                 let names: Vec<&str> = tasks.iter().map(|arn| short(arn)).collect();

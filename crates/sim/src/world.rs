@@ -273,11 +273,7 @@ impl World {
                 | Mail::Disconnect { .. } => self.carry(mail),
                 Mail::Apply { node, life } => self.apply_plan(node, life),
                 Mail::Work { node, life, effect } => self.work(node, life, effect),
-                Mail::News { node, life, input } => {
-                    if self.nodes[node].agent.life == life {
-                        self.tell(node, vec![input]);
-                    }
-                }
+                Mail::News { node, life, input } => self.hear(node, life, input),
                 Mail::Submit { node, life, report } => self.submit(node, life, report),
                 Mail::Echo { node, report } => self.echo(node, &report),
                 Mail::Death { node, container, exit } => {
@@ -319,6 +315,7 @@ impl World {
                 self.plane = None;
                 self.plane_back_at = self.soon();
                 self.note("the control plane is dead");
+                self.count("the control plane died");
                 for node in 0..self.nodes.len() {
                     self.lose_lines(node);
                 }

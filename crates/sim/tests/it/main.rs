@@ -19,12 +19,17 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn promises_are_kept_through_a_hostile_afternoon() {
+    let mut tally = std::collections::BTreeMap::<String, u32>::new();
     for seed in seeds() {
         let mut world = World::new(seed, 3);
         world.set_weather(Weather::FOUL);
         world.run(400);
         world.settle();
+        for (what, times) in world.tally() {
+            *tally.entry(what.clone()).or_default() += times;
+        }
     }
+    println!("{tally:#?}");
 }
 
 /// The plain case: whatever fits runs, and stops when it is told to.
