@@ -142,11 +142,14 @@ pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     outcome.map_err(AnyError::from)
 }
 
-/// Removes what the node programs made on the machine, running or not.
-pub(crate) async fn teardown(layout: &Layout) -> Result<(), AnyError> {
-    agent::teardown(&agent_config(layout)?).await?;
-    card::Card::new(card::Config::new(&layout.card_prefix(), layout.card())?).teardown().await?;
-    Ok(())
+/// Removes what the node programs made on the machine, running or not. One that
+/// cannot be removed does not keep the other.
+pub(crate) async fn teardown(layout: &Layout, leave: agent::Leave) -> Result<(), AnyError> {
+    let containers = agent::teardown(&agent_config(layout)?, leave).await;
+    let config = card::Config::new(&layout.card_prefix(), layout.card())?;
+    let network = card::Card::new(config).teardown().await;
+    containers?;
+    Ok(network?)
 }
 
 /// Where the agent of this installation has its things. Whom it speaks to, and as

@@ -110,12 +110,21 @@ pub fn logs(config: &Config, task: &TaskArn, container: &str) -> PathBuf {
     rim::files::log(&config.tasks_dir().join(task.id()), container, 0)
 }
 
-/// Removes everything that agents of this configuration made on this machine:
-/// containers, namespaces, cgroups, the containerd that was started, and state.
-/// Images go with a private containerd and stay in one that is not ours.
+/// What a [`teardown`] leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The images, for the next agent of this configuration.
+    Images,
+    /// Nothing, but for images in a containerd that is not ours.
+    Nothing,
+}
+
+/// Removes what agents of this configuration made on this machine: containers,
+/// namespaces, cgroups, the containerd that was started, and what is remembered
+/// of tasks, their output included.
 ///
 /// Goes on after a failure, and answers with the first.
-pub async fn teardown(config: &Config) -> Result<(), Error> {
+pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
     config.check()?;
     let mut first: Result<(), Error> = Ok(());
     let mut note = |result: Result<(), Error>| {
@@ -149,7 +158,9 @@ pub async fn teardown(config: &Config) -> Result<(), Error> {
     }
     if config.containerd.is_none() {
         note(process::stop(&paths).await.map_err(Error::from));
-        note(remove_dir(&paths.data));
+        if leave == Leave::Nothing {
+            note(remove_dir(&paths.data));
+        }
     }
     match Cgroups::find(&config.prefix) {
         Ok(cgroups) => note(cgroups.remove_all().map_err(Error::from)),

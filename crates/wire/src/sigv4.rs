@@ -11,7 +11,7 @@ mod refusal;
 pub use refusal::Refusal;
 
 use canonical::{canonical_request, hash};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use ident::Timestamp;
 use sha2::Sha256;

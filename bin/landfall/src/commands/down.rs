@@ -6,6 +6,7 @@ use crate::cli::Down;
 use crate::client::Client;
 use crate::layout::{Access, Layout, read_json};
 use crate::{composition, terminal};
+use agent::Leave;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -33,7 +34,8 @@ pub(crate) fn run(layout: &Layout, down: &Down) -> Result<(), AnyError> {
             }
             end(pid).await?;
         }
-        composition::teardown(layout).await?;
+        let leave = if down.purge { Leave::Nothing } else { Leave::Images };
+        composition::teardown(layout, leave).await?;
         Ok(())
     })?;
     remove(fs::remove_dir_all(&layout.run))?;

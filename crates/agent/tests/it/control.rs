@@ -293,6 +293,6 @@ async fn the_whole_agent_takes_a_task_from_acs_and_reports_it() {
     assert_eq!(change["reason"], "");
     stop.send(true).expect("an agent");
     agents.join_next().await.expect("an agent").expect("no panic").expect("ends well");
-    agent::teardown(&machine.config).await.expect("torn down");
+    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
     assert_eq!(machine.traces(), [""; 0]);
 }

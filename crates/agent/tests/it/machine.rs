@@ -200,7 +200,7 @@ impl Drop for Machine {
         let config = self.config.clone();
         let torn = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("runtime");
-            runtime.block_on(agent::teardown(&config))
+            runtime.block_on(agent::teardown(&config, agent::Leave::Nothing))
         });
         let torn = torn.join();
         for link in &self.links {

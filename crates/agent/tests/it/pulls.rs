@@ -99,7 +99,7 @@ async fn an_image_is_pulled_once_for_all_and_then_needs_no_registry() {
     agent.running().await;
     agent.stopped().await;
     agent.crash().await;
-    agent::teardown(&machine.config).await.expect("torn down");
+    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
     assert_eq!(machine.traces(), [""; 0]);
 }
 

@@ -20,7 +20,7 @@ async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> St
 
 async fn end(machine: Machine, agent: Agent) {
     agent.crash().await;
-    agent::teardown(&machine.config).await.expect("torn down");
+    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
     assert_eq!(machine.traces(), [""; 0]);
 }
 
