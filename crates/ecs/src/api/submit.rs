@@ -101,9 +101,11 @@ fn reported(cx: &Cx, txn: &Txn, cluster: &ClusterName, text: Option<&str>) -> Re
     Ok(Task::clone(&task))
 }
 
-/// Writes the task if it is not as it was.
+/// Writes the task if it is not as it was. What is STOPPED is history: people
+/// have been told how it ended, and a report that comes again tells it otherwise
+/// if its agent was restarted meanwhile.
 fn save(txn: &mut Txn, before: &Task, mut task: Task) {
-    if task == *before {
+    if before.phase == Phase::Stopped || task == *before {
         return;
     }
     if task.version == before.version {

@@ -134,10 +134,11 @@ fn late_news_changes_nothing() {
         .report(&instance, report(&task, "STOPPED", vec![change("web", "STOPPED")]))
         .expect("heard");
     world.settle(&instance);
-    world
-        .report(&instance, report(&task, "RUNNING", vec![change("web", "RUNNING")]))
-        .expect("heard");
+    let stopped = world.task(&id);
+    let again = ContainerStateChange { exit_code: Some(1), ..change("web", "RUNNING") };
+    world.report(&instance, report(&task, "RUNNING", vec![again])).expect("heard");
     let task = world.task(&id);
+    assert_eq!(task, stopped);
     assert_eq!(task.phase, Phase::Stopped);
     assert_eq!(task.containers[0].status.as_str(), "STOPPED");
     assert_eq!(task.stop.expect("a reason").reason, "enough");
