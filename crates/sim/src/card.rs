@@ -62,7 +62,8 @@ impl Card {
         if interrupted {
             return;
         }
-        let failed = wanted.keys().filter_map(|id| Some((id.clone(), self.cursed.get(id)?.clone())));
+        let failed =
+            wanted.keys().filter_map(|id| Some((id.clone(), self.cursed.get(id)?.clone())));
         self.report = Some(CardReport {
             generation: plan.generation,
             present: wanted.keys().filter(|id| kernel.contains_key(*id)).cloned().collect(),

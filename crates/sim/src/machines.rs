@@ -1,9 +1,9 @@
 //! What agents do, and what their machines do to them.
 
 use crate::mail::Mail;
+use crate::plane::ready;
 use crate::runtime::Container;
 use crate::world::{Answer, World};
-use crate::plane::ready;
 use agent::engine::{
     ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known, Network, Report,
     Signal, TaskSpec, Which, limits,
@@ -64,21 +64,29 @@ impl World {
                     let effect = Effect::RemoveNetwork(spec);
                     self.post.send(due, Mail::Work { node, life, effect });
                 }
-                effect => self.post.send(due, Mail::Work { node, life, effect }),
+                Effect::Pull { .. }
+                | Effect::Create { .. }
+                | Effect::Start { .. }
+                | Effect::Await { .. }
+                | Effect::Signal { .. }
+                | Effect::Delete { .. }
+                | Effect::DeleteOrphan { .. }
+                | Effect::RemoveOrphanNetwork { .. }
+                | Effect::Forget(_) => self.post.send(due, Mail::Work { node, life, effect }),
             }
         }
     }
 
     /// An effect's turn has come.
-    pub(crate) fn work(&mut self, node: usize, life: u64, effect: Effect) {
+    pub(crate) fn work(&mut self, node: usize, life: u64, effect: &Effect) {
         if self.nodes[node].agent.life != life {
             return;
         }
-        if let Effect::PrepareNetwork(spec) = &effect {
+        if let Effect::PrepareNetwork(spec) = effect {
             self.prepare(node, life, Arc::clone(spec));
             return;
         }
-        if let Some(input) = self.perform(node, &effect) {
+        if let Some(input) = self.perform(node, effect) {
             let due = self.soon();
             self.post.send(due, Mail::News { node, life, input });
         }
@@ -250,6 +258,15 @@ impl World {
         self.begin(node, effects);
     }
 
+    /// The agent loses its memory: it comes up as another container instance, and
+    /// what it ran is strange to it.
+    pub(crate) fn forget_everything(&mut self, node: usize) {
+        self.note(&format!("agent {node} forgets everything"));
+        self.count("an agent forgot everything");
+        self.nodes[node].agent.disk = crate::node::Disk::default();
+        self.restart_agent(node);
+    }
+
     /// The machine loses what is not on a disk.
     pub(crate) fn reboot(&mut self, node: usize) {
         self.note(&format!("node {node} reboots"));
@@ -308,9 +325,8 @@ impl World {
             return here.agent.disk.instance_arn.clone();
         }
         let request = registration(&here.cluster, here.agent.disk.instance_arn.clone());
-        let answer = self.call(|plane| {
-            ready(plane.ecs.register_container_instance(&plane.node(&id), request))
-        });
+        let answer = self
+            .call(|plane| ready(plane.ecs.register_container_instance(&plane.node(&id), request)));
         let registered = match answer {
             Answer::None => return None,
             Answer::Refused(fault) => {
@@ -341,13 +357,18 @@ impl World {
         }
         let id = self.nodes[node].id.clone();
         let request = submission(&report);
-        let answer = self
-            .call(|plane| ready(plane.ecs.submit_task_state_change(&plane.node(&id), request)));
-        self.note(&format!("agent {node} reports {} {:?}: {}", short(report.task.as_str()), report.status, match &answer {
-            Answer::None => "no answer".to_owned(),
-            Answer::Refused(fault) => format!("refused: {}", fault.message),
-            Answer::Given(_) => "heard".to_owned(),
-        }));
+        let answer =
+            self.call(|plane| ready(plane.ecs.submit_task_state_change(&plane.node(&id), request)));
+        self.note(&format!(
+            "agent {node} reports {} {:?}: {}",
+            short(report.task.as_str()),
+            report.status,
+            match &answer {
+                Answer::None => "no answer".to_owned(),
+                Answer::Refused(fault) => format!("refused: {}", fault.message),
+                Answer::Given(_) => "heard".to_owned(),
+            }
+        ));
         if !alive {
             return;
         }
@@ -366,9 +387,9 @@ impl World {
         let id = self.nodes[node].id.clone();
         let request = submission(report);
         self.note(&format!("an echo of {} {:?}", short(report.task.as_str()), report.status));
-        drop(self.call(|plane| {
-            ready(plane.ecs.submit_task_state_change(&plane.node(&id), request))
-        }));
+        drop(
+            self.call(|plane| ready(plane.ecs.submit_task_state_change(&plane.node(&id), request))),
+        );
     }
 }
 
@@ -392,7 +413,8 @@ fn registration(cluster: &str, arn: Option<String>) -> ecs::RegisterContainerIns
         "ecs.capability.task-eni",
         "ecs.capability.container-ordering",
     ];
-    let attribute = |name: &str| ecs::Attribute { name: Some(name.to_owned()), ..Default::default() };
+    let attribute =
+        |name: &str| ecs::Attribute { name: Some(name.to_owned()), ..Default::default() };
     ecs::RegisterContainerInstanceRequest {
         cluster: Some(cluster.to_owned()),
         container_instance_arn: arn,

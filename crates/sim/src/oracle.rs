@@ -79,8 +79,11 @@ impl World {
                 if task.phase < before.phase {
                     return Some(format!("{id} went from {:?} to {:?}", before.phase, task.phase));
                 }
-                if before.phase == Phase::Stopped && settled(&task) != settled(&before) {
-                    return Some(format!("{id} was STOPPED and changed:{}", changes(&before, &task)));
+                if before.phase == Phase::Stopped && task != before {
+                    return Some(format!(
+                        "{id} was STOPPED and changed:{}",
+                        changes(&before, &task)
+                    ));
                 }
                 if before.stop.is_some() && task.stop != before.stop {
                     return Some(format!("{id} ends for another reason: {:?}", task.stop));
@@ -161,6 +164,15 @@ impl World {
                     return Some(format!("{id} runs on nodes {number} and {other}"));
                 }
                 let Some(eni) = &container.eni else { continue };
+                // What an agent that forgot everything ran is gone with it, as far
+                // as anybody can know.
+                let owner = view.get::<Task>(&scope(), short_of(&container.task));
+                let host = owner.and_then(|task| {
+                    view.get::<ContainerInstance>(&scope(), task.instance.as_str())
+                });
+                if host.is_none_or(|host| host.status == InstanceStatus::Inactive) {
+                    continue;
+                }
                 let record = view.get::<Eni>(&scope(), eni);
                 let given_back = record
                     .is_none_or(|e| e.attachment_status() == Some(AttachmentStatus::Detaching));
@@ -176,7 +188,7 @@ impl World {
     pub(crate) fn unrest(&self) -> Option<String> {
         let Some(plane) = &self.plane else { return Some("there is no control plane".to_owned()) };
         let view = plane.view();
-        if let Some(open) = self.users.orders.iter().position(|order| order.is_open()) {
+        if let Some(open) = self.users.orders.iter().position(crate::users::Order::is_open) {
             return Some(format!("order {open} is not answered"));
         }
         let tasks: Vec<Arc<Task>> = view.list::<Task>(&scope()).collect();
@@ -223,10 +235,8 @@ impl World {
             .iter()
             .filter(|task| task.phase == Phase::Running && task.instance == record.id)
             .collect();
-        let wanted: BTreeSet<String> = here
-            .iter()
-            .filter_map(|task| Some(task.interface.as_ref()?.eni.to_string()))
-            .collect();
+        let wanted: BTreeSet<String> =
+            here.iter().filter_map(|task| Some(task.interface.as_ref()?.eni.to_string())).collect();
         let present: BTreeSet<String> = node
             .kernel
             .values()
@@ -261,15 +271,9 @@ impl World {
     }
 }
 
-/// What of a STOPPED task must not change. Details that its agent tells late are
-/// not part of it.
-fn settled(task: &Task) -> Task {
-    let mut task = task.clone();
-    task.version = 0;
-    task.times.execution_stopped = None;
-    task.times.pull_started = None;
-    task.times.pull_stopped = None;
-    task
+/// The id in an ARN.
+fn short_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or_default()
 }
 
 /// What distinguishes two tasks, in words.
@@ -319,9 +323,8 @@ fn room(
         return Some(format!("{} is shown as another", instance.id));
     }
     let tasks = view.list::<Task>(&scope());
-    let tenants: Vec<Arc<Task>> = tasks
-        .filter(|task| task.instance == instance.id && task.phase < Phase::Stopped)
-        .collect();
+    let tenants: Vec<Arc<Task>> =
+        tasks.filter(|task| task.instance == instance.id && task.phase < Phase::Stopped).collect();
     let of = |list: &Option<Vec<shapes::Resource>>, name: &str| {
         let found = list.iter().flatten().find(|it| it.name.as_deref() == Some(name));
         found.and_then(|it| it.integer_value).map_or(0, i64::from)

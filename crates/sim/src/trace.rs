@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-const KEPT: usize = 3000;
+const KEPT: usize = 200;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -67,10 +67,12 @@ impl World {
             let request = definition(family);
             ready(plane.ecs.register_task_definition(&cx, request)).expect("a definition");
         }
-        let found = ready(plane.ec2.describe_subnets(&cx, Default::default())).expect("subnets");
+        let all = shapes::DescribeSubnetsRequest::default();
+        let found = ready(plane.ec2.describe_subnets(&cx, all)).expect("subnets");
         let ids = found.subnets.into_iter().flatten().filter_map(|subnet| subnet.subnet_id);
         self.users.subnets = ids.collect();
-        let found = ready(plane.ec2.describe_security_groups(&cx, Default::default()));
+        let all = shapes::DescribeSecurityGroupsRequest::default();
+        let found = ready(plane.ec2.describe_security_groups(&cx, all));
         let groups = found.expect("groups").security_groups.unwrap_or_default();
         self.users.group =
             groups.into_iter().next().and_then(|group| group.group_id).unwrap_or_default();
@@ -99,10 +101,8 @@ impl World {
         let count = self.rng.between(1, 3);
         let mut request = self.run_request(cluster, family, i32::try_from(count).unwrap_or(1));
         if self.rng.one_in(4) {
-            request.overrides = Some(ecs::TaskOverride {
-                cpu: Some("512".to_owned()),
-                ..Default::default()
-            });
+            request.overrides =
+                Some(ecs::TaskOverride { cpu: Some("512".to_owned()), ..Default::default() });
         }
         if self.rng.one_in(3) {
             request.client_token = None;
@@ -127,7 +127,7 @@ impl World {
             started_by: Some("the simulation".to_owned()),
             client_token: Some(format!("order-{}", self.users.orders.len())),
             network_configuration: (family != "host")
-                .then(|| ecs::NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
+                .then_some(ecs::NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
             ..Default::default()
         }
     }
@@ -342,13 +342,14 @@ impl World {
             self.call(|plane| ready(plane.ecs.run_task(&plane.root(), run)).map(drop)),
             self.call(|plane| ready(plane.ecs.describe_tasks(&plane.root(), elsewhere)).map(drop)),
         ];
-        let wanted =
-            ["InvalidParameterException", "ClientException", "ClusterNotFoundException"];
+        let wanted = ["InvalidParameterException", "ClientException", "ClusterNotFoundException"];
         for (answer, wanted) in answers.into_iter().zip(wanted) {
             match answer {
                 Answer::None => {}
-                Answer::Refused(fault) if fault.code == wanted => {}
-                other => self.fail(&format!("nonsense got {other:?} instead of {wanted}")),
+                Answer::Refused(ref fault) if fault.code == wanted => {}
+                Answer::Refused(_) | Answer::Given(()) => {
+                    self.fail(&format!("nonsense got {answer:?} instead of {wanted}"));
+                }
             }
         }
     }

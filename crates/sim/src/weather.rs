@@ -17,6 +17,8 @@ pub struct Weather {
     pub agent_dies: u64,
     /// A card's process dies.
     pub card_dies: u64,
+    /// An agent loses its disk, and with it its identity.
+    pub amnesia: u64,
     /// A machine loses everything but its disks.
     pub reboot: u64,
     /// The control plane dies, at its next commits.
@@ -43,6 +45,7 @@ impl Weather {
         hangup: 0,
         agent_dies: 0,
         card_dies: 0,
+        amnesia: 0,
         reboot: 0,
         plane_dies: 0,
         clock_jumps: 0,
@@ -61,6 +64,7 @@ impl Weather {
         hangup: 40,
         agent_dies: 80,
         card_dies: 60,
+        amnesia: 600,
         reboot: 300,
         plane_dies: 60,
         clock_jumps: 50,

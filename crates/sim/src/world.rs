@@ -203,12 +203,7 @@ impl World {
 
     /// The end of the simulation, with everything one needs to find out why.
     pub(crate) fn fail(&self, why: &str) -> ! {
-        panic!(
-            "\n{}\n\nSEED={} at {} ms: {why}\n",
-            self.trace.text(),
-            self.seed,
-            self.now
-        );
+        panic!("\n{}\n\nSEED={} at {} ms: {why}\n", self.trace.text(), self.seed, self.now);
     }
 
     /// Asks the control plane, over a network that loses things.
@@ -255,6 +250,9 @@ impl World {
             if self.rng.one_in(self.weather.reboot) {
                 self.reboot(node);
             }
+            if self.rng.one_in(self.weather.amnesia) {
+                self.forget_everything(node);
+            }
             if self.rng.one_in(self.weather.exit) {
                 self.strike_down(node);
             }
@@ -272,7 +270,7 @@ impl World {
                 | Mail::PlaneHearsEnd { .. }
                 | Mail::Disconnect { .. } => self.carry(mail),
                 Mail::Apply { node, life } => self.apply_plan(node, life),
-                Mail::Work { node, life, effect } => self.work(node, life, effect),
+                Mail::Work { node, life, effect } => self.work(node, life, &effect),
                 Mail::News { node, life, input } => self.hear(node, life, input),
                 Mail::Submit { node, life, report } => self.submit(node, life, report),
                 Mail::Echo { node, report } => self.echo(node, &report),
