@@ -152,6 +152,10 @@ impl World {
         let mut hosts = BTreeMap::new();
         for (number, node) in self.nodes.iter().enumerate() {
             for (id, (vpc, eni)) in &node.kernel {
+                // Else its address is free for others, who may well be slow to take it.
+                if view.get::<Eni>(&scope(), id.as_str()).is_none() {
+                    return Some(format!("{id} is on node {number} and not on record"));
+                }
                 if let Some(other) = addresses.insert((vpc, eni.ipv4), id) {
                     return Some(format!("{id} and {other} both have {} on nodes", eni.ipv4));
                 }
