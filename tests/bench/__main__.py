@@ -31,10 +31,13 @@ def throughput(server, client, address, seconds=3):
     daemon = subprocess.Popen(["ip", "netns", "exec", server, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
     try:
         ask = ["ip", "netns", "exec", client, "iperf3", "-J", "-t", str(seconds), "-c", address]
-        answer = until(
-            lambda: (done := subprocess.run(ask, capture_output=True, text=True)).returncode == 0 and done, every=0.1
-        )
-        return json.loads(answer.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+
+        def received():
+            """What arrived; nothing while the server is not listening yet."""
+            answer = json.loads(subprocess.run(ask, capture_output=True, text=True).stdout or "{}")
+            return answer.get("end", {}).get("sum_received", {}).get("bits_per_second")
+
+        return until(received, every=0.1) / 1e9
     finally:
         daemon.kill()
         daemon.wait()
@@ -130,7 +133,6 @@ def main():
             (warm,) = conftest.run(landfall, definition, network.subnet, group)
             conftest.wait(landfall, warm, "RUNNING")
             conftest.stop(landfall, warm)
-            until(lambda: True)
             idle = resident(landfall.pid())
 
             steps = run_to_running(landfall, network, definition, group, args.rounds)

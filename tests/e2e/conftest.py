@@ -147,7 +147,7 @@ def footprint(landfall) -> dict[str, set[str]]:
         return {str(path) for path in pathlib.Path(root).rglob(pattern)}
 
     return {
-        "namespaces": {name for name in lines("ip", "netns") if ours(name)},
+        "namespaces": {line.split()[0] for line in lines("ip", "netns") if ours(line)},
         "links": {line.split(":")[1].strip() for line in lines("ip", "-o", "link") if re.search(r": (eni|card)\w", line)},
         "routes": {line for line in lines("ip", "route") if line.startswith("172.31.")},
         "mounts": {

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import subprocess
 
-from conftest import Network, address, commands, eventually, fetch, register, run, stop, task, tcp, wait, web
+from conftest import Network, address, commands, eventually, fetch, footprint, register, run, stop, task, tcp, wait, web
 
 
 def alive(pid):
@@ -73,3 +74,25 @@ def test_down_and_up_again_keeps_the_state(own_landfall):
     assert landfall.ecs.describe_task_definition(taskDefinition="kept")["taskDefinition"]["revision"] == 1
     (arn,) = run(landfall, "kept:1", network.subnet)
     stop(landfall, wait(landfall, arn, "RUNNING")["taskArn"])
+
+
+def test_namespaces_made_by_others_do_not_hide_ours(own_landfall):
+    landfall = own_landfall
+    network = Network(landfall)
+    (arn,) = run(landfall, register(landfall, "seen", web()), network.subnet)
+    wait(landfall, arn, "RUNNING")
+    here = sorted(footprint(landfall)["namespaces"])
+    subprocess.run(["ip", "netns", "add", f"{landfall.prefix}other"], check=True)
+    try:
+        for name in here:
+            subprocess.run(["ip", "-n", name, "link"], check=True, capture_output=True)
+        assert len(mounts(here)) == len(here), "no copies of them were laid over them"
+    finally:
+        subprocess.run(["ip", "netns", "del", f"{landfall.prefix}other"], check=True)
+    stop(landfall, arn)
+
+
+def mounts(names):
+    """The mounts, hidden or not, on which these namespaces are."""
+    with open("/proc/self/mountinfo") as table:
+        return [line for line in table if line.split()[4].rsplit("/", 1)[-1] in names]

@@ -2,7 +2,7 @@
 
 use crate::error::CardError;
 use crate::host::Host;
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 use crate::nft::Counters;
 use crate::router::Router;
 use crate::{keep, names};
@@ -40,7 +40,7 @@ impl Config {
         Ok(Self {
             prefix: prefix.to_owned(),
             state_dir: state_dir.into(),
-            netns_dir: PathBuf::from("/run/netns"),
+            netns_dir: PathBuf::from(netns::RUN_DIR),
             host: Netns::current()?,
             period: Duration::from_secs(10),
         })

@@ -7,6 +7,7 @@
 //! ends afterwards: no thread of the runtime ever changes places.
 
 use crate::error::CardError;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
@@ -17,6 +18,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+
+/// Where namespaces have their names, by iproute2's custom.
+pub const RUN_DIR: &str = "/run/netns";
 
 /// The file system that namespaces are files of (`NSFS_MAGIC`).
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -71,6 +75,9 @@ impl Netns {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(parent) = path.parent() {
                     fs::create_dir_all(parent).map_err(fail("make a place for"))?;
+                    if parent == Path::new(RUN_DIR) {
+                        share(parent).map_err(fail("make a place for"))?;
+                    }
                 }
                 OpenOptions::new().write(true).create_new(true).open(path).map_err(fail("name"))?;
             }
@@ -168,4 +175,20 @@ impl AsFd for Netns {
 
 fn is_namespace(file: &File) -> bool {
     fstatfs(file).is_ok_and(|stat| stat.filesystem_type() == NSFS)
+}
+
+/// Makes `dir` a mount of its own, shared between mount namespaces, as iproute2
+/// does when it names its first namespace. Were it to come after us, it would lay
+/// copies of our mounts over them, and to take a name away would take a copy only.
+/// The lock on the directory is iproute2's too.
+fn share(dir: &Path) -> io::Result<()> {
+    let nothing = None::<&str>;
+    let shared = || mount(nothing, dir, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
+    let _lock =
+        Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    if shared() == Err(nix::Error::EINVAL) {
+        mount(Some(dir), dir, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
+        shared()?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod link;
 
 use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
 use async_trait::async_trait;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use std::collections::BTreeSet;
@@ -189,6 +190,7 @@ fn make_or_join(path: &Path) -> Result<(), Error> {
     }
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        share(dir).map_err(Error::io("share", dir))?;
     }
     // A file that is no namespace is the trace of one that a reboot ended.
     File::create(path).map_err(Error::io("make", path))?;
@@ -197,6 +199,22 @@ fn make_or_join(path: &Path) -> Result<(), Error> {
         mount(ours, path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
     });
     made.map_err(|errno| Error::io("make the network namespace", path)(errno.into()))
+}
+
+/// Makes `dir` a mount of its own, shared between mount namespaces, as iproute2
+/// does when it names its first namespace. Were it to come after us, it would lay
+/// copies of our mounts over them, and to take a name away would take a copy only.
+/// The lock on the directory is iproute2's too.
+fn share(dir: &Path) -> io::Result<()> {
+    let nothing = None::<&str>;
+    let shared = || mount(nothing, dir, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
+    let _lock =
+        Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    if shared() == Err(nix::Error::EINVAL) {
+        mount(Some(dir), dir, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
+        shared()?;
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
