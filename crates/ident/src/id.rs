@@ -4,85 +4,13 @@
 //! Three families exist: EC2 resource ids (`eni-` and 17 hex digits), ECS ids
 //! (32 hex digits, or a UUID for attachments), and names that users choose.
 
+use crate::text::text_type;
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
-use core::fmt;
-use core::str::FromStr;
-use serde::{Deserialize, Serialize};
-
-/// Why a text is not an id of the wanted kind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not {expected}")]
-pub struct IdError {
-    /// The kind of id that was wanted, with its shape.
-    pub expected: &'static str,
-    /// What came instead.
-    pub text: String,
-}
-
-macro_rules! id_type {
-    ($(#[$doc:meta])* $name:ident, $expected:expr, $valid:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The id as AWS writes it.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = IdError;
-            fn from_str(text: &str) -> Result<Self, IdError> {
-                let valid: fn(&str) -> bool = $valid;
-                if valid(text) {
-                    Ok(Self(text.to_owned()))
-                } else {
-                    Err(IdError { expected: $expected, text: text.to_owned() })
-                }
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = IdError;
-            fn try_from(text: String) -> Result<Self, IdError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(&self.0)
-            }
-        }
-    };
-}
 
 macro_rules! ec2_ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
-        id_type!($(#[$doc])* $name, concat!("an id of the form ", $prefix, "-0123456789abcdef0"), |text| {
+        text_type!($(#[$doc])* $name, concat!("an id of the form ", $prefix, "-0123456789abcdef0"), |text| {
             text.strip_prefix(concat!($prefix, "-"))
                 .is_some_and(|digits| matches!(digits.len(), 8 | 17) && is_lower_hex(digits))
         });
@@ -98,7 +26,7 @@ macro_rules! ec2_ids {
 
 macro_rules! ecs_ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        id_type!($(#[$doc])* $name, "an id of 32 hexadecimal digits", |text| {
+        text_type!($(#[$doc])* $name, "an id of 32 hexadecimal digits", |text| {
             text.len() == 32 && is_lower_hex(text)
         });
 
@@ -137,7 +65,7 @@ ecs_ids! {
     ContainerInstanceId;
 }
 
-id_type!(
+text_type!(
     /// Something attached to a task, in practice its network interface: a UUID.
     AttachmentId,
     "a UUID",
@@ -166,13 +94,13 @@ impl AttachmentId {
     }
 }
 
-id_type!(
+text_type!(
     /// The name of a cluster.
     ClusterName,
     "a name of 1 to 255 letters, digits, hyphens and underscores",
     is_name
 );
-id_type!(
+text_type!(
     /// The family that a task definition is a revision of.
     Family,
     "a name of 1 to 255 letters, digits, hyphens and underscores",

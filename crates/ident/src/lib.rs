@@ -12,13 +12,15 @@ mod arn;
 mod id;
 mod owner;
 mod tags;
+mod text;
 mod time;
 
 pub use arn::{Arn, ArnError};
 pub use id::{
-    AttachmentId, ClusterName, ContainerInstanceId, EniAttachmentId, EniId, Family, IdError,
-    InstanceId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, TaskId, VpcId,
+    AttachmentId, ClusterName, ContainerInstanceId, EniAttachmentId, EniId, Family, InstanceId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, TaskId, VpcId,
 };
-pub use owner::{AccountId, OwnerError, Region, Scope};
+pub use owner::{AccountId, Region, Scope};
 pub use tags::Tags;
+pub use text::IdError;
 pub use time::{Generation, Timestamp};

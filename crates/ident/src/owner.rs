@@ -1,82 +1,18 @@
 //! Whose a thing is, and where.
 
+use crate::text::text_type;
 use alloc::borrow::ToOwned;
-use alloc::string::String;
 use core::fmt;
-use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
-/// Why a text names no account or region.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not {expected}")]
-pub struct OwnerError {
-    /// What was wanted.
-    pub expected: &'static str,
-    /// What came instead.
-    pub text: String,
-}
-
-macro_rules! owner_type {
-    ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text as AWS writes it.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = OwnerError;
-            fn from_str(text: &str) -> Result<Self, OwnerError> {
-                let valid: fn(&str) -> bool = $valid;
-                if valid(text) {
-                    Ok(Self(text.to_owned()))
-                } else {
-                    Err(OwnerError { expected: $expected, text: text.to_owned() })
-                }
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = OwnerError;
-            fn try_from(text: String) -> Result<Self, OwnerError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> String {
-                value.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(&self.0)
-            }
-        }
-    };
-}
-
-owner_type!(
+text_type!(
     /// An AWS account: twelve digits.
     AccountId,
     "an account id of twelve digits",
     |text| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 );
 
-owner_type!(
+text_type!(
     /// A region by its name, such as `us-east-1`. Any name of that shape is a
     /// region here; which ones AWS has today is nothing to compile in.
     Region,
