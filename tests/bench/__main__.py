@@ -120,7 +120,7 @@ def main():
     parser.add_argument("landfall")
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
-    os.environ["LANDFALL"] = args.landfall
+    os.environ |= {"LANDFALL": args.landfall, "LANDFALL_LOG": "info,card=debug"}
     import conftest
 
     with tempfile.TemporaryDirectory(prefix="landfall-bench-") as directory:
@@ -170,13 +170,16 @@ def main():
 
 
 def eni_times(landfall):
-    """What the card logged of its own work."""
-    made, removed = Series("set-up"), Series("removal")
-    log = (landfall.data / "landfall.log").read_text(errors="replace")
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines():
-        for series, word in ((made, "interface made"), (removed, "interface removed")):
-            if word in line and (match := re.search(r"micros=(\d+)", line)):
-                series.values.append(int(match.group(1)) / 1e6)
+    """What the card logged of plans that brought or took one interface: link, routes,
+    rules and all."""
+    made, removed = Series("interface set up"), Series("interface removed")
+    for line in (landfall.data / "landfall.log").read_text(errors="replace").splitlines():
+        if "the plan is applied" not in line:
+            continue
+        work = {name: int(value) for name, value in re.findall(r"(made|removed|micros)=(\d+)", line)}
+        for series, one in ((made, (1, 0)), (removed, (0, 1))):
+            if (work["made"], work["removed"]) == one:
+                series.values.append(work["micros"] / 1e6)
     return [series for series in (made, removed) if series.values]
 
 
