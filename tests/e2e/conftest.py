@@ -267,7 +267,7 @@ def wait(landfall, arn, status, seconds=30):
 
     def probe():
         seen = task(landfall, arn)
-        assert status == "STOPPED" or seen["lastStatus"] != "STOPPED", seen
+        assert status == "STOPPED" or seen["lastStatus"] != "STOPPED", json.dumps(seen, default=str)
         return seen if seen["lastStatus"] == status else None
 
     return eventually(f"{arn} being {status}", probe, seconds)

@@ -1,0 +1,62 @@
+"""What `landfall up` can be told."""
+
+import pathlib
+import tempfile
+
+import pytest
+
+from conftest import Network, address, bring_down, fetch, install, register, run, stop, tcp, wait, web, eventually
+
+
+@pytest.fixture
+def started():
+    """Starts an installation with the given options."""
+    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
+        installations = []
+
+        def start(*options):
+            installations.append(install(pathlib.Path(directory) / "data", *options))
+            return installations[0]
+
+        try:
+            yield start
+        finally:
+            for installation in installations:
+                bring_down(installation)
+
+
+def test_a_machine_may_stand_in_one_zone_only(started):
+    landfall = started("--zone", "us-east-1b")
+    network = Network(landfall)
+    subnets = dict(network.subnets)
+    definition = register(landfall, "zoned", web())
+    refused = landfall.ecs.run_task(
+        taskDefinition=definition,
+        networkConfiguration={"awsvpcConfiguration": {"subnets": [subnets["us-east-1a"]]}},
+    )
+    assert refused["tasks"] == [] and len(refused["failures"]) == 1
+    (arn,) = run(landfall, definition, subnets["us-east-1b"])
+    assert wait(landfall, arn, "RUNNING")["availabilityZone"] == "us-east-1b"
+    stop(landfall, arn)
+
+
+def test_another_region_has_its_own_names(started):
+    landfall = started("--region", "eu-central-1")
+    network = Network(landfall)
+    assert [zone for zone, _ in network.subnets] == [f"eu-central-1{letter}" for letter in "abc"]
+    group = network.group("web", tcp(80))
+    (arn,) = run(landfall, register(landfall, "abroad", web()), network.subnet, group)
+    shown = wait(landfall, arn, "RUNNING")
+    assert shown["taskArn"].startswith("arn:aws:ecs:eu-central-1:")
+    details = {d["name"]: d["value"] for d in shown["attachments"][0]["details"]}
+    dashed = address(shown).replace(".", "-")
+    assert details["privateDnsName"] == f"ip-{dashed}.eu-central-1.compute.internal"
+    assert "It works" in eventually("the page", lambda: fetch(address(shown)))
+    stop(landfall, arn)
+
+
+def test_any_credentials_do_if_that_is_asked_for(started):
+    landfall = started("--accept-any-credentials")
+    assert landfall.client("ecs", key="test", secret="test").list_clusters()["clusterArns"]
+    assert landfall.client("ec2", key="AKIAEXAMPLE", secret="x").describe_vpcs()["Vpcs"]
+    assert "SIGNATURES ARE NOT VERIFIED" in (landfall.data / "landfall.log").read_text()
