@@ -4,7 +4,7 @@ PROFILE ?= release
 LANDFALL = target/$(PROFILE)/landfall
 VENV = .venv
 
-.PHONY: help up down test check unit sim kernel e2e bench deny setup build venv
+.PHONY: help up down test check unit sim kernel e2e bench deny setup setup-tests build venv
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ down: ## Stop Landfall and remove everything it made, its state too
 build:
 	cargo build --locked --profile $(PROFILE) --package landfall
 
-test: setup venv ## Everything: check, unit, sim, kernel, e2e
+test: setup-tests venv ## Everything: check, unit, sim, kernel, e2e
 	$(MAKE) check
 	$(MAKE) unit
 	$(MAKE) sim
@@ -44,7 +44,7 @@ e2e: ## boto3 and the AWS CLI against a running Landfall (root)
 	cargo build --locked --package landfall
 	LANDFALL=target/debug/landfall $(VENV)/bin/pytest -q tests/e2e
 
-bench: setup venv build ## Ratios beside what one would use instead (root)
+bench: setup-tests venv build ## Ratios beside what one would use instead (root)
 	$(VENV)/bin/python -m tests.bench $(LANDFALL)
 
 deny: ## Licences, advisories and sources of the dependencies
@@ -53,6 +53,9 @@ deny: ## Licences, advisories and sources of the dependencies
 
 setup:
 	scripts/setup
+
+setup-tests:
+	scripts/setup --tests
 
 venv: $(VENV)/.installed
 $(VENV)/.installed: tests/e2e/requirements.txt
