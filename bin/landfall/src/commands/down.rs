@@ -1,7 +1,7 @@
 //! `landfall down`: stop the tasks, then Landfall, then look after what a crash
 //! may have left.
 
-use super::{AnyError, block_on};
+use super::{AnyError, block_on, require_root};
 use crate::cli::Down;
 use crate::client::Client;
 use crate::layout::{Access, Layout, read_json};
@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Stops everything and removes what it made on the machine; with `purge`, its
 /// state too. Works as well on what a killed Landfall left.
 pub(crate) fn run(layout: &Layout, down: &Down) -> Result<(), AnyError> {
+    require_root()?;
     if !layout.data.exists() {
         terminal::progress(&format!("there is nothing in {}", layout.data.display()));
         return Ok(());

@@ -1,6 +1,6 @@
 //! `landfall image`.
 
-use super::{AnyError, block_on};
+use super::{AnyError, block_on, require_root};
 use crate::composition;
 use crate::layout::Layout;
 use crate::terminal;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Loads the images of an archive into this installation's containerd.
 pub(crate) fn load(layout: &Layout, file: &Path) -> Result<(), AnyError> {
+    require_root()?;
     if !layout.data.exists() {
         return Err("there is no Landfall here to load into: start one with `landfall up`".into());
     }

@@ -52,6 +52,15 @@ fn access(layout: &Layout) -> Result<Access, AnyError> {
     }
 }
 
+/// Refuses whoever could only fail half-way.
+fn require_root() -> Result<(), AnyError> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("Landfall's namespaces and containers are root's: run this as root".into())
+    }
+}
+
 /// A runtime for the commands that talk to a running Landfall or to containerd.
 fn block_on<T>(work: impl Future<Output = Result<T, AnyError>>) -> Result<T, AnyError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

@@ -1,6 +1,6 @@
 //! `landfall up`.
 
-use super::{AnyError, down};
+use super::{AnyError, down, require_root};
 use crate::cli::Up;
 use crate::client::Client;
 use crate::layout::{Access, Layout, read_json};
@@ -21,9 +21,7 @@ const START_POLL: Duration = Duration::from_millis(25);
 
 /// Runs Landfall here, or starts it and returns once it serves.
 pub(crate) fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err("Landfall makes network namespaces and containers: run it as root".into());
-    }
+    require_root()?;
     layout.create()?;
     if up.detach {
         return detach(layout, up);
