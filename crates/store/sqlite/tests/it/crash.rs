@@ -1,63 +1,24 @@
 //! A process that is killed loses nothing that it acknowledged.
 //!
-//! The test runs this very binary as a child. The child writes from several
-//! threads, so that commits are grouped, and acknowledges on its standard
-//! output what it has been told is durable. We kill it without warning, and
-//! look. (That the disk itself forgets nothing when the power fails is the
+//! The example `crash_writer` runs as a child: it writes from several threads,
+//! and acknowledges on its standard output what it has been told is durable. We
+//! kill it without warning, and look. (That the disk itself forgets nothing when the power fails is the
 //! file system's promise and `synchronous=FULL`'s; no test here cuts the power.)
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use store::conformance::{Lamp, block_on};
-use store::{Registry, Store, StoreError};
+use store::{Registry, Store};
 use store_sqlite::SqliteBackend;
 
-const DATABASE: &str = "STORE_SQLITE_CRASH_DATABASE";
 const WRITERS: usize = 4;
 const PARTS: usize = 5;
 const ROUNDS: u64 = 15;
-
-/// What the child does. Not a test in its own right: it never ends.
-#[test]
-#[ignore = "is run, and killed, by the test below"]
-fn child() {
-    let path = std::env::var_os(DATABASE).expect("is run by the test below");
-    let store = open(Path::new(&path));
-    println!("\nopen");
-    thread::scope(|threads| {
-        for writer in 0..WRITERS {
-            let store = &store;
-            threads.spawn(move || {
-                loop {
-                    let number =
-                        block_on(store.transact(|txn| Ok::<_, StoreError>(write(txn, writer))));
-                    let number = number.expect("commits");
-                    let mut out = std::io::stdout().lock();
-                    writeln!(out, "ack {writer} {number}").expect("the parent listens");
-                    out.flush().expect("the parent listens");
-                }
-            });
-        }
-    });
-}
-
-/// Counts the writer's transactions, and leaves a record of each in parts.
-fn write(txn: &mut store::Txn, writer: usize) -> u64 {
-    let home = Lamp::home();
-    let counter = format!("{writer}");
-    let number = txn.get::<Lamp>(&home, &counter).map_or(0, |lamp| lamp.watts) + 1;
-    txn.put(Lamp { watts: number, ..Lamp::new(&counter, "counter") });
-    for part in 0..PARTS {
-        let id = format!("{writer}-{number:08}-{part}");
-        txn.put(Lamp { watts: number, ..Lamp::new(&id, &counter) });
-    }
-    number
-}
 
 fn open(path: &Path) -> Store {
     let backend = SqliteBackend::open(path).expect("the database opens after any crash");
@@ -76,12 +37,20 @@ fn what_was_acknowledged_survives_sigkill() {
     assert_eq!(acknowledged.len(), WRITERS, "every writer got somewhere");
 }
 
+/// The example, which cargo builds with the tests and puts beside them.
+fn writer() -> PathBuf {
+    let mut path = std::env::current_exe().expect("has a path");
+    path.pop();
+    path.pop();
+    path.join("examples/crash_writer")
+}
+
 /// Runs a child for a while that differs from round to round, and notes what it
 /// acknowledged.
 fn run_and_kill(path: &Path, round: u64, acknowledged: &mut BTreeMap<usize, u64>) {
-    let mut child = Command::new(std::env::current_exe().expect("has a path"))
-        .args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(DATABASE, path)
+    let mut child = Command::new(writer())
+        .arg(path)
+        .args([WRITERS.to_string(), PARTS.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");
