@@ -1,6 +1,7 @@
 """What `landfall up` can be told."""
 
 import pathlib
+import subprocess
 import tempfile
 
 import pytest
@@ -60,3 +61,41 @@ def test_any_credentials_do_if_that_is_asked_for(started):
     assert landfall.client("ecs", key="test", secret="test").list_clusters()["clusterArns"]
     assert landfall.client("ec2", key="AKIAEXAMPLE", secret="x").describe_vpcs()["Vpcs"]
     assert "SIGNATURES ARE NOT VERIFIED" in (landfall.data / "landfall.log").read_text()
+
+
+@pytest.fixture
+def containerd():
+    """The socket of a containerd that is not Landfall's."""
+    with tempfile.TemporaryDirectory(prefix="cd-") as directory:
+        socket = f"{directory}/sock"
+        config = pathlib.Path(directory) / "config.toml"
+        config.write_text(
+            f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\naddress = "{socket}"\n'
+        )
+        with open(f"{directory}/log", "w") as log:
+            daemon = subprocess.Popen(["containerd", "--config", config], stdout=log, stderr=log)
+        try:
+            eventually("containerd answering", lambda: namespaces(socket) is not None)
+            yield socket
+            assert daemon.poll() is None, "it was not ours to end"
+        finally:
+            daemon.terminate()
+            daemon.wait()
+
+
+def namespaces(socket):
+    """The namespaces of a containerd; `None` if it does not answer."""
+    done = subprocess.run(["ctr", "--address", socket, "namespaces", "ls", "-q"], capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else None
+
+
+def test_a_containerd_that_is_there_can_be_used(containerd, started):
+    landfall = started("--containerd", containerd)
+    network = Network(landfall)
+    (arn,) = run(landfall, register(landfall, "guest", web()), network.subnet)
+    wait(landfall, arn, "RUNNING")
+    assert landfall.prefix in namespaces(containerd)
+    assert not (landfall.data / "agent/containerd").exists(), "there is no private one"
+    stop(landfall, arn)
