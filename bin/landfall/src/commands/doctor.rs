@@ -44,7 +44,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<ExitCode, AnyError
         namespaces(),
         file_system(),
         cgroups(),
-        routes(&fs::read_to_string("/proc/net/route").unwrap_or_default()),
+        routes(),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
         disk(layout),
     ];
@@ -118,13 +118,33 @@ fn cgroups() -> Check {
     }
 }
 
-/// Whether the machine already routes some of the default VPC's block elsewhere.
+fn routes() -> Check {
+    match blocking_route() {
+        None => check("VPC block", Status::Good, "172.31.0.0/16 is free on this machine"),
+        Some(device) => check("VPC block", Status::Bad, blocked(&device)),
+    }
+}
+
+/// What it means that `device` has a route into the default VPC's block.
+pub(crate) fn blocked(device: &str) -> String {
+    format!(
+        "172.31.0.0/16, the default VPC's block, overlaps a route of {device}: tasks reach each \
+         other, but this machine cannot reach them until that route is gone"
+    )
+}
+
+/// The device through which the machine already routes some of the default VPC's
+/// block elsewhere.
+pub(crate) fn blocking_route() -> Option<String> {
+    find_blocking(&fs::read_to_string("/proc/net/route").unwrap_or_default())
+}
+
 /// `table` is `/proc/net/route`: addresses are hexadecimal, in host order of a
 /// little-endian machine.
-fn routes(table: &str) -> Check {
+fn find_blocking(table: &str) -> Option<String> {
     const VPC: u32 = u32::from_be_bytes([172, 31, 0, 0]);
     const VPC_MASK: u32 = 0xffff_0000;
-    let taken = table.lines().skip(1).find_map(|line| {
+    table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();
         let device = fields.next()?;
         let target = u32::from_str_radix(fields.next()?, 16).ok()?.swap_bytes();
@@ -132,17 +152,7 @@ fn routes(table: &str) -> Check {
         let common = mask & VPC_MASK;
         let foreign = mask != 0 && !device.starts_with("eni");
         (foreign && target & common == VPC & common).then(|| device.to_owned())
-    });
-    match taken {
-        None => check("VPC block", Status::Good, "172.31.0.0/16 is free on this machine"),
-        Some(device) => check(
-            "VPC block",
-            Status::Bad,
-            format!(
-                "172.31.0.0/16 overlaps a route of {device}: this machine could not reach its tasks"
-            ),
-        ),
-    }
+    })
 }
 
 fn memory(table: &str) -> Check {
@@ -181,14 +191,15 @@ mod tests {
         let around = "br0 000010AC 00000000 0001 0 0 0 0000F0FF 0 0 0";
         let default = "eth0 00000000 0100A8C0 0003 0 0 0 00000000 0 0 0";
         let own = "eni0123456789a 00001FAC 01001FAC 0003 0 0 0 0000FFFF 0 0 0";
-        for (route, status) in [
-            (docker, Status::Good),
-            (default, Status::Good),
-            (own, Status::Good),
-            (inside, Status::Bad),
-            (around, Status::Bad),
+        for (route, device) in [
+            (docker, None),
+            (default, None),
+            (own, None),
+            (inside, Some("br0")),
+            (around, Some("br0")),
         ] {
-            assert_eq!(routes(&format!("{HEAD}{route}\n")).status, status, "{route}");
+            let found = find_blocking(&format!("{HEAD}{route}\n"));
+            assert_eq!(found.as_deref(), device, "{route}");
         }
     }
 

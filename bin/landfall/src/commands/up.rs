@@ -1,6 +1,6 @@
 //! `landfall up`.
 
-use super::{AnyError, down, require_root};
+use super::{AnyError, doctor, down, require_root};
 use crate::cli::Up;
 use crate::client::Client;
 use crate::layout::{Access, Layout, read_json};
@@ -23,6 +23,9 @@ const START_POLL: Duration = Duration::from_millis(25);
 pub(crate) fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     require_root()?;
     layout.create()?;
+    if let Some(device) = doctor::blocking_route() {
+        terminal::progress(&format!("warning: {}", doctor::blocked(&device)));
+    }
     if up.detach {
         return detach(layout, up);
     }
