@@ -182,6 +182,7 @@ impl World {
             | Mail::News { .. }
             | Mail::Submit { .. }
             | Mail::Echo { .. }
+            | Mail::Birth { .. }
             | Mail::Death { .. }
             | Mail::Run { .. }
             | Mail::Stop { .. } => {}

@@ -5,8 +5,8 @@ use crate::plane::ready;
 use crate::runtime::Container;
 use crate::world::{Answer, World};
 use agent::engine::{
-    ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known, Network, Report,
-    Signal, TaskSpec, Which, limits,
+    ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known, Network, Orphan,
+    Report, Signal, TaskSpec, Which, limits,
 };
 use std::sync::Arc;
 use wire::Timestamp;
@@ -65,6 +65,7 @@ impl World {
                     self.post.send(due, Mail::Work { node, life, effect });
                 }
                 Effect::Pull { .. }
+                | Effect::GiveUpPull(_)
                 | Effect::Create { .. }
                 | Effect::Start { .. }
                 | Effect::Await { .. }
@@ -140,6 +141,7 @@ impl World {
                     // One half made has a name and no process.
                     state: if fails { FoundState::Recorded } else { FoundState::Created },
                     stubborn: self.rng.one_in(self.weather.step_fails.div_ceil(3)),
+                    clings: 0,
                 };
                 let containers = &mut self.nodes[node].runtime.containers;
                 let before = containers.insert(runtime_id.clone(), container);
@@ -150,11 +152,11 @@ impl World {
                 Some(Input::Created(which(spec, *index), made))
             }
             Effect::Start { which, runtime_id } => {
-                let here = &mut self.nodes[node];
                 let started = if fails {
-                    Err("the executable file was not found".to_owned())
+                    self.start_in_doubt(node, runtime_id);
+                    Err("timed out".to_owned())
                 } else {
-                    here.runtime.start(runtime_id)
+                    self.nodes[node].runtime.start(runtime_id)
                 };
                 let started = started.map_err(|text| Failure::new(FailureKind::Start, text));
                 Some(Input::Started(which.clone(), started))
@@ -171,18 +173,20 @@ impl World {
                 None
             }
             Effect::Delete { which, runtime_id } => {
-                if !fails {
-                    self.nodes[node].runtime.containers.remove(runtime_id);
-                }
-                Some(Input::Deleted { which: which.clone(), gone: !fails })
+                let gone = !fails && self.nodes[node].runtime.remove(runtime_id);
+                Some(Input::Deleted { which: which.clone(), gone })
             }
-            Effect::DeleteOrphan { runtime_id } => {
-                self.nodes[node].runtime.containers.remove(runtime_id);
-                None
+            Effect::DeleteOrphan { runtime_id, .. } => {
+                let gone = !fails && self.nodes[node].runtime.remove(runtime_id);
+                let orphan = Orphan::Container(runtime_id.clone());
+                Some(Input::OrphanRemoved { orphan, gone })
             }
             Effect::RemoveOrphanNetwork { short_id } => {
-                self.nodes[node].runtime.networks.remove(short_id);
-                None
+                if !fails {
+                    self.nodes[node].runtime.networks.remove(short_id);
+                }
+                let orphan = Orphan::Network(short_id.clone());
+                Some(Input::OrphanRemoved { orphan, gone: !fails })
             }
             Effect::RemoveNetwork(spec) => {
                 if !fails {
@@ -194,8 +198,27 @@ impl World {
                 self.nodes[node].agent.forget(task);
                 None
             }
-            Effect::PrepareNetwork(_) | Effect::Report(_) => None,
+            // What arrives nevertheless, nobody waits for.
+            Effect::GiveUpPull(_) | Effect::PrepareNetwork(_) | Effect::Report(_) => None,
         }
+    }
+
+    /// The agent is told that a start failed. That may be so; or the process runs all
+    /// the same, now or in a while, and is hard to get rid of.
+    fn start_in_doubt(&mut self, node: usize, runtime_id: &str) {
+        if let Some(container) = self.nodes[node].runtime.containers.get_mut(runtime_id) {
+            container.clings = u32::try_from(self.rng.below(4)).unwrap_or(0);
+        }
+        match self.rng.below(3) {
+            0 => {}
+            1 => drop(self.nodes[node].runtime.start(runtime_id)),
+            _ => {
+                let due = self.soon();
+                let container = runtime_id.to_owned();
+                self.post.send(due, Mail::Birth { node, container });
+            }
+        }
+        self.count("a start was in doubt");
     }
 
     fn signal(&mut self, node: usize, runtime_id: &str, signal: Signal) {

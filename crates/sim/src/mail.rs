@@ -31,6 +31,8 @@ pub(crate) enum Mail {
     Submit { node: usize, life: u64, report: Report },
     /// A copy of one that nobody waits for any more.
     Echo { node: usize, report: Report },
+    /// The beginning of a process that its agent gave up waiting for.
+    Birth { node: usize, container: String },
     /// The end of a process that was asked to end.
     Death { node: usize, container: String, exit: Exit },
     /// Somebody's RunTask, by its number among the orders.

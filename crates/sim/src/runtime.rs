@@ -24,6 +24,8 @@ pub(crate) struct Container {
     pub(crate) state: FoundState,
     /// Whether it ignores every signal but the last.
     pub(crate) stubborn: bool,
+    /// How many attempts to remove it will fail.
+    pub(crate) clings: u32,
 }
 
 impl Runtime {
@@ -48,6 +50,19 @@ impl Runtime {
                 Err("cannot start a container that is not created".to_owned())
             }
         }
+    }
+
+    /// Removes a container by force, unless it clings to life. One that is not there
+    /// is gone.
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        if let Some(container) = self.containers.get_mut(id)
+            && container.clings > 0
+        {
+            container.clings -= 1;
+            return false;
+        }
+        self.containers.remove(id);
+        true
     }
 
     /// Ends a process, if it runs.

@@ -274,6 +274,10 @@ impl World {
                 Mail::News { node, life, input } => self.hear(node, life, input),
                 Mail::Submit { node, life, report } => self.submit(node, life, report),
                 Mail::Echo { node, report } => self.echo(node, &report),
+                Mail::Birth { node, container } => {
+                    // Unless it is gone meanwhile.
+                    drop(self.nodes[node].runtime.start(&container));
+                }
                 Mail::Death { node, container, exit } => {
                     self.nodes[node].runtime.end(&container, exit);
                 }

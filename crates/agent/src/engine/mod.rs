@@ -59,11 +59,22 @@ pub mod limits {
 pub const RETENTION: Duration = Duration::from_hours(3);
 /// How many tasks that are over are remembered at most.
 pub const REMEMBERED: usize = 1000;
-/// Signals and removals that failed, and kills without effect, are repeated after this.
+/// Signals that failed, and kills without effect, are repeated after this.
 pub const RETRY: Duration = Duration::from_secs(10);
+/// Removals that failed are repeated after this, and then after ever longer,
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// but never longer than this: they are owed until they succeed.
+pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// When something that has failed `failures` times before is tried again.
+fn next_attempt(failures: &mut u32, now: Timestamp) -> Timestamp {
+    let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16)).min(LONGEST_PAUSE);
+    *failures = failures.saturating_add(1);
+    now.after(pause)
+}
 
 /// A container of a task: by position, because that is unique.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Which {
     /// The task.
     pub task: TaskArn,
@@ -123,6 +134,13 @@ pub enum Input {
         /// Whether it is gone.
         gone: bool,
     },
+    /// Something that belongs to no task is gone, or could not be removed.
+    OrphanRemoved {
+        /// What.
+        orphan: Orphan,
+        /// Whether it is gone.
+        gone: bool,
+    },
     /// The control plane took a report, or will never take it.
     Reported {
         /// Whose.
@@ -167,6 +185,37 @@ pub enum FoundState {
     Stopped(Exit),
 }
 
+/// Something on the machine that belongs to no task: an agent ran it that has lost
+/// its memory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Orphan {
+    /// A namespace, by the short id of its task.
+    Network(String),
+    /// A container, by the runtime's name for it.
+    Container(String),
+}
+
+impl Orphan {
+    /// What the orphans of one task have in common: its short id.
+    fn family(&self) -> String {
+        match self {
+            Self::Network(short_id) => short_id.clone(),
+            Self::Container(runtime_id) => {
+                let id = runtime_id.rsplit_once('-').map_or(runtime_id.as_str(), |(id, _)| id);
+                id.chars().take(12).collect()
+            }
+        }
+    }
+}
+
+/// How the removal of something goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removal {
+    busy: bool,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+}
+
 /// Which signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -184,6 +233,8 @@ pub enum Effect {
     PrepareNetwork(Arc<TaskSpec>),
     /// Fetch the image of a container.
     Pull { spec: Arc<TaskSpec>, index: usize },
+    /// Nobody waits for the image of a container any more; other tasks may.
+    GiveUpPull(Which),
     /// Make a container with its process waiting, replacing one half made.
     Create { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
     /// Start the process, and from then on wait for it to end.
@@ -194,8 +245,9 @@ pub enum Effect {
     Signal { spec: Arc<TaskSpec>, index: usize, runtime_id: String, signal: Signal },
     /// Remove what is left of a container.
     Delete { which: Which, runtime_id: String },
-    /// Remove a container that belongs to no task.
-    DeleteOrphan { runtime_id: String },
+    /// Remove a container that belongs to no task, and if it is the `last` of its
+    /// kin, what they shared.
+    DeleteOrphan { runtime_id: String, last: bool },
     /// Remove a namespace that is no task's.
     RemoveOrphanNetwork { short_id: String },
     /// Remove the task's namespace, giving up its preparation if that is under way.
@@ -253,12 +305,14 @@ pub struct ContainerReport {
 pub struct Engine {
     state: EngineState,
     dirty: BTreeSet<TaskArn>,
+    /// Not remembered: a new agent finds those that are left.
+    orphans: BTreeMap<Orphan, Removal>,
 }
 
 impl Engine {
     /// An engine that goes on where another left off.
     pub fn resume(state: EngineState) -> Self {
-        Self { state, dirty: BTreeSet::new() }
+        Self { state, ..Self::default() }
     }
 
     /// Everything it remembers.
@@ -274,7 +328,8 @@ impl Engine {
 
     /// When a [`Input::Tick`] is due, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.state.tasks.values().flat_map(steps::deadlines).min()
+        let orphans = self.orphans.values().filter_map(|removal| removal.retry_at);
+        self.state.tasks.values().flat_map(steps::deadlines).chain(orphans).min()
     }
 
     /// Known tasks that run but are not in `listed` (from a manifest).
@@ -296,8 +351,7 @@ impl Engine {
                 if !self.state.tasks.contains_key(&arn) {
                     let mut task = Task::new(*spec, Desired::Stopped);
                     task.reason = Some(clip(&failure.to_string()));
-                    self.state.tasks.insert(arn.clone(), task);
-                    self.dirty.insert(arn.clone());
+                    self.admit(task);
                 }
                 self.step(&arn, now, &mut effects, |_| {});
             }
@@ -316,7 +370,7 @@ impl Engine {
                 steps::pulled(task, which.index, result, now);
             }),
             Input::Created(which, result) => self.step(&which.task, now, &mut effects, |task| {
-                steps::created(task, which.index, result, now);
+                steps::created(task, which.index, result);
             }),
             Input::Started(which, result) => self.step(&which.task, now, &mut effects, |task| {
                 steps::started(task, which.index, result, now);
@@ -325,7 +379,7 @@ impl Engine {
                 steps::exited(task, which.index, exit, now);
             }),
             Input::Vanished(which) => self.step(&which.task, now, &mut effects, |task| {
-                steps::vanished(task, which.index, now);
+                steps::vanished(task, which.index);
             }),
             Input::SignalFailed(which) => self.step(&which.task, now, &mut effects, |task| {
                 steps::signal_failed(task, which.index, now);
@@ -333,6 +387,7 @@ impl Engine {
             Input::Deleted { which, gone } => self.step(&which.task, now, &mut effects, |task| {
                 steps::deleted(task, which.index, gone, now);
             }),
+            Input::OrphanRemoved { orphan, gone } => self.orphan_removed(&orphan, gone, now),
             Input::Reported { task, number } => {
                 self.step(&task, now, &mut effects, |task| steps::reported(task, number));
             }
@@ -343,6 +398,7 @@ impl Engine {
                 }
             }
         }
+        self.remove_orphans(now, &mut effects);
         self.forget(now, &mut effects);
         effects
     }
@@ -356,11 +412,18 @@ impl Engine {
     ) {
         let arn = spec.arn.clone();
         if !self.state.tasks.contains_key(&arn) {
-            self.state.tasks.insert(arn.clone(), Task::new(spec, desired));
-            self.dirty.insert(arn.clone());
+            self.admit(Task::new(spec, desired));
         }
         // Wishes only move forward: a payload that was overtaken wakes nobody.
         self.step(&arn, now, effects, |task| task.desired = task.desired.max(desired));
+    }
+
+    fn admit(&mut self, task: Task) {
+        let arn = task.spec.arn.clone();
+        // What bears its name is its own from now on.
+        self.orphans.retain(|orphan, _| orphan.family() != arn.short_id());
+        self.dirty.insert(arn.clone());
+        self.state.tasks.insert(arn, task);
     }
 
     /// Applies `change` to a task, then derives what is owed to it.
@@ -386,12 +449,12 @@ impl Engine {
             tasks.flat_map(|task| task.containers.iter().map(|c| c.runtime_id.as_str())).collect();
         for runtime_id in inventory.containers.keys() {
             if !ours.contains(runtime_id.as_str()) {
-                effects.push(Effect::DeleteOrphan { runtime_id: runtime_id.clone() });
+                self.orphans.entry(Orphan::Container(runtime_id.clone())).or_default();
             }
         }
         let ids: BTreeSet<String> = self.state.tasks.keys().map(TaskArn::short_id).collect();
         for short_id in inventory.networks.difference(&ids) {
-            effects.push(Effect::RemoveOrphanNetwork { short_id: short_id.clone() });
+            self.orphans.entry(Orphan::Network(short_id.clone())).or_default();
         }
         let arns: Vec<TaskArn> = self.state.tasks.keys().cloned().collect();
         for arn in arns {
@@ -400,6 +463,42 @@ impl Engine {
                 steps::found(task, inventory, now, &mut resumed);
             });
             effects.append(&mut resumed);
+        }
+    }
+
+    /// As with any task: containers one at a time and last to first, because of the
+    /// shim they share, and then the network.
+    fn remove_orphans(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut seen = BTreeSet::new();
+        let mut due = Vec::new();
+        for (orphan, removal) in self.orphans.iter_mut().rev() {
+            let waits = removal.retry_at.is_some_and(|at| at > now);
+            if seen.insert(orphan.family()) && !removal.busy && !waits {
+                removal.busy = true;
+                removal.retry_at = None;
+                due.push(orphan.clone());
+            }
+        }
+        for orphan in due {
+            let family = orphan.family();
+            effects.push(match orphan {
+                Orphan::Network(short_id) => Effect::RemoveOrphanNetwork { short_id },
+                Orphan::Container(runtime_id) => {
+                    let kin =
+                        |o: &&Orphan| matches!(o, Orphan::Container(_)) && o.family() == family;
+                    let last = self.orphans.keys().filter(kin).count() == 1;
+                    Effect::DeleteOrphan { runtime_id, last }
+                }
+            });
+        }
+    }
+
+    fn orphan_removed(&mut self, orphan: &Orphan, gone: bool, now: Timestamp) {
+        if gone {
+            self.orphans.remove(orphan);
+        } else if let Some(removal) = self.orphans.get_mut(orphan) {
+            removal.busy = false;
+            removal.retry_at = Some(next_attempt(&mut removal.failures, now));
         }
     }
 

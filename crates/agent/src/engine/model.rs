@@ -269,6 +269,12 @@ pub struct Container {
     pub kill_at: Option<Timestamp>,
     /// Whether SIGKILL has been sent.
     pub killed: bool,
+    /// It is to be removed: a step towards a running process failed, or its process
+    /// was lost from sight, or it was not wanted any more before it ran. Whether
+    /// something runs all the same nobody knows, so that it counts as stopped only
+    /// once nothing of it is left.
+    #[serde(default)]
+    pub doomed: bool,
     /// Nothing of it is left in the runtime.
     pub deleted: bool,
     /// How much of its life the control plane has acknowledged.
@@ -279,6 +285,16 @@ pub struct Container {
     /// A signal or a removal that failed is tried again then.
     #[serde(skip)]
     pub retry_at: Option<Timestamp>,
+    /// How many removals have failed.
+    #[serde(skip)]
+    pub failures: u32,
+}
+
+impl Container {
+    /// Whether it is doomed, and something of it may still be there.
+    pub fn lingers(&self) -> bool {
+        self.doomed && self.known != Known::Stopped
+    }
 }
 
 /// What we remember of a task.
@@ -317,6 +333,9 @@ pub struct Task {
     /// A removal of the network that failed is tried again then.
     #[serde(skip)]
     pub network_retry_at: Option<Timestamp>,
+    /// How many removals of the network have failed.
+    #[serde(skip)]
+    pub network_failures: u32,
 }
 
 impl Task {
@@ -346,10 +365,12 @@ impl Task {
                 finished_at: None,
                 kill_at: None,
                 killed: false,
+                doomed: false,
                 deleted: false,
                 acked: Known::None,
                 work: None,
                 retry_at: None,
+                failures: 0,
             })
             .collect();
         Self {
@@ -368,6 +389,7 @@ impl Task {
             reporting: None,
             network_busy: false,
             network_retry_at: None,
+            network_failures: 0,
         }
     }
 
@@ -381,6 +403,7 @@ impl Task {
         task.reporting = None;
         task.network_busy = false;
         task.network_retry_at = None;
+        task.network_failures = 0;
         task.report_number = 0;
         if task.network < NetworkPhase::Removing {
             task.network = NetworkPhase::Absent;
@@ -390,6 +413,7 @@ impl Task {
         for container in &mut task.containers {
             container.work = None;
             container.retry_at = None;
+            container.failures = 0;
             container.image_digest = None;
             if container.known <= Known::Created {
                 container.known = Known::None;

@@ -3,6 +3,7 @@
 use super::{
     ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FoundState, Inventory,
     Known, Network, NetworkPhase, RETENTION, RETRY, Report, Signal, Task, Which, Work, clip,
+    next_attempt,
 };
 use ident::Timestamp;
 
@@ -15,8 +16,13 @@ pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) 
     essential_gone(task, now);
     match task.desired {
         Desired::Running => start(task, now, effects),
-        Desired::Stopped => stop(task, now, effects),
+        Desired::Stopped => {
+            stop(task, now, effects);
+            // What was never begun has stopped by this very line.
+            essential_gone(task, now);
+        }
     }
+    remove_doomed(task, now, effects);
     if task.known() == Known::Stopped {
         clean_up(task, now, effects);
     }
@@ -32,7 +38,7 @@ pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) 
 /// Every moment at which something becomes due although nothing happens.
 pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
     let containers = task.containers.iter().flat_map(|c| {
-        let kill = c.kill_at.filter(|_| c.known == Known::Running && !c.killed);
+        let kill = c.kill_at.filter(|_| c.known == Known::Running && !c.killed && !c.doomed);
         let retry = c.retry_at.filter(|_| c.known == Known::Running || !c.deleted);
         kill.into_iter().chain(retry)
     });
@@ -48,16 +54,42 @@ fn note_running(task: &mut Task) {
 }
 
 /// The task stops with any essential container, and with the last of the others.
+/// One that is doomed takes it along at once, though it may take long to be rid of.
 fn essential_gone(task: &mut Task, now: Timestamp) {
     let gone = task
         .spec
         .containers
         .iter()
         .zip(&task.containers)
-        .any(|(spec, container)| spec.essential && container.known == Known::Stopped);
+        .any(|(spec, c)| spec.essential && (c.known == Known::Stopped || c.doomed));
     if gone || task.known() == Known::Stopped {
         task.desired = Desired::Stopped;
         task.execution_stopped_at.get_or_insert(now);
+    }
+}
+
+/// What could not be made or started may be there all the same, and may even run:
+/// the answer was late, or got lost. It is removed by force, and only then has it
+/// stopped.
+fn remove_doomed(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    let mut due = None;
+    for (index, container) in task.containers.iter_mut().enumerate() {
+        if container.lingers() && container.retry_at.is_none_or(|at| at <= now) {
+            container.retry_at = None;
+            due = Some(index);
+        }
+    }
+    // Not while another is being made or removed: they share a shim.
+    let busy = |c: &super::Container| c.work.is_some_and(|work| work != Work::Pull);
+    if task.containers.iter().any(busy) {
+        return;
+    }
+    if let Some(index) = due
+        && let Some(container) = task.containers.get_mut(index)
+    {
+        container.work = Some(Work::Delete);
+        let which = Which { task: task.spec.arn.clone(), index };
+        effects.push(Effect::Delete { which, runtime_id: container.runtime_id.clone() });
     }
 }
 
@@ -76,10 +108,13 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     for index in 0..task.containers.len() {
         let (before, rest) = task.containers.split_at_mut(index);
         let Some(container) = rest.first_mut() else { continue };
+        if container.doomed {
+            continue;
+        }
         // One after another, because they share a shim: only the first to be
         // made starts it.
-        let made = before.iter().all(|c| c.known >= Known::Created);
-        let started = before.iter().all(|c| c.known >= Known::Running);
+        let made = before.iter().all(|c| c.known >= Known::Created && !c.lingers());
+        let started = before.iter().all(|c| c.known >= Known::Running && !c.lingers());
         let spec = task.spec.clone();
         match (container.known, container.work) {
             (Known::None, None) => {
@@ -111,17 +146,20 @@ fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
         else {
             continue;
         };
+        if container.doomed {
+            continue; // It is being removed.
+        }
         match (container.known, container.work) {
-            // A pull that is under way is left alone: it may serve another task.
             (Known::None | Known::Pulled, None | Some(Work::Pull)) => {
-                container.work = None;
+                if container.work.take().is_some() {
+                    let which = Which { task: spec.arn.clone(), index };
+                    effects.push(Effect::GiveUpPull(which));
+                }
                 container.known = Known::Stopped;
                 container.finished_at = Some(now);
             }
-            (Known::Created, None) => {
-                container.known = Known::Stopped;
-                container.finished_at = Some(now);
-            }
+            // An agent that died may have told it to start, and been heard late.
+            (Known::Created, None) => container.doomed = true,
             (Known::Running, _) => {
                 let signal = match container.kill_at {
                     None => {
@@ -273,7 +311,7 @@ pub(super) fn network_removed(task: &mut Task, gone: bool, now: Timestamp) {
         if gone {
             task.network = NetworkPhase::Gone;
         } else {
-            task.network_retry_at = Some(now.after(RETRY));
+            task.network_retry_at = Some(next_attempt(&mut task.network_failures, now));
         }
     }
 }
@@ -299,7 +337,7 @@ pub(super) fn pulled(
     }
 }
 
-pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>, now: Timestamp) {
+pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>) {
     let Some(container) = task.containers.get_mut(index) else { return };
     if container.work != Some(Work::Create) {
         return;
@@ -307,7 +345,7 @@ pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>
     container.work = None;
     match result {
         Ok(()) => container.known = Known::Created,
-        Err(failure) => give_up(container, &failure, now),
+        Err(failure) => fail(container, &failure),
     }
 }
 
@@ -323,14 +361,22 @@ pub(super) fn started(task: &mut Task, index: usize, result: Result<(), Failure>
             container.ran = true;
             container.started_at = Some(now);
         }
-        Err(failure) => give_up(container, &failure, now),
+        Err(failure) => fail(container, &failure),
     }
 }
 
+/// Of this one nothing can be left that runs.
 fn give_up(container: &mut super::Container, failure: &Failure, now: Timestamp) {
     container.known = Known::Stopped;
     container.reason = Some(clip(&failure.to_string()));
     container.finished_at = Some(now);
+}
+
+/// This one is in doubt until it is removed.
+fn fail(container: &mut super::Container, failure: &Failure) {
+    container.doomed = true;
+    container.reason = Some(clip(&failure.to_string()));
+    container.retry_at = None;
 }
 
 pub(super) fn exited(task: &mut Task, index: usize, exit: Exit, now: Timestamp) {
@@ -338,7 +384,8 @@ pub(super) fn exited(task: &mut Task, index: usize, exit: Exit, now: Timestamp) 
     if container.known == Known::Stopped || container.known < Known::Created {
         return;
     }
-    container.work = None;
+    // One that is being removed goes on being removed.
+    container.work.take_if(|work| *work != Work::Delete);
     container.retry_at = None;
     container.ran = true;
     container.known = Known::Stopped;
@@ -349,17 +396,17 @@ pub(super) fn exited(task: &mut Task, index: usize, exit: Exit, now: Timestamp) 
     }
 }
 
-pub(super) fn vanished(task: &mut Task, index: usize, now: Timestamp) {
+pub(super) fn vanished(task: &mut Task, index: usize) {
     let Some(container) = task.containers.get_mut(index) else { return };
-    if container.known == Known::Running {
-        container.retry_at = None;
-        give_up(container, &Failure::vanished(), now);
+    if container.known == Known::Running && !container.doomed {
+        fail(container, &Failure::vanished());
     }
 }
 
 pub(super) fn signal_failed(task: &mut Task, index: usize, now: Timestamp) {
     if let Some(container) = task.containers.get_mut(index)
         && container.known == Known::Running
+        && !container.doomed
     {
         container.retry_at = Some(now.after(RETRY));
     }
@@ -370,7 +417,11 @@ pub(super) fn deleted(task: &mut Task, index: usize, gone: bool, now: Timestamp)
     if container.work == Some(Work::Delete) {
         container.work = None;
         container.deleted = gone;
-        container.retry_at = (!gone).then(|| now.after(RETRY));
+        container.retry_at = (!gone).then(|| next_attempt(&mut container.failures, now));
+        if gone && container.lingers() {
+            container.known = Known::Stopped;
+            container.finished_at = Some(now);
+        }
     }
 }
 
@@ -393,6 +444,14 @@ pub(super) fn found(
             continue;
         }
         let state = inventory.containers.get(&container.runtime_id).copied();
+        if container.lingers() {
+            if state.is_none() {
+                container.deleted = true;
+                container.known = Known::Stopped;
+                container.finished_at = Some(now);
+            }
+            continue;
+        }
         match (container.known, state) {
             (Known::Stopped, None) => container.deleted = true,
             (Known::Stopped, Some(_)) => {}
@@ -400,9 +459,12 @@ pub(super) fn found(
             (Known::None | Known::Pulled, None | Some(FoundState::Recorded)) => {
                 container.known = Known::None;
             }
-            (Known::Created | Known::Running, None | Some(FoundState::Recorded)) => {
-                container.deleted = state.is_none();
+            (Known::Created | Known::Running, None) => {
+                container.deleted = true;
                 give_up(container, &Failure::vanished(), now);
+            }
+            (Known::Created | Known::Running, Some(FoundState::Recorded)) => {
+                fail(container, &Failure::vanished());
             }
             (
                 Known::None | Known::Pulled | Known::Created | Known::Running,

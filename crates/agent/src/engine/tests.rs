@@ -42,12 +42,13 @@ fn names(effects: &[Effect]) -> Vec<String> {
     let name = |effect: &Effect| match effect {
         Effect::PrepareNetwork(_) => "network".to_owned(),
         Effect::Pull { index, .. } => format!("pull {index}"),
+        Effect::GiveUpPull(which) => format!("no pull {}", which.index),
         Effect::Create { index, .. } => format!("create {index}"),
         Effect::Start { which, .. } => format!("start {}", which.index),
         Effect::Await { which, .. } => format!("await {}", which.index),
         Effect::Signal { index, signal, .. } => format!("{signal:?} {index}").to_lowercase(),
         Effect::Delete { which, .. } => format!("delete {}", which.index),
-        Effect::DeleteOrphan { runtime_id } => format!("orphan {runtime_id}"),
+        Effect::DeleteOrphan { runtime_id, .. } => format!("orphan {runtime_id}"),
         Effect::RemoveOrphanNetwork { short_id } => format!("orphan network {short_id}"),
         Effect::RemoveNetwork(_) => "no network".to_owned(),
         Effect::Report(report) => format!("report {:?}", report.status).to_lowercase(),
@@ -159,7 +160,12 @@ fn failures_become_the_containers_reason() {
         if step > 1 {
             engine.handle(Input::Created(which(&spec, 0), Ok(())), Timestamp(0));
         }
-        let effects = engine.handle(input(which(&spec, 0), failure(kind)), Timestamp(0));
+        let mut effects = engine.handle(input(which(&spec, 0), failure(kind)), Timestamp(0));
+        if step > 0 {
+            assert_eq!(names(&effects), ["no pull 1", "delete 0"]);
+            let gone = Input::Deleted { which: which(&spec, 0), gone: true };
+            effects = engine.handle(gone, Timestamp(0));
+        }
         let report = effects.iter().find_map(|effect| match effect {
             Effect::Report(report) => Some(report),
             _ => None,
@@ -222,15 +228,95 @@ fn what_a_new_agent_finds_is_squared_with_what_is_remembered() {
         } else {
             want(&spec, Desired::Stopped)
         };
-        assert_eq!(feed(&mut engine, end, 2), ["delete 0", "report stopped"], "{refused}");
+        let effects = feed(&mut engine, end, 2);
+        assert_eq!(effects[usize::from(!refused)..], ["delete 0", "report stopped"], "{refused}");
     }
-    // Strays are removed.
+}
+
+#[test]
+fn what_is_nobodys_is_removed_however_often_that_fails() {
+    let spec = spec(&[("a", true), ("b", true)]);
+    let (id, short) = (spec.arn.id(), spec.arn.short_id());
+    let containers = [0, 1].map(|index| (format!("{id}-{index}"), FoundState::Running));
+    let inventory = Inventory {
+        containers: containers.into_iter().collect(),
+        networks: std::iter::once(short.clone()).collect(),
+    };
+    let done = |orphan: &Orphan, gone| Input::OrphanRemoved { orphan: orphan.clone(), gone };
+    let container = |index| Orphan::Container(format!("{id}-{index}"));
+    let network = Orphan::Network(short.clone());
     let mut engine = Engine::default();
-    let effects = feed(&mut engine, found(Some(FoundState::Running), true), 1);
-    assert_eq!(
-        effects,
-        [format!("orphan {id}"), format!("orphan network {}", spec.arn.short_id())]
-    );
+    // As of any task: last to first, one at a time, and the network when nobody uses it.
+    assert_eq!(feed(&mut engine, Input::Found(inventory), 0), [format!("orphan {id}-1")]);
+    assert_eq!(feed(&mut engine, Input::Tick, 500), [""; 0], "it is under way");
+    for (at, next) in [(0, 1000), (1000, 3000), (3000, 7000), (100_000, 108_000)] {
+        assert_eq!(feed(&mut engine, done(&container(1), false), at), [""; 0]);
+        assert_eq!(engine.next_deadline(), Some(Timestamp(next)));
+        assert_eq!(feed(&mut engine, Input::Tick, next), [format!("orphan {id}-1")]);
+    }
+    let effects = engine.handle(done(&container(1), true), Timestamp(110_000));
+    assert_eq!(effects, [Effect::DeleteOrphan { runtime_id: format!("{id}-0"), last: true }]);
+    let next = feed(&mut engine, done(&container(0), true), 110_000);
+    assert_eq!(next, [format!("orphan network {short}")]);
+    assert_eq!(feed(&mut engine, done(&network, false), 111_000), [""; 0]);
+    assert_eq!(feed(&mut engine, Input::Tick, 112_000), [format!("orphan network {short}")]);
+    assert_eq!(feed(&mut engine, done(&network, true), 112_000), [""; 0]);
+    assert_eq!(engine.next_deadline(), None);
+}
+
+#[test]
+fn what_failed_has_stopped_only_when_nothing_is_left_of_it() {
+    let failure = || Failure::new(FailureKind::Timeout, "it took too long");
+    let spec = spec(&[("side", false), ("main", true)]);
+    let (main, side) = (which(&spec, 1), which(&spec, 0));
+    let mut engine = Engine::default();
+    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(()) };
+    for input in [want(&spec, Desired::Running), ready] {
+        engine.handle(input, Timestamp(0));
+    }
+    engine.handle(Input::Pulled(side.clone(), Ok(None)), Timestamp(0));
+    engine.handle(Input::Pulled(main.clone(), Ok(None)), Timestamp(0));
+    let effects = feed(&mut engine, Input::Created(side.clone(), Ok(())), 0);
+    assert_eq!(effects, ["start 0", "create 1"]);
+    // Not while the other is being made: they share a shim.
+    assert_eq!(feed(&mut engine, Input::Started(side.clone(), Err(failure())), 1), [""; 0]);
+    assert_eq!(feed(&mut engine, Input::Created(main.clone(), Ok(())), 2), ["delete 0"]);
+    let not = Input::Deleted { which: side.clone(), gone: false };
+    assert_eq!(feed(&mut engine, not, 3), [""; 0]);
+    // An agent that dies meanwhile does not take it for one that runs.
+    let json = serde_json::to_string(engine.state()).expect("writes");
+    let mut engine = Engine::resume(serde_json::from_str(&json).expect("reads"));
+    let containers = [(0, FoundState::Running), (1, FoundState::Created)];
+    let containers = containers.map(|(index, state)| (format!("{}-{index}", spec.arn.id()), state));
+    let found = Input::Found(Inventory {
+        containers: containers.into_iter().collect(),
+        networks: std::iter::once(spec.arn.short_id()).collect(),
+    });
+    assert_eq!(feed(&mut engine, found, 4), ["delete 0"]);
+    let gone = Input::Deleted { which: side, gone: true };
+    assert_eq!(feed(&mut engine, gone, 5), ["start 1"]);
+    // An essential one takes the task along, but the task is over only when it is gone.
+    let effects = feed(&mut engine, Input::Started(main.clone(), Err(failure())), 6);
+    assert_eq!(effects, ["delete 1"]);
+    let not = Input::Deleted { which: main.clone(), gone: false };
+    assert_eq!(feed(&mut engine, not, 7), [""; 0]);
+    assert_eq!(feed(&mut engine, Input::Tick, 1007), ["delete 1"]);
+    let gone = Input::Deleted { which: main, gone: true };
+    assert_eq!(feed(&mut engine, gone, 1008), ["no network", "report stopped"]);
+}
+
+#[test]
+fn a_task_that_is_stopped_while_it_pulls_ends_at_once_and_its_report_is_whole() {
+    let spec = spec(&[("a", true)]);
+    let mut engine = Engine::default();
+    feed(&mut engine, want(&spec, Desired::Running), 1);
+    let effects = engine.handle(want(&spec, Desired::Stopped), Timestamp(2));
+    assert_eq!(names(&effects), ["no pull 0", "delete 0", "report stopped"]);
+    let Some(Effect::Report(report)) = effects.last() else { panic!("no report") };
+    assert_eq!(report.execution_stopped_at, Some(Timestamp(2)));
+    assert_eq!(report.pull_started_at, Some(Timestamp(1)));
+    let web = &report.containers[0];
+    assert_eq!((web.exit_code, web.reason.as_deref()), (None, None), "it is not to blame");
 }
 
 #[test]
@@ -251,6 +337,8 @@ struct World {
     network: bool,
     starts: BTreeMap<String, u32>,
     exits: BTreeMap<String, i32>,
+    /// What the agent was told has failed, whether it has or not.
+    doubtful: BTreeSet<String>,
     /// Work under way.
     work: Vec<Effect>,
     /// What the control plane has taken, in order.
@@ -322,11 +410,15 @@ impl World {
             }
             Effect::Start { which, runtime_id } => {
                 assert_eq!(self.containers.get(&runtime_id), Some(&FoundState::Created));
+                // What fails for the agent may have worked for the kernel.
+                if !fails || self.starts.len().is_multiple_of(2) {
+                    self.containers.insert(runtime_id.clone(), FoundState::Running);
+                    *self.starts.entry(runtime_id.clone()).or_default() += 1;
+                }
                 if fails {
+                    self.doubtful.insert(runtime_id);
                     return vec![Input::Started(which, failed(FailureKind::Start))];
                 }
-                self.containers.insert(runtime_id.clone(), FoundState::Running);
-                *self.starts.entry(runtime_id).or_default() += 1;
                 vec![Input::Started(which, Ok(()))]
             }
             Effect::Signal { spec, index, runtime_id, signal } => {
@@ -340,14 +432,22 @@ impl World {
                     .collect()
             }
             Effect::Delete { which, runtime_id } => {
-                let state = self.containers.get(&runtime_id);
-                assert_ne!(state, Some(&FoundState::Running), "deleted alive");
+                let runs = self.containers.get(&runtime_id) == Some(&FoundState::Running);
+                assert!(!runs || self.doubtful.contains(&runtime_id), "deleted alive");
                 if !fails {
                     self.containers.remove(&runtime_id);
                 }
                 vec![Input::Deleted { which, gone: !fails }]
             }
+            Effect::GiveUpPull(which) => {
+                self.work.retain(
+                    |effect| !matches!(effect, Effect::Pull { index, .. } if *index == which.index),
+                );
+                Vec::new()
+            }
             Effect::Report(report) => {
+                let runs = self.containers.values().any(|state| *state == FoundState::Running);
+                assert!(report.status != Known::Stopped || !runs, "its interface is given back");
                 // The control plane may hear a thing twice, when the agent dies
                 // before it hears the answer.
                 let (task, number) = (report.task.clone(), report.number);
@@ -368,7 +468,8 @@ impl World {
 
     fn exit(&mut self, runtime_id: &str, code: i32) -> Option<Exit> {
         let state = self.containers.get_mut(runtime_id)?;
-        if *state != FoundState::Running {
+        // Nobody waits for the end of one that has failed.
+        if *state != FoundState::Running || self.doubtful.contains(runtime_id) {
             return None;
         }
         let exit = Exit { code, out_of_memory: false };

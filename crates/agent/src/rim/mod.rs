@@ -13,8 +13,8 @@ pub(crate) use state::{make_private, write_durably};
 
 use crate::clock;
 use crate::engine::{
-    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Report, Signal, TaskArn,
-    TaskSpec, Which, limits,
+    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Orphan, Report, Signal,
+    TaskArn, TaskSpec, Which, limits,
 };
 use crate::error::{Error, chain};
 use crate::netns::Networks;
@@ -85,6 +85,7 @@ impl Rim {
             inbox,
             running: JoinSet::new(),
             preparing: HashMap::new(),
+            pulling: HashMap::new(),
         };
         let effects = worker.engine.handle(Input::Found(inventory), clock::now());
         worker.commit(effects, Vec::new()).await;
@@ -123,6 +124,8 @@ pub struct Worker {
     running: JoinSet<()>,
     /// The preparations of networks under way, to be given up if need be.
     preparing: HashMap<TaskArn, AbortHandle>,
+    /// The same of images.
+    pulling: HashMap<Which, AbortHandle>,
 }
 
 impl Worker {
@@ -233,7 +236,16 @@ impl Worker {
                 });
             }
             Effect::Pull { spec, index } => {
-                self.running.spawn(async move { hand.pull(&spec, index).await });
+                let which = Which { task: spec.arn.clone(), index };
+                let handle = self.running.spawn(async move { hand.pull(&spec, index).await });
+                self.pulling.retain(|_, handle| !handle.is_finished());
+                self.pulling.insert(which, handle);
+            }
+            Effect::GiveUpPull(which) => {
+                // A pull that others wait for too goes on: see `Images`.
+                if let Some(pull) = self.pulling.remove(&which) {
+                    pull.abort();
+                }
             }
             Effect::Create { spec, index, runtime_id } => {
                 self.running.spawn(async move { hand.create(&spec, index, &runtime_id).await });
@@ -253,25 +265,11 @@ impl Worker {
             Effect::Delete { which, runtime_id } => {
                 self.running.spawn(async move { hand.delete(which, &runtime_id).await });
             }
-            Effect::DeleteOrphan { runtime_id } => {
-                self.running.spawn(async move {
-                    tracing::warn!(container = runtime_id, "removing a container without a task");
-                    if let Err(error) = hand.tools.containers.delete(&runtime_id).await {
-                        tracing::warn!(
-                            container = runtime_id,
-                            error = chain(&error),
-                            "not removed"
-                        );
-                    }
-                });
+            Effect::DeleteOrphan { runtime_id, last } => {
+                self.running.spawn(async move { hand.delete_orphan(runtime_id, last).await });
             }
             Effect::RemoveOrphanNetwork { short_id } => {
-                self.running.spawn(async move {
-                    tracing::warn!(namespace = short_id, "removing a namespace without a task");
-                    if let Err(error) = hand.tools.networks.remove(&short_id).await {
-                        tracing::warn!(namespace = short_id, error = chain(&error), "not removed");
-                    }
-                });
+                self.running.spawn(async move { hand.remove_orphan_network(short_id).await });
             }
             Effect::Report(report) => {
                 self.running.spawn(async move {
@@ -314,13 +312,10 @@ impl Hand {
     }
 
     async fn remove_network(&self, spec: &Arc<TaskSpec>) {
-        let removed = self.tools.networks.remove(&spec.arn.short_id()).await;
-        let cleared = self.tools.containers.delete_task(&spec.arn.id()).await;
-        let error = removed.map_err(|e| chain(&e)).and(cleared.map_err(|e| chain(&e)));
-        if let Err(error) = &error {
-            tracing::warn!(task = %spec.arn, error, "not cleaned up yet");
-        }
-        let (task, gone) = (spec.arn.clone(), error.is_ok());
+        let (short_id, id) = (spec.arn.short_id(), spec.arn.id());
+        let removed = self.removed(&short_id, self.tools.networks.remove(&short_id)).await;
+        let cleared = self.removed(&id, self.tools.containers.delete_task(&id)).await;
+        let (task, gone) = (spec.arn.clone(), removed && cleared);
         self.tell(Input::NetworkRemoved { task, gone }).await;
     }
 
@@ -417,15 +412,38 @@ impl Hand {
     }
 
     async fn delete(&self, which: Which, runtime_id: &str) {
-        let deleted = self.tools.containers.delete(runtime_id);
-        let gone = match tokio::time::timeout(limits::DELETE, deleted).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(container = runtime_id, error = chain(&error), "not removed");
-                false
-            }
-            Err(_) => false,
-        };
+        let gone = self.removed(runtime_id, self.tools.containers.delete(runtime_id)).await;
         self.tell(Input::Deleted { which, gone }).await;
+    }
+
+    async fn delete_orphan(&self, runtime_id: String, last: bool) {
+        tracing::warn!(container = runtime_id, "removing a container without a task");
+        let containers = &self.tools.containers;
+        let mut gone = self.removed(&runtime_id, containers.delete(&runtime_id)).await;
+        if gone && last {
+            let task = runtime_id.rsplit_once('-').map_or(&*runtime_id, |(task, _)| task);
+            gone = self.removed(task, containers.delete_task(task)).await;
+        }
+        self.tell(Input::OrphanRemoved { orphan: Orphan::Container(runtime_id), gone }).await;
+    }
+
+    async fn remove_orphan_network(&self, short_id: String) {
+        tracing::warn!(namespace = short_id, "removing a namespace without a task");
+        let gone = self.removed(&short_id, self.tools.networks.remove(&short_id)).await;
+        self.tell(Input::OrphanRemoved { orphan: Orphan::Network(short_id), gone }).await;
+    }
+
+    /// Whether the removal of something has succeeded within its time.
+    async fn removed<E: std::error::Error>(
+        &self,
+        what: &str,
+        removal: impl Future<Output = Result<(), E>>,
+    ) -> bool {
+        match tokio::time::timeout(limits::DELETE, removal).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::warn!(what, error = chain(&error), "not removed yet"),
+            Err(_) => tracing::warn!(what, "not removed in time"),
+        }
+        false
     }
 }
