@@ -28,6 +28,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 pub(super) struct Lease {
     connection: Connection,
     pub(super) id: String,
+    released: bool,
 }
 
 impl Lease {
@@ -39,7 +40,7 @@ impl Lease {
         let message = api::CreateRequest { id: id.clone(), labels: HashMap::new() };
         let request = connection.request(message);
         connection.leases().create(request).await.map_err(Error::rpc("grant a lease"))?;
-        Ok(Self { connection: connection.clone(), id })
+        Ok(Self { connection: connection.clone(), id, released: false })
     }
 
     /// Covers something that existed before.
@@ -52,12 +53,29 @@ impl Lease {
     }
 
     /// Ends it.
-    pub(super) async fn release(self) {
-        let message = api::DeleteRequest { id: self.id.clone(), sync: false };
-        let request = self.connection.request(message);
-        if let Err(status) = self.connection.leases().delete(request).await {
-            tracing::warn!(lease = self.id, error = status.message(), "lease not released");
+    pub(super) async fn release(mut self) {
+        self.released = true;
+        release(self.connection.clone(), std::mem::take(&mut self.id)).await;
+    }
+}
+
+impl Drop for Lease {
+    /// A pull that is given up lets go of what it has fetched so far.
+    fn drop(&mut self) {
+        if self.released {
+            return;
         }
+        let released = release(self.connection.clone(), std::mem::take(&mut self.id));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(released)); // Whoever would have waited for it is gone.
+        }
+    }
+}
+
+async fn release(connection: Connection, id: String) {
+    let message = api::DeleteRequest { id: id.clone(), sync: false };
+    if let Err(status) = connection.leases().delete(connection.request(message)).await {
+        tracing::warn!(lease = id, error = status.message(), "lease not released");
     }
 }
 

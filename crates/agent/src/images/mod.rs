@@ -20,7 +20,7 @@ use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use containerd_client::services::v1 as api;
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, WeakShared};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
@@ -175,15 +175,16 @@ pub fn full_name(image: &str) -> Result<String, Error> {
     Ok(reference.whole())
 }
 
-type Pending = Shared<BoxFuture<'static, Result<Arc<Image>, Arc<PullError>>>>;
+type Pull = BoxFuture<'static, Result<Arc<Image>, Arc<PullError>>>;
 
 /// The images of one containerd.
 pub struct Images {
     connection: Connection,
     behavior: PullBehavior,
     plain_http: Vec<String>,
-    /// What is being fetched, so that ten tasks of one image fetch it once.
-    pending: Mutex<HashMap<(String, String), Pending>>,
+    /// What is being fetched, so that ten tasks of one image fetch it once. Those
+    /// who wait hold it, and it goes when the last of them does.
+    pending: Mutex<HashMap<(String, String), WeakShared<Pull>>>,
     /// What has been read of images, by the digest of their target.
     known: Mutex<HashMap<(String, String), Arc<Image>>>,
 }
@@ -254,20 +255,27 @@ impl Images {
             RegistryLogin::Basic { username, password } => format!("{username}:{password}"),
         };
         let key = (image.to_owned(), who);
-        let pull = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let begin = || {
-                let (this, image, login) = (self.clone(), image.to_owned(), login.clone());
-                async move { this.pull(&image, &login).await.map_err(Arc::new) }.boxed().shared()
-            };
-            pending.entry(key.clone()).or_insert_with(begin).clone()
-        };
-        let result = pull.clone().await;
+        self.join(key, image, login).await
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        key: (String, String),
+        image: &str,
+        login: &RegistryLogin,
+    ) -> Shared<Pull> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.get(&key).is_some_and(|other| other.ptr_eq(&pull)) {
-            pending.remove(&key);
+        pending.retain(|_, pull| pull.upgrade().is_some());
+        // What is over but still held by somebody is an answer of before.
+        let under_way = pending.get(&key).and_then(WeakShared::upgrade);
+        if let Some(pull) = under_way.filter(|pull| pull.peek().is_none()) {
+            return pull;
         }
-        result
+        let (this, image, login) = (self.clone(), image.to_owned(), login.clone());
+        let pull = async move { this.pull(&image, &login).await.map_err(Arc::new) };
+        let pull: Shared<Pull> = pull.boxed().shared();
+        pending.extend(pull.downgrade().map(|weak| (key, weak)));
+        pull
     }
 
     async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Arc<Image>, PullError> {
