@@ -126,7 +126,7 @@ impl World {
         let which = |spec: &TaskSpec, index| Which { task: spec.arn.clone(), index };
         let outcome = |kind, text: &str| if fails { Err(Failure::new(kind, text)) } else { Ok(()) };
         match effect {
-            Effect::Pull { spec, index } => {
+            Effect::Pull { spec, index, .. } => {
                 let pulled = outcome(FailureKind::Pull, "the registry is asleep");
                 let digest = Some("sha256:5e1f".to_owned());
                 Some(Input::Pulled(which(spec, *index), pulled.map(|()| digest)))

@@ -231,8 +231,8 @@ pub enum Signal {
 pub enum Effect {
     /// Make the task's namespace, or finish one half made, and wait for its interface.
     PrepareNetwork(Arc<TaskSpec>),
-    /// Fetch the image of a container.
-    Pull { spec: Arc<TaskSpec>, index: usize },
+    /// Fetch the image of a container, and make of the container what needs no network.
+    Pull { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
     /// Nobody waits for the image of a container any more; other tasks may.
     GiveUpPull(Which),
     /// Make a container with its process waiting, replacing one half made.

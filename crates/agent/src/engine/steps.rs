@@ -120,7 +120,8 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
             (Known::None, None) => {
                 container.work = Some(Work::Pull);
                 task.pull_started_at.get_or_insert(now);
-                effects.push(Effect::Pull { spec, index });
+                let runtime_id = container.runtime_id.clone();
+                effects.push(Effect::Pull { spec, index, runtime_id });
             }
             (Known::Pulled, None) if made && task.network == NetworkPhase::Ready => {
                 container.work = Some(Work::Create);

@@ -389,7 +389,7 @@ impl World {
                 self.network = fails;
                 vec![Input::NetworkRemoved { task: spec.arn.clone(), gone: !fails }]
             }
-            Effect::Pull { spec, index } => {
+            Effect::Pull { spec, index, .. } => {
                 let result =
                     if fails { failed(FailureKind::Pull).map(|()| None) } else { Ok(None) };
                 vec![Input::Pulled(which(&spec, index), result)]

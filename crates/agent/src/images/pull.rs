@@ -86,6 +86,11 @@ impl PullError {
         }
     }
 
+    /// Whether containerd went away meanwhile.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_lost())
+    }
+
     /// What the task's owner is told.
     pub fn failure(&self) -> Failure {
         let advice = match self.trouble() {

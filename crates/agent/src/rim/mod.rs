@@ -124,8 +124,9 @@ pub struct Worker {
     running: JoinSet<()>,
     /// The preparations of networks under way, to be given up if need be.
     preparing: HashMap<TaskArn, AbortHandle>,
-    /// The same of images.
-    pulling: HashMap<Which, AbortHandle>,
+    /// The same of images: to be told, since what a pull goes on to make of its
+    /// container must be whole before it is removed.
+    pulling: HashMap<Which, (watch::Sender<bool>, AbortHandle)>,
 }
 
 impl Worker {
@@ -235,16 +236,19 @@ impl Worker {
                     hand.remove_network(&spec).await;
                 });
             }
-            Effect::Pull { spec, index } => {
+            Effect::Pull { spec, index, runtime_id } => {
                 let which = Which { task: spec.arn.clone(), index };
-                let handle = self.running.spawn(async move { hand.pull(&spec, index).await });
-                self.pulling.retain(|_, handle| !handle.is_finished());
-                self.pulling.insert(which, handle);
+                let (teller, ear) = watch::channel(false);
+                let handle = self.running.spawn(async move {
+                    hand.pull(&spec, index, &runtime_id, ear).await;
+                });
+                self.pulling.retain(|_, (_, handle)| !handle.is_finished());
+                self.pulling.insert(which, (teller, handle));
             }
             Effect::GiveUpPull(which) => {
                 // A pull that others wait for too goes on: see `Images`.
-                if let Some(pull) = self.pulling.remove(&which) {
-                    pull.abort();
+                if let Some((teller, _)) = self.pulling.get(&which) {
+                    _ = teller.send(true);
                 }
             }
             Effect::Create { spec, index, runtime_id } => {
@@ -263,7 +267,13 @@ impl Worker {
                 });
             }
             Effect::Delete { which, runtime_id } => {
-                self.running.spawn(async move { hand.delete(which, &runtime_id).await });
+                let pull = self.pulling.remove(&which);
+                self.running.spawn(async move {
+                    while pull.as_ref().is_some_and(|(_, pull)| !pull.is_finished()) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    hand.delete(which, &runtime_id).await;
+                });
             }
             Effect::DeleteOrphan { runtime_id, last } => {
                 self.running.spawn(async move { hand.delete_orphan(runtime_id, last).await });
@@ -319,11 +329,26 @@ impl Hand {
         self.tell(Input::NetworkRemoved { task, gone }).await;
     }
 
-    async fn pull(&self, spec: &Arc<TaskSpec>, index: usize) {
+    async fn pull(
+        &self,
+        spec: &Arc<TaskSpec>,
+        index: usize,
+        runtime_id: &str,
+        mut ear: watch::Receiver<bool>,
+    ) {
         let Some(container) = spec.containers.get(index) else { return };
         let pull = self.tools.containers.pull(&container.image, &container.registry);
-        let result = tokio::time::timeout(limits::PULL, pull).await;
+        let result = tokio::select! {
+            result = tokio::time::timeout(limits::PULL, pull) => result,
+            Ok(_) = ear.wait_for(|given_up| *given_up) => return,
+        };
         let result = result.unwrap_or_else(|_| Err(Failure::timeout("pulled", limits::PULL)));
+        if result.is_ok()
+            && let Ok(order) = self.order(spec, index, runtime_id)
+        {
+            let prepared = self.tools.containers.prepare(&order);
+            drop(tokio::time::timeout(limits::CREATE, prepared).await);
+        }
         let which = Which { task: spec.arn.clone(), index };
         self.tell(Input::Pulled(which, result.map(|pulled| Some(pulled.digest)))).await;
     }
@@ -340,6 +365,17 @@ impl Hand {
         index: usize,
         runtime_id: &str,
     ) -> Result<(), Failure> {
+        let order = self.order(spec, index, runtime_id)?;
+        let made = tokio::time::timeout(limits::CREATE, self.tools.containers.create(&order)).await;
+        made.unwrap_or_else(|_| Err(Failure::timeout("created", limits::CREATE)))
+    }
+
+    fn order<'a>(
+        &self,
+        spec: &'a TaskSpec,
+        index: usize,
+        runtime_id: &'a str,
+    ) -> Result<Order<'a>, Failure> {
         let dir = self.tools.state.task_dir(&spec.arn);
         files::write(&dir, spec).map_err(|error| {
             Failure::new(
@@ -357,7 +393,7 @@ impl Hand {
         if container.is_some_and(pins_region) {
             environment.retain(|name, _| !names.contains(&name.as_str()));
         }
-        let order = Order {
+        Ok(Order {
             runtime_id,
             task: spec,
             index,
@@ -370,9 +406,7 @@ impl Hand {
             log: files::log(&dir, container.map_or("", |c| &c.name), index),
             files: dir,
             environment,
-        };
-        let made = tokio::time::timeout(limits::CREATE, self.tools.containers.create(&order)).await;
-        made.unwrap_or_else(|_| Err(Failure::timeout("created", limits::CREATE)))
+        })
     }
 
     async fn start(&self, which: Which, runtime_id: &str) {

@@ -3,7 +3,7 @@
 use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts, User};
-use super::{Containers, Error, Order, Pulled, Usage, WaitError};
+use super::{Containers, Error, Order, Pulled, Usage, WaitError, is_lost};
 use crate::engine::{Exit, Failure, FailureKind, FoundState, RegistryLogin, Signal};
 use crate::images::{Image, Images, SNAPSHOTTER};
 use async_trait::async_trait;
@@ -16,7 +16,8 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The label under which a container's stop signal is kept, so that an agent
 /// that did not make the container knows it.
@@ -40,6 +41,8 @@ pub struct Containerd {
     runc_root: PathBuf,
     bounding: BTreeSet<String>,
     ceilings: BTreeMap<String, u64>,
+    /// The file systems of containers that wait for their network.
+    laid_out: Mutex<HashMap<String, Vec<Mount>>>,
 }
 
 impl Containerd {
@@ -51,7 +54,8 @@ impl Containerd {
         runc_root: PathBuf,
     ) -> Self {
         let (bounding, ceilings) = (bounding_set(), ceilings());
-        Self { connection, images, cgroups, runc_root, bounding, ceilings }
+        let laid_out = Mutex::default();
+        Self { connection, images, cgroups, runc_root, bounding, ceilings, laid_out }
     }
 
     /// The images.
@@ -65,18 +69,47 @@ impl Containerd {
         Ok(answer.map_err(Error::rpc("tell its version"))?.into_inner().version)
     }
 
-    async fn make(&self, order: &Order<'_>) -> Result<(), Failure> {
-        let refuse = |error: Error| Failure::new(FailureKind::Create, error.message());
-        let definition = spec::definition(order).map_err(refuse)?;
-        let image = self.images.local(&definition.image).await.map_err(refuse)?;
+    /// Everything up to the process.
+    async fn lay_out(&self, order: &Order<'_>) -> Result<Vec<Mount>, Error> {
+        let definition = spec::definition(order)?;
+        let image = self.images.local(&definition.image).await?;
+        let mounts = self.prepare_rootfs(order.runtime_id, &image).await?;
+        self.record(order, &image, &mounts).await?;
+        Ok(mounts)
+    }
+
+    /// Waits until containerd answers. Whoever asks sets the limit.
+    async fn reachable(&self) {
+        while let Err(error) = self.version().await {
+            tracing::debug!(error = crate::error::chain(&error), "waiting for containerd");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn status(&self, runtime_id: &str) -> Result<Status, Error> {
+        let message =
+            api::GetRequest { container_id: runtime_id.to_owned(), exec_id: String::new() };
+        let answer = self.connection.tasks().get(self.connection.request(message)).await;
+        let process = answer.map_err(Error::rpc("find a process"))?.into_inner().process;
+        let status = process.and_then(|process| Status::try_from(process.status).ok());
+        Ok(status.unwrap_or(Status::Unknown))
+    }
+
+    async fn make(&self, order: &Order<'_>) -> Result<(), (FailureKind, Error)> {
+        let refuse = |error: Error| (FailureKind::Create, error);
         self.cgroups.prepare(order.task).map_err(refuse)?;
-        let mounts = self.prepare_rootfs(order.runtime_id, &image).await.map_err(refuse)?;
-        self.record(order, &image, &mounts).await.map_err(refuse)?;
+        let ready = self.laid_out().remove(order.runtime_id);
+        let mounts = match ready {
+            Some(mounts) => mounts,
+            None => self.lay_out(order).await.map_err(refuse)?,
+        };
         // What Docker does when it starts a container, and thus what ECS calls a
         // failure to start: a command that does not exist shows here.
-        self.spawn(order, mounts)
-            .await
-            .map_err(|error| Failure::new(FailureKind::Start, error.message()))
+        self.spawn(order, mounts).await.map_err(|error| (FailureKind::Start, error))
+    }
+
+    fn laid_out(&self) -> MutexGuard<'_, HashMap<String, Vec<Mount>>> {
+        self.laid_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn prepare_rootfs(&self, runtime_id: &str, image: &Image) -> Result<Vec<Mount>, Error> {
@@ -224,28 +257,72 @@ impl Containerd {
 #[async_trait]
 impl Containers for Containerd {
     async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure> {
-        let pulled = self.images.ensure(image, login).await.map_err(|error| error.failure())?;
-        Ok(Pulled { digest: pulled.digest.clone() })
+        loop {
+            match self.images.ensure(image, login).await {
+                Ok(pulled) => return Ok(Pulled { digest: pulled.digest.clone() }),
+                Err(error) if error.is_lost() => self.reachable().await,
+                Err(error) => return Err(error.failure()),
+            }
+        }
+    }
+
+    async fn prepare(&self, order: &Order<'_>) {
+        match self.lay_out(order).await {
+            Ok(mounts) => drop(self.laid_out().insert(order.runtime_id.to_owned(), mounts)),
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::debug!(container = order.runtime_id, error, "not prepared");
+            }
+        }
     }
 
     async fn create(&self, order: &Order<'_>) -> Result<(), Failure> {
-        let made = self.make(order).await;
-        if let Err(first) = &made
-            && first.text.contains("already exists")
-        {
-            // Half made by an agent that died.
-            let cleared = self.delete(order.runtime_id).await;
-            cleared.map_err(|error| Failure::new(FailureKind::Create, error.message()))?;
-            return self.make(order).await;
+        let mut again = true;
+        loop {
+            let error = match self.make(order).await {
+                Ok(()) => return Ok(()),
+                Err((_, error)) if error.is_lost() => {
+                    self.reachable().await;
+                    error
+                }
+                // Half made by an agent that died.
+                Err((_, error)) if error.message().contains("already exists") && again => {
+                    again = false;
+                    error
+                }
+                Err((kind, error)) => return Err(Failure::new(kind, error.message())),
+            };
+            let container = order.runtime_id;
+            tracing::debug!(container, error = crate::error::chain(&error), "making it anew");
+            match self.delete(container).await {
+                Err(error) if !error.is_lost() => {
+                    return Err(Failure::new(FailureKind::Create, error.message()));
+                }
+                _ => {}
+            }
         }
-        made
     }
 
     async fn start(&self, runtime_id: &str) -> Result<(), Failure> {
-        let message =
-            api::StartRequest { container_id: runtime_id.to_owned(), exec_id: String::new() };
-        let answer = self.connection.tasks().start(self.connection.request(message)).await;
-        answer.map(drop).map_err(|status| Failure::new(FailureKind::Start, status.message()))
+        loop {
+            let message =
+                api::StartRequest { container_id: runtime_id.to_owned(), exec_id: String::new() };
+            let answer = self.connection.tasks().start(self.connection.request(message)).await;
+            let Err(status) = answer else { return Ok(()) };
+            let lost = is_lost(&status);
+            if lost {
+                self.reachable().await;
+            }
+            match self.status(runtime_id).await {
+                // By an agent or a containerd that died before it said so.
+                Ok(Status::Running) => return Ok(()),
+                // It may even be over: whoever waits for it will hear.
+                Ok(Status::Stopped) if lost => return Ok(()),
+                Ok(Status::Created) if lost => {}
+                Err(error) if error.is_lost() => {}
+                _ => return Err(Failure::new(FailureKind::Start, status.message())),
+            }
+        }
     }
 
     async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError> {
@@ -274,6 +351,7 @@ impl Containers for Containerd {
     }
 
     async fn delete(&self, runtime_id: &str) -> Result<(), Error> {
+        self.laid_out().remove(runtime_id);
         if self.delete_process(runtime_id).await.is_err() {
             // It still runs.
             drop(self.kill(runtime_id, 9, true).await);

@@ -61,6 +61,20 @@ impl Error {
         matches!(self, Self::Rpc { source, .. } if source.code() == tonic::Code::NotFound)
     }
 
+    /// Whether containerd went away before it answered: what was asked of it may be
+    /// done or not.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Rpc { source, .. } => is_lost(source),
+            Self::Connect { .. } => true,
+            Self::Io { .. }
+            | Self::Spec(_)
+            | Self::NoImage(_)
+            | Self::BadImage { .. }
+            | Self::NoStart(_) => false,
+        }
+    }
+
     /// Whether containerd has it already.
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Self::Rpc { source, .. } if source.code() == tonic::Code::AlreadyExists)
@@ -78,6 +92,11 @@ impl Error {
             | Self::NoStart(_) => crate::error::chain(self),
         }
     }
+}
+
+/// Whether a status is none that containerd gave: only those have no cause.
+fn is_lost(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 /// An image that is here.
@@ -131,6 +150,9 @@ pub struct Usage {
 pub trait Containers: Send + Sync + 'static {
     /// Sees to it that an image is here.
     async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure>;
+    /// Makes of a container what needs no network yet, so that it can be done while
+    /// that is made. What fails here fails again in [`Containers::create`].
+    async fn prepare(&self, order: &Order<'_>);
     /// Makes a container whose process waits, replacing one half made.
     async fn create(&self, order: &Order<'_>) -> Result<(), Failure>;
     /// Lets the process go.

@@ -1,11 +1,12 @@
 //! Images from a registry.
 
 use crate::machine::{Machine, container, last, oci_archive, task, which};
-use agent::engine::Network;
+use agent::engine::{Network, Work};
 use agent::images::PullBehavior;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 /// A registry that goes when it goes.
@@ -98,6 +99,59 @@ async fn an_image_is_pulled_once_for_all_and_then_needs_no_registry() {
     agent.run(cached.clone()).await;
     agent.running().await;
     agent.stopped().await;
+    agent.crash().await;
+    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
+    assert_eq!(machine.traces(), [""; 0]);
+}
+
+/// Whether the other end hangs up.
+async fn hung_up(line: &mut tokio::net::TcpStream) -> bool {
+    let mut bytes = [0; 4096];
+    let read = async {
+        loop {
+            match line.read(&mut bytes).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(500), read).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_never_answers_keeps_no_task_from_stopping() {
+    let machine = Machine::new();
+    let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = registry.local_addr().expect("an address").port();
+    let mut agent = machine.agent().await;
+    let wish = || {
+        let mut web = container("web", &["true"]);
+        web.image = format!("127.0.0.1:{port}/app:1");
+        task(Network::Isolated, vec![web])
+    };
+    let (first, second) = (wish(), wish());
+    agent.run(first.clone()).await;
+    let (mut line, _) = registry.accept().await.expect("a caller");
+    agent.run(second.clone()).await;
+    let pulls = |state: agent::engine::EngineState| {
+        let known = state.tasks.get(&second.arn).expect("known").containers[0].work;
+        known == Some(Work::Pull)
+    };
+    assert!(pulls(agent.rim.state().await));
+    for (spec, is_last) in [(first, false), (second.clone(), true)] {
+        let begun = Instant::now();
+        agent.stop(spec.clone()).await;
+        let report = agent.stopped().await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(report.task, spec.arn);
+        let web = last(&report, "web");
+        assert_eq!((web.exit_code, web.reason.as_deref()), (None, None), "it is not to blame");
+        assert_eq!(report.reason, "");
+        assert!(report.pull_started_at.is_some() && report.execution_stopped_at.is_some());
+        agent.finished(&spec.arn).await;
+        // They wait for one pull, which goes with the last of them.
+        assert_eq!(hung_up(&mut line).await, is_last);
+    }
     agent.crash().await;
     agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
     assert_eq!(machine.traces(), [""; 0]);

@@ -314,6 +314,52 @@ async fn containerd_may_die_too_and_another_may_be_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_containerd_is_away_tasks_go_on_and_none_is_lost() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let kill = || {
+        let pid = std::fs::read_to_string(machine.config.run_dir.join("containerd.pid"));
+        let pid = pid.expect("a pid").parse().expect("a number");
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    };
+    let steady = "trap 'exit 9' TERM; echo began; while :; do sleep 0.05; done";
+    let steady = task(Network::Isolated, vec![container("web", &["sh", "-c", steady])]);
+    let brief = task(Network::Isolated, vec![container("web", &["sh", "-c", "sleep 1; exit 4"])]);
+    agent.run(steady.clone()).await;
+    agent.running().await;
+    agent.run(brief.clone()).await;
+    agent.running().await;
+    // One ends meanwhile, and is begun at each of its steps when it happens.
+    for (round, pause) in [0, 15, 40, 70, 100].into_iter().enumerate() {
+        let middle = task(Network::Isolated, vec![container("web", &["sleep", "100"])]);
+        agent.run(middle.clone()).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        kill();
+        let mut seen = agent.report().await;
+        if round == 0 {
+            let mut other = agent.report().await;
+            if seen.task == middle.arn {
+                std::mem::swap(&mut seen, &mut other);
+            }
+            assert_eq!((seen.task.clone(), seen.status), (brief.arn.clone(), Known::Stopped));
+            assert_eq!(last(&seen, "web").exit_code, Some(4));
+            seen = other;
+        }
+        assert_eq!((&seen.task, seen.status), (&middle.arn, Known::Running), "{pause}: {seen:?}");
+        agent.stop(middle.clone()).await;
+        assert_eq!(last(&agent.stopped().await, "web").exit_code, Some(137));
+        agent.finished(&middle.arn).await;
+    }
+    assert_eq!(machine.log(&steady.arn, "web").matches("began").count(), 1);
+    agent.stop(steady.clone()).await;
+    assert_eq!(last(&agent.stopped().await, "web").exit_code, Some(9));
+    agent.finished(&steady.arn).await;
+    agent.finished(&brief.arn).await;
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_tasks_start_and_stop_at_once() {
     const TASKS: u8 = 12;
     let mut machine = Machine::with_image().await;
