@@ -43,17 +43,27 @@ pub fn identify(
     scope: Option<&str>,
 ) -> Result<Call, (Protocol, Fault)> {
     if let Some(target) = headers.get("x-amz-target") {
+        if *method != Method::POST {
+            return Err((Protocol::Json11, method_refused(method)));
+        }
         let target = String::from_utf8_lossy(target.as_bytes());
         return by_target(&target).map_err(|fault| (Protocol::Json11, fault));
+    }
+    let protocol = scope.and_then(Service::named).map_or(Protocol::AwsQuery, |s| s.protocol);
+    if !matches!(*method, Method::GET | Method::POST) {
+        return Err((protocol, method_refused(method)));
     }
     let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     if *method == Method::POST && is_form(headers) {
         parameters.extend(form_urlencoded::parse(body).into_owned());
     }
-    by_action(parameters, scope).map_err(|fault| {
-        let protocol = scope.and_then(Service::named).map_or(Protocol::AwsQuery, |s| s.protocol);
-        (protocol, fault)
-    })
+    by_action(parameters, scope).map_err(|fault| (protocol, fault))
+}
+
+/// A signature covers the method, but a method that promises to change nothing
+/// must not change anything.
+fn method_refused(method: &Method) -> Fault {
+    Fault::new(405, "MethodNotAllowed", format!("The method {method} is not allowed here."))
 }
 
 fn by_target(target: &str) -> Result<Call, Fault> {
@@ -149,6 +159,22 @@ mod tests {
         ] {
             let call = identify(&method, headers, query, body.as_bytes(), scope).expect(body);
             assert_eq!((call.service.name, call.operation.as_str()), (service, operation));
+        }
+    }
+
+    #[test]
+    fn methods_that_mean_something_else() {
+        let target = headers(&[("x-amz-target", "AmazonEC2ContainerServiceV20141113.RunTask")]);
+        let action = "Action=DescribeVpcs&Version=2016-11-15";
+        for (method, headers, scope, protocol) in [
+            (Method::GET, &target, Some("ecs"), Protocol::Json11),
+            (Method::CONNECT, &target, Some("ecs"), Protocol::Json11),
+            (Method::PUT, &HeaderMap::new(), Some("ec2"), Protocol::Ec2Query),
+            (Method::HEAD, &HeaderMap::new(), None, Protocol::AwsQuery),
+        ] {
+            let (found, fault) =
+                identify(&method, headers, action, b"{}", scope).expect_err("refused");
+            assert_eq!((found, fault.status, &*fault.code), (protocol, 405, "MethodNotAllowed"));
         }
     }
 
