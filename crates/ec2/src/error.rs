@@ -42,6 +42,17 @@ pub enum Error {
     #[error("prefix list {0} does not exist")]
     NoPrefixList(String),
 
+    #[error("VPC peering connection {0} does not exist")]
+    NoPeering(String),
+
+    /// A request names a group by an id and by a name, and they are two groups.
+    #[error("group {id} is not called {name:?}")]
+    TwoGroups { id: String, name: String },
+
+    /// A list of filters of more values than one may have.
+    #[error("{0} values of filters are too many")]
+    TooManyFilterValues(usize),
+
     /// No group of this name in the default VPC, where names are looked up.
     #[error("security group {name:?} does not exist in VPC {vpc}")]
     NoGroupNamed { name: String, vpc: VpcId },
@@ -207,6 +218,18 @@ impl Error {
             Self::NoGroupNamed { name, vpc } => client(
                 "InvalidGroup.NotFound",
                 format!("The security group '{name}' does not exist in default VPC '{vpc}'"),
+            ),
+            Self::NoPeering(id) => client(
+                "InvalidVpcPeeringConnectionID.NotFound",
+                format!("The vpcPeeringConnection ID '{id}' does not exist"),
+            ),
+            Self::TwoGroups { .. } => client(
+                "InvalidParameterCombination",
+                "The parameter groupName cannot be used with the parameter groupId",
+            ),
+            Self::TooManyFilterValues(_) => client(
+                "FilterLimitExceeded",
+                "The maximum number of filter values specified on a single call is 200",
             ),
             Self::NoRuleId(id) => client(
                 "InvalidSecurityGroupRuleId.NotFound",

@@ -8,6 +8,9 @@ use crate::error::Error;
 use std::collections::BTreeMap;
 use wire::ec2::{Filter, Tag};
 
+/// As many values as the filters of one request may have.
+const MAX_VALUES: usize = 200;
+
 /// A filter that an operation has: its names, and the resource's values for it.
 /// A filter on what nothing here has, such as a customer gateway, is
 /// [`nothing`]: it is known and matches no resource.
@@ -58,6 +61,10 @@ impl<T> Filters<T> {
         for filter in filters.unwrap_or_default() {
             let name = filter.name.ok_or_else(|| Error::NoFilter("null".to_owned()))?;
             merged.entry(name).or_default().extend(filter.values.unwrap_or_default());
+        }
+        let values = merged.values().map(Vec::len).sum();
+        if values > MAX_VALUES {
+            return Err(Error::TooManyFilterValues(values));
         }
         let wanted = merged
             .into_iter()
@@ -222,6 +229,10 @@ mod tests {
         ] {
             assert_eq!(pass(filters).expect("known filters"), passes, "{filters:?}");
         }
+        let many = vec!["x"; MAX_VALUES + 1];
+        assert!(pass(&[("name", &many[1..])]).expect("as many as there may be"));
+        let refused = pass(&[("name", &many)]).expect_err("too many");
+        assert_eq!(refused.fault().code, "FilterLimitExceeded");
         let refused = pass(&[("nonsense", &["x"])]).expect_err("an unknown filter");
         assert_eq!(refused.fault().message, "The filter 'nonsense' is invalid");
     }

@@ -43,12 +43,7 @@ pub(super) fn read(
         add(Peer::Cidr(read_cidr(cidr, Family::V6)?), range.description.as_ref())?;
     }
     for pair in permission.user_id_group_pairs.iter().flatten() {
-        // Groups of other accounts come with peering.
-        if let (Some(user), Some(id)) = (&pair.user_id, &pair.group_id)
-            && *user != *scope.account.as_str()
-        {
-            return Err(Error::NoGroup(id.clone()));
-        }
+        at_home(pair, scope)?;
         let group = find(pair.group_id.as_deref(), pair.group_name.as_deref())?;
         add(Peer::Group(group), pair.description.as_ref())?;
     }
@@ -59,6 +54,19 @@ pub(super) fn read(
         return Err(Error::Missing("cidrIp"));
     }
     Ok(wanted)
+}
+
+/// Whether a group is one of this account: others come with peering. That it is
+/// of this VPC too, `find` sees to, which knows the VPC; a pair may say which one.
+fn at_home(pair: &shapes::UserIdGroupPair, scope: &Scope) -> Result<(), Error> {
+    if let Some(peering) = &pair.vpc_peering_connection_id {
+        return Err(Error::NoPeering(peering.clone()));
+    }
+    let named = || pair.group_id.clone().or_else(|| pair.group_name.clone()).unwrap_or_default();
+    match &pair.user_id {
+        Some(user) if *user != *scope.account.as_str() => Err(Error::NoGroup(named())),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What protocol and ports mean together.
@@ -75,9 +83,17 @@ pub(super) fn read_traffic(
         "icmp" | "1" => icmp(from, to, "ICMP").map(|(kind, code)| Traffic::Icmp { kind, code }),
         "icmpv6" | "58" => icmp(from.or(Some(-1)), to.or(Some(-1)), "ICMPv6")
             .map(|(kind, code)| Traffic::Icmpv6 { kind, code }),
-        other => other.parse().map(Traffic::Protocol).map_err(|_| {
-            Error::Invalid(format!("Invalid value '{other}' for IP protocol. Unknown protocol."))
-        }),
+        other => {
+            // Digits alone: Rust would read a sign too, and one of the numbers above
+            // must not come by another way.
+            let digits = !other.starts_with(['+', '0']) || other == "0";
+            let number = other.parse().ok().filter(|_| digits);
+            number.map(Traffic::Protocol).ok_or_else(|| {
+                Error::Invalid(format!(
+                    "Invalid value '{other}' for IP protocol. Unknown protocol."
+                ))
+            })
+        }
     }
 }
 
@@ -357,6 +373,8 @@ mod tests {
             ("icmp", Some(256), Some(0), "ICMP type (256) out of range"),
             ("icmp", Some(-1), Some(0), "ICMP code (0) cannot be specified with all types"),
             ("256", None, None, "Invalid value '256' for IP protocol. Unknown protocol."),
+            ("+6", None, None, "Invalid value '+6' for IP protocol. Unknown protocol."),
+            ("06", None, None, "Invalid value '06' for IP protocol. Unknown protocol."),
             ("http", None, None, "Invalid value 'http' for IP protocol. Unknown protocol."),
         ] {
             let fault = read_traffic(Some(protocol), from, to).expect_err(message).fault();

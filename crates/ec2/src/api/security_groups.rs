@@ -142,7 +142,15 @@ fn find(
     name: Option<&str>,
 ) -> Result<Arc<SecurityGroup>, Error> {
     match (id, name) {
-        (Some(id), _) => by_id(txn, scope, id),
+        (Some(id), None) => by_id(txn, scope, id),
+        (Some(id), Some(name)) => {
+            let group = by_id(txn, scope, id)?;
+            if group.name == name {
+                Ok(group)
+            } else {
+                Err(Error::TwoGroups { id: id.to_owned(), name: name.to_owned() })
+            }
+        }
         (None, Some(name)) => {
             let vpc = default_vpc(txn, scope)?;
             named(txn, scope, &vpc, name)

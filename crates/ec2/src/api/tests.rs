@@ -286,6 +286,28 @@ fn authorizing_is_all_or_nothing() {
         (&[("IpPermissions.1.Groups.1.GroupId", "sg-0123456789abcdef0")], "InvalidGroup.NotFound"),
         (&[("IpPermissions.1.Groups.1.GroupId", "web")], "InvalidGroupId.Malformed"),
         (
+            &[
+                ("IpPermissions.1.Groups.1.GroupName", "web"),
+                ("IpPermissions.1.Groups.1.UserId", "111111111111"),
+            ],
+            "InvalidGroup.NotFound",
+        ),
+        (
+            &[
+                ("IpPermissions.1.Groups.1.GroupName", "web"),
+                ("IpPermissions.1.Groups.1.VpcId", "vpc-0123456789abcdef0"),
+            ],
+            "InvalidVpcID.NotFound",
+        ),
+        (
+            &[
+                ("IpPermissions.1.Groups.1.GroupName", "web"),
+                ("IpPermissions.1.Groups.1.VpcPeeringConnectionId", "pcx-1"),
+            ],
+            "InvalidVpcPeeringConnectionID.NotFound",
+        ),
+        (&[("GroupName", "default")], "InvalidParameterCombination"),
+        (
             &[("IpPermissions.1.PrefixListIds.1.PrefixListId", "pl-1")],
             "InvalidPrefixListID.NotFound",
         ),
@@ -299,6 +321,12 @@ fn authorizing_is_all_or_nothing() {
     }
     let nothing = [("GroupId", web.as_str())];
     assert_eq!(code(&world, "AuthorizeSecurityGroupIngress", &nothing), "MissingParameter");
+    let foreign = [
+        ("GroupId", web.as_str()),
+        ("SourceSecurityGroupName", "web"),
+        ("SourceSecurityGroupOwnerId", "111111111111"),
+    ];
+    assert_eq!(code(&world, "AuthorizeSecurityGroupIngress", &foreign), "InvalidGroup.NotFound");
 
     let ports: Vec<(String, String)> = (1..=61)
         .map(|n| (format!("IpPermissions.1.IpRanges.{n}.CidrIp"), format!("10.0.{n}.0/24")))

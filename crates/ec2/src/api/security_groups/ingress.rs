@@ -35,7 +35,7 @@ pub(in crate::api) async fn authorize(
         owner: request.source_security_group_owner_id,
     };
     let permissions = request.ip_permissions.unwrap_or_default();
-    let form = flat.or(permissions)?.ok_or(Error::Missing("ipPermissions"))?;
+    let form = flat.or(permissions, cx.scope())?.ok_or(Error::Missing("ipPermissions"))?;
     let dry_run = request.dry_run == Some(true);
     let scope = cx.scope();
 
@@ -86,7 +86,7 @@ pub(in crate::api) async fn revoke(
         group: request.source_security_group_name,
         owner: request.source_security_group_owner_id,
     };
-    let form = flat.or(request.ip_permissions.unwrap_or_default())?;
+    let form = flat.or(request.ip_permissions.unwrap_or_default(), cx.scope())?;
     let ids = rule_ids(request.security_group_rule_ids.unwrap_or_default())?;
     if form.is_some() && !ids.is_empty() {
         return Err(Error::Combination(
@@ -153,7 +153,11 @@ enum Form {
 
 impl Flat {
     /// The form of the request; none if it names nothing at all.
-    fn or(self, permissions: Vec<shapes::IpPermission>) -> Result<Option<Form>, Error> {
+    fn or(
+        self,
+        permissions: Vec<shapes::IpPermission>,
+        scope: &Scope,
+    ) -> Result<Option<Form>, Error> {
         let Self { protocol, from, to, cidr, group, owner } = self;
         let flat = protocol.is_some() || from.is_some() || to.is_some() || cidr.is_some();
         let flat = flat || group.is_some() || owner.is_some();
@@ -170,6 +174,10 @@ impl Flat {
         }
         if !flat {
             return Ok(None);
+        }
+        // Groups of other accounts come with peering.
+        if owner.is_some_and(|owner| owner != *scope.account.as_str()) {
+            return Err(Error::NoGroup(group.unwrap_or_default()));
         }
         match (cidr, group) {
             (Some(_), Some(_)) => Err(Error::Combination(
@@ -204,10 +212,20 @@ fn everything() -> Vec<Traffic> {
 }
 
 impl Form {
+    /// Whether the VPCs that the pairs say their groups are in are that of `group`.
+    fn of_vpc(&self, group: &SecurityGroup) -> Result<(), Error> {
+        let Self::Permissions(permissions) = self else { return Ok(()) };
+        let mut pairs = permissions.iter().flat_map(|it| it.user_id_group_pairs.iter().flatten());
+        let said =
+            pairs.find_map(|pair| pair.vpc_id.as_ref().filter(|id| **id != *group.vpc.as_str()));
+        said.map_or(Ok(()), |id| Err(Error::NoVpc(id.clone())))
+    }
+
     /// The rules that it names, for `group`; each only once.
     fn rules(&self, txn: &Txn, group: &SecurityGroup) -> Result<Vec<Wanted>, Error> {
         let scope = &group.scope;
         let mut find = |id: Option<&str>, name: Option<&str>| peer(txn, group, id, name);
+        self.of_vpc(group)?;
         let plain = |traffic, peer| Wanted { rule: Rule { traffic, peer }, description: None };
         let wanted: Vec<Wanted> = match self {
             Self::Permissions(permissions) => {
