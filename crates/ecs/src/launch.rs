@@ -1,7 +1,7 @@
 //! What a task is made of: its definition with the overrides of one launch.
 
 use crate::Error;
-use crate::definition::{parse_cpu, parse_memory};
+use crate::definition::{memory, parse_memory, task_cpu};
 use crate::records::{Container, ContainerStatus, Health, NetworkMode, Spec};
 use ident::AttachmentId;
 use sched::lifecycle::Needs;
@@ -34,8 +34,15 @@ impl<'a> Launch<'a> {
         if let Some((what, _)) = beyond.into_iter().find(|(_, there)| *there) {
             return Err(Error::unsupported(what));
         }
+        let mut named = BTreeSet::new();
         for over in overrides.container_overrides.iter().flatten() {
             container_override(spec, over)?;
+            if !named.insert(over.name.as_deref()) {
+                let name = over.name.as_deref().unwrap_or_default();
+                return Err(Error::invalid(format!(
+                    "Several overrides for container named {name}."
+                )));
+            }
         }
         let launch = Self { spec, overrides };
         launch.need()?;
@@ -51,12 +58,12 @@ impl<'a> Launch<'a> {
     pub(crate) fn need(&self) -> Result<Need, Error> {
         let bad = |what: &str| Error::refused(format!("Invalid '{what}' setting for task."));
         let cpu = self.overrides.cpu.as_ref().or(self.spec.cpu.as_ref());
-        let memory = self.overrides.memory.as_ref().or(self.spec.memory.as_ref());
+        let mib = self.overrides.memory.as_ref().or(self.spec.memory.as_ref());
         let cpu_units = match cpu {
-            Some(text) => parse_cpu(text).ok_or_else(|| bad("cpu"))?,
+            Some(text) => task_cpu(text).ok_or_else(|| bad("cpu"))?,
             None => self.each().map(|(it, over)| cpu_of(it, over)).map(i64::from).sum(),
         };
-        let memory_mib = match memory {
+        let memory_mib = match mib {
             Some(text) => parse_memory(text).ok_or_else(|| bad("memory"))?,
             None => self.each().map(|(it, over)| reserved_of(it, over)).map(i64::from).sum(),
         };
@@ -145,14 +152,26 @@ pub(crate) fn override_of<'a>(
 
 fn container_override(spec: &Spec, over: &ContainerOverride) -> Result<(), Error> {
     let name = over.name.as_deref().unwrap_or_default();
-    if !spec.container_definitions.iter().any(|it| it.name.as_deref() == Some(name)) {
+    let mut all = spec.container_definitions.iter();
+    let Some(definition) = all.find(|it| it.name.as_deref() == Some(name)) else {
         return Err(Error::invalid(format!(
             "Override for container named {name} is not a container in the TaskDefinition."
         )));
-    }
+    };
     let numbers = [over.cpu, over.memory, over.memory_reservation];
     if numbers.into_iter().flatten().any(|number| number < 0) {
         return Err(Error::invalid(format!("Invalid override for container named {name}.")));
+    }
+    memory(
+        name,
+        over.memory.or(definition.memory),
+        over.memory_reservation.or(definition.memory_reservation),
+    )?;
+    let unnamed = |it: &wire::ecs::KeyValuePair| it.name.as_deref().is_none_or(str::is_empty);
+    if over.environment.iter().flatten().any(unnamed) {
+        return Err(Error::invalid(format!(
+            "An environment variable in the override for container named {name} has no name."
+        )));
     }
     let given = |length: Option<usize>| length.is_some_and(|length| length > 0);
     let files = over.environment_files.as_ref().map(Vec::len);

@@ -102,7 +102,9 @@ pub(crate) fn definition(scope: &Scope, text: &str) -> Result<DefinitionName, Er
     let (family, revision) = match name.split_once(':') {
         None => (name, None),
         Some((family, number)) => {
-            let revision = number.parse().ok().filter(|revision| *revision > 0);
+            // Digits alone: Rust would read a sign too.
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            let revision = number.parse().ok().filter(|revision| digits && *revision > 0);
             let bad = || Error::refused(format!("Invalid revision number. Number: {number}"));
             (family, Some(revision.ok_or_else(bad)?))
         }
@@ -190,7 +192,7 @@ mod tests {
             let refused = cluster(&scope, Some(&text)).expect_err(&text).fault();
             assert_eq!(refused.code, "InvalidParameterException", "{text}");
         }
-        for text in ["f:x", "f:0", "f:-1", "a b", ":3"] {
+        for text in ["f:x", "f:0", "f:-1", "f:+1", "f:", "f:1:2", "a b", ":3"] {
             let refused = definition(&scope, text).expect_err(text).fault();
             assert_eq!(refused.code, "ClientException", "{text}");
         }

@@ -18,6 +18,12 @@ fn compiled(
     overrides: Option<TaskOverride>,
 ) -> Value {
     let instance = world.instance(1);
+    world.define(|_| {});
+    let run = world.run(|request| request.overrides = overrides).expect("accepted");
+    let id = crate::testing::task_id(&run.tasks.expect("tasks")[0]);
+    world.settle(&instance);
+    // Of the revision that was not run: of what agents understand there is more
+    // than RunTask takes yet.
     world.define(|request| {
         let containers = request.container_definitions.as_mut().expect("containers");
         change(&mut containers[0]);
@@ -27,10 +33,7 @@ fn compiled(
             Volume { name: Some("scratch".to_owned()), ..Default::default() },
         ]);
     });
-    let run = world.run(|request| request.overrides = overrides).expect("accepted");
-    let id = crate::testing::task_id(&run.tasks.expect("tasks")[0]);
-    world.settle(&instance);
-    let task = world.task(&id);
+    let task = Task { revision: 2, ..world.task(&id) };
     let payload = compile(&world.view(), &task, Desired::Running).expect("compiles");
     serde_json::to_value(payload).expect("serializes")
 }

@@ -17,12 +17,14 @@ pub(crate) async fn create_cluster(
         None => ClusterName::default(),
         Some(name) => name.parse().map_err(|_| Error::invalid("Invalid cluster name."))?,
     };
+    sound(&request)?;
+    let said = Said::of(&request);
     let now = cx.now();
     let wanted = Cluster {
         scope: cx.scope().clone(),
         name,
         created_at: now,
-        tags: tags(request.tags),
+        tags: tags(request.tags)?,
         settings: request.settings.unwrap_or_else(default_settings),
         configuration: request.configuration,
         capacity_providers: request.capacity_providers.unwrap_or_default(),
@@ -32,11 +34,78 @@ pub(crate) async fn create_cluster(
 
     let shown = cx.store().transact(|txn| {
         let cluster = found_or_made(txn, wanted.clone());
+        if !said.fits(&wanted, &cluster) {
+            return Err(Error::invalid(
+                "Arguments on this idempotent request are inconsistent with arguments used in \
+                 previous request(s).",
+            ));
+        }
         let include = ["SETTINGS", "TAGS", "CONFIGURATIONS"].map(str::to_owned);
         Ok::<_, Error>(show::cluster(txn.view(), &cluster, &include))
     });
 
     Ok(ecs::CreateClusterResponse { cluster: Some(shown.await?) })
+}
+
+/// Which parameters a request gave: those must be the cluster's if there is one.
+/// Agents ask for the cluster they are in and say nothing but its name.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    settings: bool,
+    configuration: bool,
+    providers: bool,
+    strategy: bool,
+    namespace: bool,
+}
+
+impl Said {
+    fn of(request: &ecs::CreateClusterRequest) -> Self {
+        Self {
+            settings: request.settings.is_some(),
+            configuration: request.configuration.is_some(),
+            providers: request.capacity_providers.is_some(),
+            strategy: request.default_capacity_provider_strategy.is_some(),
+            namespace: request.service_connect_defaults.is_some(),
+        }
+    }
+
+    fn fits(self, wanted: &Cluster, found: &Cluster) -> bool {
+        (!self.settings || wanted.settings == found.settings)
+            && (!self.configuration || wanted.configuration == found.configuration)
+            && (!self.providers || wanted.capacity_providers == found.capacity_providers)
+            && (!self.strategy || wanted.default_strategy == found.default_strategy)
+            && (!self.namespace
+                || wanted.service_connect_namespace == found.service_connect_namespace)
+    }
+}
+
+/// Checks what a cluster is to be like.
+fn sound(request: &ecs::CreateClusterRequest) -> Result<(), Error> {
+    for setting in request.settings.iter().flatten() {
+        let value = setting.value.as_deref().unwrap_or_default();
+        if !matches!(value, "enabled" | "disabled" | "enhanced") {
+            return Err(Error::invalid(format!(
+                "Invalid value '{value}' for the setting containerInsights."
+            )));
+        }
+    }
+    // Those of AWS are in every account; nobody can make others here yet.
+    let providers = || request.capacity_providers.iter().flatten();
+    if providers().any(|name| !matches!(name.as_str(), "FARGATE" | "FARGATE_SPOT")) {
+        return Err(Error::invalid(
+            "The specified capacity provider was not found. Specify a valid name or ARN and try \
+             again.",
+        ));
+    }
+    let mut strategy = request.default_capacity_provider_strategy.iter().flatten();
+    if strategy.any(|item| !providers().any(|name| Some(name) == item.capacity_provider.as_ref())) {
+        return Err(Error::invalid(
+            "The specified capacity provider strategy cannot contain a capacity provider that is \
+             not associated with the cluster. Associate the capacity provider with the cluster \
+             and try again.",
+        ));
+    }
+    Ok(())
 }
 
 /// The cluster of this name: the one there is, else `wanted`.

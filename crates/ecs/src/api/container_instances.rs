@@ -78,7 +78,7 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
             agent_hash: version.agent_hash,
             docker_version: version.docker_version,
         },
-        tags: tags(request.tags),
+        tags: tags(request.tags)?,
     })
 }
 

@@ -24,6 +24,15 @@ use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
 
 /// As many tasks as one request may start.
 const MAX_COUNT: i32 = 10;
+/// As many tags as a task may have, besides those that the system gives it.
+const MAX_TAGS: usize = 50;
+/// As many characters as the words of a request may have.
+const MAX_STARTED_BY: usize = 128;
+const MAX_GROUP: usize = 255;
+const MAX_TOKEN: usize = 64;
+const MAX_REFERENCE: usize = 1024;
+/// As many characters as the overrides may have, written as JSON.
+const MAX_OVERRIDES: usize = 8192;
 
 /// What a request asks for.
 struct Wish {
@@ -78,11 +87,7 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
         }
         None | Some(_) => false,
     };
-    if request.group.as_deref().is_some_and(|group| group.starts_with("service:")) {
-        return Err(Error::invalid(
-            "The prefix 'service:' is reserved for the groups of services.",
-        ));
-    }
+    words(&request)?;
     let cluster = names::cluster(scope, request.cluster.as_deref())?;
     let launch_type = launch_type(request.launch_type.as_deref())?;
     let network = request.network_configuration.map(network).transpose()?;
@@ -92,6 +97,7 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
     let digest = idempotency::digest(&(
         (&cluster, &definition_text, count, launch_type.as_str(), &request.group),
         (&request.started_by, &overrides, &network, &request.tags, &request.propagate_tags),
+        request.enable_ecs_managed_tags == Some(true),
     ))?;
     Ok(Wish {
         cluster,
@@ -103,13 +109,48 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
         started_by: request.started_by.filter(|who| !who.is_empty()),
         overrides,
         network,
-        tags: tags(request.tags),
+        tags: tags(request.tags)?,
         definition_tags,
         managed_tags: request.enable_ecs_managed_tags == Some(true),
         token: request.client_token.filter(|t| !t.is_empty()).map(|token| (token, digest)),
         now: cx.now(),
         seed: u64::try_from(cx.bits() & u128::from(u64::MAX)).unwrap_or(0),
     })
+}
+
+/// Checks the words that the client chose, which come back as they were given.
+fn words(request: &RunTaskRequest) -> Result<(), Error> {
+    for (what, text, most) in [
+        ("startedBy", &request.started_by, MAX_STARTED_BY),
+        ("group", &request.group, MAX_GROUP),
+        ("clientToken", &request.client_token, MAX_TOKEN),
+        ("referenceId", &request.reference_id, MAX_REFERENCE),
+    ] {
+        if text.as_deref().is_some_and(|text| text.chars().count() > most) {
+            return Err(Error::invalid(format!("{what} longer than {most}.")));
+        }
+    }
+    let made_of = |text: &Option<String>, sound: fn(u8) -> bool| {
+        text.as_deref().unwrap_or_default().bytes().all(sound)
+    };
+    if !made_of(&request.started_by, |b| b.is_ascii_alphanumeric() || b"-_/".contains(&b)) {
+        return Err(Error::invalid("startedBy contains invalid characters."));
+    }
+    if !made_of(&request.client_token, |b| b.is_ascii_graphic()) {
+        return Err(Error::invalid("clientToken contains invalid characters."));
+    }
+    if request.group.as_deref().is_some_and(|group| group.starts_with("service:")) {
+        return Err(Error::invalid(
+            "The prefix 'service:' is reserved for the groups of services.",
+        ));
+    }
+    let written = request.overrides.as_ref().map(serde_json::to_string).transpose()?;
+    if written.is_some_and(|text| text.chars().count() > MAX_OVERRIDES) {
+        return Err(Error::invalid(format!(
+            "Container Overrides length must be at most {MAX_OVERRIDES}"
+        )));
+    }
+    Ok(())
 }
 
 /// What AWS would obey and we do not yet. Refused, because the alternative is a
@@ -205,7 +246,8 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         let task = start(cx, txn, wish, (&definition, &launch), awsvpc.as_ref(), (place, &group))?;
         tasks.push(task);
     }
-    if let Some((key, digest)) = key {
+    // Who got nothing may ask again: there is nothing that could happen twice.
+    if let Some((key, digest)) = key.filter(|_| !tasks.is_empty()) {
         let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
         idempotency::remember(txn, &key, digest.clone(), ids.join(","), wish.now);
     }
@@ -308,7 +350,7 @@ fn start(
         group: group.to_owned(),
         started_by: wish.started_by.clone(),
         overrides: wish.overrides.clone(),
-        tags: tags_of(wish, definition),
+        tags: tags_of(wish, definition)?,
         containers: launch.containers(|| cx.bits()),
         interface,
         times: Times { created: wish.now, ..Times::default() },
@@ -367,16 +409,19 @@ fn provide(
 }
 
 /// The request's own tags win over those that are propagated.
-fn tags_of(wish: &Wish, definition: &Definition) -> Tags {
+fn tags_of(wish: &Wish, definition: &Definition) -> Result<Tags, Error> {
     let mut all = BTreeMap::new();
-    if wish.managed_tags {
-        all.insert("aws:ecs:clusterName".to_owned(), wish.cluster.to_string());
-    }
     if wish.definition_tags {
         all.extend(definition.tags.0.clone());
     }
     all.extend(wish.tags.0.clone());
-    Tags(all)
+    if all.len() > MAX_TAGS {
+        return Err(Error::invalid(format!("A task can have at most {MAX_TAGS} tags.")));
+    }
+    if wish.managed_tags {
+        all.insert("aws:ecs:clusterName".to_owned(), wish.cluster.to_string());
+    }
+    Ok(Tags(all))
 }
 
 /// Why an instance took none of the tasks that found no place.

@@ -3,17 +3,21 @@
 //! The model's own constraints (required, enumerations, types) have been checked
 //! on the way in; here are the rules that span several parameters.
 
-use super::size::{fits_fargate, parse_cpu, parse_memory};
+use super::container::{self, repeated};
+use super::size::{fits_fargate, parse_cpu, parse_memory, task_cpu};
+use super::{ports, within};
 use crate::Error;
 use crate::records::{NetworkMode, Spec, tags};
 use ident::{Family, Tags};
 use std::collections::BTreeSet;
-use wire::ecs::{ContainerDefinition, PortMapping, RegisterTaskDefinitionRequest};
+use wire::ecs::{ContainerDefinition, RegisterTaskDefinitionRequest};
 
 /// As many containers as a task may have.
 const MAX_CONTAINERS: usize = 10;
-/// What a task on EC2 may ask for, in CPU units.
-const TASK_CPU: std::ops::RangeInclusive<i64> = 128..=196_608;
+/// As large as a definition may be, in bytes of the JSON that it is kept as.
+const MAX_SIZE: usize = 64 << 10;
+/// As many placement constraints as a definition may have.
+const MAX_CONSTRAINTS: usize = 10;
 
 /// What `request` registers, if it is sound.
 pub(crate) fn accept(
@@ -48,20 +52,24 @@ pub(crate) fn accept(
     };
     size(&mut spec)?;
     containers(&spec)?;
-    for container in &mut spec.container_definitions {
-        ports(network_mode, container)?;
-        fill_in(container);
-    }
-    if spec.requires_compatibilities.iter().any(|wanted| wanted == "FARGATE") {
+    volumes(&spec)?;
+    ports::settle(network_mode, &mut spec.container_definitions)?;
+    spec.container_definitions.iter_mut().for_each(fill_in);
+    let wants = |what: &str| spec.requires_compatibilities.iter().any(|wanted| wanted == what);
+    if wants("FARGATE") {
         fargate(&spec)?;
     }
-    Ok((family, spec, tags(request.tags)))
+    if wants("EXTERNAL") && network_mode == NetworkMode::Awsvpc {
+        return Err(Error::refused("External instances do not support network mode ‘awsvpc’."));
+    }
+    whole(&spec)?;
+    Ok((family, spec, tags(request.tags)?))
 }
 
 /// Checks the task's own size and writes it in plain units, as AWS does.
 fn size(spec: &mut Spec) -> Result<(), Error> {
     if let Some(text) = &spec.cpu {
-        let cpu = parse_cpu(text).filter(|cpu| TASK_CPU.contains(cpu));
+        let cpu = task_cpu(text);
         let cpu = cpu.ok_or_else(|| Error::refused("Invalid 'cpu' setting for task."))?;
         spec.cpu = Some(cpu.to_string());
     }
@@ -108,13 +116,10 @@ fn containers(spec: &Spec) -> Result<(), Error> {
     for container in containers {
         references(spec, container, &names)?;
     }
-    Ok(())
+    order(containers)
 }
 
 fn container_alone(spec: &Spec, name: &str, container: &ContainerDefinition) -> Result<(), Error> {
-    if container.image.as_deref().unwrap_or_default().is_empty() {
-        return Err(Error::refused("Container.image should not be null or empty."));
-    }
     let (hard, soft) = (container.memory, container.memory_reservation);
     if hard.is_none() && soft.is_none() && spec.memory.is_none() {
         return Err(Error::refused(format!(
@@ -122,33 +127,9 @@ fn container_alone(spec: &Spec, name: &str, container: &ContainerDefinition) -> 
              'memoryReservation' must be specified."
         )));
     }
-    let wrong =
-        |what: &str| Err(Error::refused(format!("Invalid setting for container '{name}'. {what}")));
-    if hard.is_some_and(|mib| mib < 4) || soft.is_some_and(|mib| mib < 4) {
-        return wrong("Memory limits must be at least 4 MiB.");
-    }
-    if container.cpu.is_some_and(|units| units < 0) {
-        return wrong("'cpu' must not be negative.");
-    }
-    if let (Some(hard), Some(soft)) = (hard, soft)
-        && hard < soft
-    {
-        return wrong("'memory' must not be less than 'memoryReservation'.");
-    }
+    container::check(name, container)?;
     if spec.network_mode == NetworkMode::Awsvpc {
-        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-        let forbidden = [
-            ("links", given(&container.links)),
-            ("hostname", container.hostname.is_some()),
-            ("dnsServers", given(&container.dns_servers)),
-            ("dnsSearchDomains", given(&container.dns_search_domains)),
-            ("extraHosts", container.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())),
-        ];
-        if let Some((what, _)) = forbidden.into_iter().find(|(_, there)| *there) {
-            return Err(Error::refused(format!(
-                "'{what}' is not supported on container '{name}' when networkMode=awsvpc."
-            )));
-        }
+        container::fits_awsvpc(name, container)?;
     }
     Ok(())
 }
@@ -170,6 +151,9 @@ fn references(
     let others = container.depends_on.iter().flatten().map(|other| other.container_name.as_deref());
     let from = container.volumes_from.iter().flatten();
     let others = others.chain(from.map(|other| other.source_container.as_deref()));
+    // A link may give the other another name.
+    let links = container.links.iter().flatten();
+    let others = others.chain(links.map(|link| link.split(':').next()));
     for wanted in others.map(Option::unwrap_or_default) {
         if !names.contains(wanted) || Some(wanted) == container.name.as_deref() {
             return Err(Error::refused(format!(
@@ -181,46 +165,74 @@ fn references(
     Ok(())
 }
 
-/// Checks the ports and fills in what the network mode says about them.
-fn ports(mode: NetworkMode, container: &mut ContainerDefinition) -> Result<(), Error> {
-    for mapping in container.port_mappings.iter_mut().flatten() {
-        if let Some(protocol) = mapping.protocol.as_deref()
-            && !matches!(protocol, "tcp" | "udp")
-        {
-            return Err(Error::refused(format!("Invalid protocol '{protocol}' in port mapping.")));
-        }
-        mapping.protocol.get_or_insert_with(|| "tcp".to_owned());
-        if mapping.container_port_range.is_none() {
-            one_port(mode, mapping)?;
-        }
-    }
-    Ok(())
-}
-
-fn one_port(mode: NetworkMode, mapping: &mut PortMapping) -> Result<(), Error> {
-    let Some(inside) = mapping.container_port else {
-        return Err(Error::refused("Port mappings must have a container port."));
-    };
-    let outside = mapping.host_port;
-    if !(1..=65535).contains(&inside) || !(0..=65535).contains(&outside.unwrap_or(0)) {
-        return Err(Error::refused("Invalid port. Ports must be between 0 and 65535."));
-    }
-    match mode {
-        NetworkMode::Awsvpc | NetworkMode::Host => {
-            if outside.is_some_and(|outside| outside != inside) {
+/// Whether the containers can come up in the order that they are to.
+fn order(containers: &[ContainerDefinition]) -> Result<(), Error> {
+    let named = |name: Option<&str>| containers.iter().find(|it| it.name.as_deref() == name);
+    for container in containers {
+        let name = container.name.as_deref().unwrap_or_default();
+        for wanted in container.depends_on.iter().flatten() {
+            let Some(other) = named(wanted.container_name.as_deref()) else { continue };
+            let on = other.name.as_deref().unwrap_or_default();
+            let condition = wanted.condition.as_deref().unwrap_or_default();
+            if condition == "HEALTHY" && other.health_check.is_none() {
                 return Err(Error::refused(format!(
-                    "When networkMode={}, the host ports and container ports in port mappings \
-                     must match.",
-                    mode.as_str()
+                    "Container '{name}' depends on container '{on}' being HEALTHY, which has no \
+                     health check."
                 )));
             }
-            mapping.host_port = Some(inside);
+            // It would take the task with it when it ends.
+            if matches!(condition, "COMPLETE" | "SUCCESS") && other.essential.unwrap_or(true) {
+                return Err(Error::refused(format!(
+                    "Container '{name}' depends on the {condition} of container '{on}', which is \
+                     essential."
+                )));
+            }
         }
-        // Zero is: any port of the host.
-        NetworkMode::Bridge => mapping.host_port = Some(outside.unwrap_or(0)),
-        NetworkMode::None => {
-            return Err(Error::refused("Port mappings are not allowed when networkMode=none."));
+    }
+    // What waits for nothing that is left comes up; a circle stays.
+    let mut left: BTreeSet<&str> = containers.iter().filter_map(|it| it.name.as_deref()).collect();
+    loop {
+        let waits = |name: &&str| {
+            let mut others =
+                named(Some(name)).into_iter().flat_map(|it| it.depends_on.iter().flatten());
+            others.any(|other| other.container_name.as_deref().is_some_and(|it| left.contains(it)))
+        };
+        let rest: BTreeSet<&str> = left.iter().copied().filter(waits).collect();
+        if rest.is_empty() {
+            return Ok(());
         }
+        if rest.len() == left.len() {
+            return Err(Error::refused("The dependencies of the containers form a circle."));
+        }
+        left = rest;
+    }
+}
+
+fn volumes(spec: &Spec) -> Result<(), Error> {
+    let names = || spec.volumes.iter().map(|volume| volume.name.as_deref().unwrap_or_default());
+    if let Some(name) = names().find(|name| name.parse::<ident::ClusterName>().is_err()) {
+        return Err(Error::refused(format!("Invalid volume name '{name}'.")));
+    }
+    match repeated(names()) {
+        None => Ok(()),
+        Some(name) => Err(Error::refused(format!("Volume name '{name}' is not unique."))),
+    }
+}
+
+/// The bounds of what belongs to no one container.
+fn whole(spec: &Spec) -> Result<(), Error> {
+    if spec.placement_constraints.len() > MAX_CONSTRAINTS {
+        return Err(Error::refused(format!(
+            "A task definition can have at most {MAX_CONSTRAINTS} placement constraints."
+        )));
+    }
+    let storage = spec.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gi_b);
+    within("ephemeralStorage.sizeInGiB", storage, &(20..=200)).map_err(Error::refused)?;
+    let length = serde_json::to_vec(spec)?.len();
+    if length > MAX_SIZE {
+        return Err(Error::refused(format!(
+            "Actual length: '{length}'. Max allowed length is '{MAX_SIZE}' bytes."
+        )));
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! What is taken in as a task definition, and what is not.
 
 use super::*;
-use wire::ecs::{ContainerDependency, MountPoint, Volume};
+use wire::ecs::{
+    ContainerDependency, EphemeralStorage, HealthCheck, KeyValuePair, LinuxParameters, MountPoint,
+    PortMapping, Ulimit, Volume,
+};
 
 fn container() -> ContainerDefinition {
     ContainerDefinition {
@@ -115,6 +118,7 @@ fn each_mistake_has_aws_words() {
             one(|c| {
                 c.mount_points = Some(vec![MountPoint {
                     source_volume: Some("data".to_owned()),
+                    container_path: Some("/data".to_owned()),
                     ..Default::default()
                 }]);
             }),
@@ -161,9 +165,137 @@ fn each_mistake_has_aws_words() {
     }
 }
 
+/// One container that differs from a sound one.
+fn one(change: fn(&mut ContainerDefinition)) -> RegisterTaskDefinitionRequest {
+    let mut changed = container();
+    change(&mut changed);
+    request(vec![changed])
+}
+
+/// Another than `web`, which waits for `web`.
+fn waiting(condition: &str) -> ContainerDefinition {
+    let on = ContainerDependency {
+        container_name: Some("web".to_owned()),
+        condition: Some(condition.to_owned()),
+    };
+    let depends_on = Some(vec![on]);
+    ContainerDefinition { name: Some("b".to_owned()), depends_on, ..container() }
+}
+
+fn refused(request: RegisterTaskDefinitionRequest, wanted: &str) {
+    let fault = accept(request).expect_err(wanted).fault();
+    assert_eq!(fault.code, "ClientException");
+    assert!(fault.message.contains(wanted), "{} is not {wanted}", fault.message);
+}
+
+#[test]
+fn bounds_that_the_model_does_not_state() {
+    let named = |name: &str| PortMapping {
+        container_port: Some(80),
+        name: Some(name.to_owned()),
+        ..Default::default()
+    };
+    let ranged = |range: &str, mode: &str| {
+        let mapping =
+            PortMapping { container_port_range: Some(range.to_owned()), ..Default::default() };
+        let it = ContainerDefinition { port_mappings: Some(vec![mapping]), ..container() };
+        let network_mode = Some(mode.to_owned());
+        RegisterTaskDefinitionRequest { network_mode, ..request(vec![it]) }
+    };
+    let ports = |mappings| {
+        request(vec![ContainerDefinition { port_mappings: Some(mappings), ..container() }])
+    };
+    let limit = |soft, hard| Ulimit {
+        name: Some("nofile".to_owned()),
+        soft_limit: Some(soft),
+        hard_limit: Some(hard),
+    };
+    let limits = |all| request(vec![ContainerDefinition { ulimits: Some(all), ..container() }]);
+    for (request, wanted) in [
+        (one(|c| c.image = Some("a b".into())), "Container.image contains invalid characters."),
+        (one(|c| c.stop_timeout = Some(-1)), "'stopTimeout' must not be negative."),
+        (one(|c| c.environment = Some(vec![KeyValuePair::default()])), "must have a name."),
+        (one(|c| c.health_check = Some(HealthCheck::default())), "'healthCheck.command'"),
+        (
+            one(|c| {
+                c.health_check = Some(HealthCheck {
+                    command: Some(vec!["CMD".into()]),
+                    retries: Some(11),
+                    ..Default::default()
+                });
+            }),
+            "'healthCheck.retries' must be between 1 and 10.",
+        ),
+        (
+            one(|c| {
+                c.linux_parameters =
+                    Some(LinuxParameters { swappiness: Some(101), ..Default::default() });
+            }),
+            "'linuxParameters.swappiness' must be between 0 and 100.",
+        ),
+        (limits(vec![limit(2, 1)]), "must not exceed its hard limit."),
+        (limits(vec![limit(1, 2); 2]), "Duplicate ulimit 'nofile'."),
+        (ports(vec![named("Http")]), "Invalid port mapping name 'Http'."),
+        (ports(vec![named("http"), named("http")]), "The port mapping name 'http' is not unique."),
+        (ranged("90-80", "awsvpc"), "Invalid containerPortRange '90-80'."),
+        (ranged("0-1", "bridge"), "Invalid containerPortRange '0-1'."),
+        (ranged("80-90", "host"), "containerPortRange is not supported when networkMode=host."),
+        (request(vec![container(), waiting("HEALTHY")]), "which has no health check."),
+        (request(vec![container(), waiting("SUCCESS")]), "which is essential."),
+        (
+            RegisterTaskDefinitionRequest {
+                volumes: Some(vec![Volume::default()]),
+                ..request(vec![container()])
+            },
+            "Invalid volume name ''.",
+        ),
+        (
+            RegisterTaskDefinitionRequest {
+                ephemeral_storage: Some(EphemeralStorage { size_in_gi_b: Some(201) }),
+                ..request(vec![container()])
+            },
+            "'ephemeralStorage.sizeInGiB' must be between 20 and 200.",
+        ),
+        (
+            RegisterTaskDefinitionRequest {
+                requires_compatibilities: Some(vec!["EXTERNAL".to_owned()]),
+                ..request(vec![container()])
+            },
+            "External instances do not support network mode",
+        ),
+        (
+            request(vec![ContainerDefinition {
+                command: Some(vec!["x".repeat(64 << 10)]),
+                ..container()
+            }]),
+            "Max allowed length is '65536' bytes.",
+        ),
+    ] {
+        refused(request, wanted);
+    }
+    assert!(accept(limits(vec![limit(1, -1)])).is_ok(), "-1 is no limit");
+    assert!(accept(ranged("80-90", "awsvpc")).is_ok());
+}
+
+#[test]
+fn containers_that_wait_for_each_other_never_come_up() {
+    let mut web = container();
+    assert!(accept(request(vec![web.clone(), waiting("START")])).is_ok());
+    let on = ContainerDependency {
+        container_name: Some("b".to_owned()),
+        condition: Some("START".to_owned()),
+    };
+    web.depends_on = Some(vec![on]);
+    refused(request(vec![web, waiting("START")]), "form a circle.");
+}
+
 #[test]
 fn volumes_that_are_there_may_be_mounted() {
-    let mount = MountPoint { source_volume: Some("data".to_owned()), ..Default::default() };
+    let mount = MountPoint {
+        source_volume: Some("data".to_owned()),
+        container_path: Some("/data".to_owned()),
+        ..Default::default()
+    };
     let mounting = ContainerDefinition { mount_points: Some(vec![mount]), ..container() };
     let volume = Volume { name: Some("data".to_owned()), ..Default::default() };
     let sound =

@@ -1,5 +1,13 @@
 //! Sizes of tasks, which AWS lets people write in two units.
 
+/// What a task on EC2 may ask for, in CPU units.
+const TASK_CPU: std::ops::RangeInclusive<i64> = 128..=196_608;
+
+/// The CPU units of a whole task, if they are as many as one may have.
+pub(crate) fn task_cpu(text: &str) -> Option<i64> {
+    parse_cpu(text).filter(|units| TASK_CPU.contains(units))
+}
+
 /// CPU units: `256`, or virtual CPUs as in `.25 vCPU`.
 pub(crate) fn parse_cpu(text: &str) -> Option<i64> {
     parse(text, "vcpu")

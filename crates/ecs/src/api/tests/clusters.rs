@@ -27,6 +27,68 @@ fn creating_twice_is_creating_once() {
 }
 
 #[test]
+fn what_a_cluster_cannot_be_is_refused() {
+    let world = World::new();
+    create(&world, "web");
+    let revision = world.view().revision();
+    let insights = |value: &str| {
+        let (name, value) = (Some("containerInsights".to_owned()), Some(value.to_owned()));
+        Some(vec![ecs::ClusterSetting { name, value }])
+    };
+    let strategy = ecs::CapacityProviderStrategyItem {
+        capacity_provider: Some("FARGATE".to_owned()),
+        ..Default::default()
+    };
+    let tag = |key: &str| ecs::Tag { key: Some(key.to_owned()), value: None };
+    let plain = || ecs::CreateClusterRequest::default();
+    for (request, text) in [
+        (
+            ecs::CreateClusterRequest { settings: insights("on"), ..plain() },
+            "Invalid value 'on' for the setting containerInsights.",
+        ),
+        (
+            ecs::CreateClusterRequest {
+                cluster_name: Some("web".to_owned()),
+                settings: insights("enabled"),
+                ..plain()
+            },
+            "Arguments on this idempotent request are inconsistent",
+        ),
+        (
+            ecs::CreateClusterRequest {
+                capacity_providers: Some(vec!["spare".to_owned()]),
+                ..plain()
+            },
+            "The specified capacity provider was not found.",
+        ),
+        (
+            ecs::CreateClusterRequest {
+                default_capacity_provider_strategy: Some(vec![strategy]),
+                ..plain()
+            },
+            "The specified capacity provider strategy cannot contain",
+        ),
+        (
+            ecs::CreateClusterRequest { tags: Some(vec![tag("AWS:x")]), ..plain() },
+            "Tag keys starting with 'aws:' are reserved",
+        ),
+        (
+            ecs::CreateClusterRequest { tags: Some(vec![tag("a"), tag("a")]), ..plain() },
+            "Duplicate tag keys",
+        ),
+        (
+            ecs::CreateClusterRequest { tags: Some(vec![ecs::Tag::default()]), ..plain() },
+            "Tag keys can not be null.",
+        ),
+    ] {
+        let fault = ready(create_cluster(&world.root(), request)).expect_err(text).fault();
+        assert_eq!(fault.code, "InvalidParameterException");
+        assert!(fault.message.starts_with(text), "{} is not {text}", fault.message);
+    }
+    assert_eq!(world.view().revision(), revision);
+}
+
+#[test]
 fn describing_counts_and_shows_what_was_asked_for() {
     let world = World::new();
     let instance = world.instance(1);

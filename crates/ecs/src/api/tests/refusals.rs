@@ -3,8 +3,8 @@
 use crate::api::*;
 use crate::testing::{World, network, ready};
 use wire::ecs::{
-    self, CapacityProviderStrategyItem, ContainerOverride, PlacementConstraint, PlacementStrategy,
-    RunTaskRequest, TaskOverride,
+    self, CapacityProviderStrategyItem, ContainerOverride, KeyValuePair, PlacementConstraint,
+    PlacementStrategy, RunTaskRequest, TaskOverride,
 };
 
 type Change = fn(&World, &mut RunTaskRequest);
@@ -75,7 +75,43 @@ const RUN_TASK: &[(Change, &str, &str)] = &[
             ..Default::default()
         }),
         "ClientException", "Landfall does not support the override of taskRoleArn yet."),
+    (|_, r| r.started_by = Some("x".repeat(129)),
+        "InvalidParameterException", "startedBy longer than 128."),
+    (|_, r| r.started_by = Some("a b".into()),
+        "InvalidParameterException", "startedBy contains invalid characters."),
+    (|_, r| r.group = Some("x".repeat(256)),
+        "InvalidParameterException", "group longer than 255."),
+    (|_, r| r.client_token = Some("x".repeat(65)),
+        "InvalidParameterException", "clientToken longer than 64."),
+    (|_, r| r.client_token = Some("a b".into()),
+        "InvalidParameterException", "clientToken contains invalid characters."),
+    (|_, r| r.reference_id = Some("x".repeat(1025)),
+        "InvalidParameterException", "referenceId longer than 1024."),
+    (|_, r| r.tags = Some(vec![ecs::Tag { key: Some("aws:x".into()), value: None }]),
+        "InvalidParameterException", "Tag keys starting with 'aws:' are reserved"),
+    (|_, r| r.tags = Some(vec![ecs::Tag { key: Some("a".into()), value: None }; 2]),
+        "InvalidParameterException", "Duplicate tag keys are not allowed: a"),
+    (|_, r| r.overrides = Some(changed(|o| o.command = Some(vec!["x".repeat(8192)]))),
+        "InvalidParameterException", "Container Overrides length must be at most 8192"),
+    (|_, r| r.overrides = Some(changed(|o| o.memory = Some(3))),
+        "ClientException", "Invalid setting for container 'web'. Memory limits"),
+    (|_, r| r.overrides = Some(changed(|o| o.environment = Some(vec![KeyValuePair::default()]))),
+        "InvalidParameterException", "An environment variable in the override"),
+    (|_, r| r.overrides = Some(TaskOverride {
+            container_overrides: changed(|_| {}).container_overrides.map(|o| [o.clone(), o].concat()),
+            ..Default::default()
+        }),
+        "InvalidParameterException", "Several overrides for container named web."),
+    (|_, r| r.overrides = Some(TaskOverride { cpu: Some("1".into()), ..Default::default() }),
+        "ClientException", "Invalid 'cpu' setting for task."),
 ];
+
+/// An override of `web`.
+fn changed(change: fn(&mut ContainerOverride)) -> TaskOverride {
+    let mut one = ContainerOverride { name: Some("web".to_owned()), ..Default::default() };
+    change(&mut one);
+    TaskOverride { container_overrides: Some(vec![one]), ..Default::default() }
+}
 
 fn over(container: &str) -> TaskOverride {
     let over = ContainerOverride { name: Some(container.to_owned()), ..Default::default() };

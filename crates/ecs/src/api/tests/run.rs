@@ -154,6 +154,19 @@ fn a_token_means_one_request() {
 }
 
 #[test]
+fn a_token_that_got_nothing_may_be_used_again() {
+    let world = World::new();
+    let instance = world.register(1, None);
+    world.define(|_| {});
+    let ask =
+        || world.run(|request| request.client_token = Some("t".to_owned())).expect("accepted");
+    assert_eq!(reasons(&ask()), ["AGENT"]);
+    assert_eq!(reasons(&ask()), ["AGENT"], "and it is said again why");
+    world.connect(&instance, "s-1");
+    assert_eq!(tasks(&ask()).len(), 1);
+}
+
+#[test]
 fn tags_come_from_where_it_was_said() {
     let world = World::new();
     world.instance(1);
