@@ -1,9 +1,13 @@
 """Bad requests get AWS's errors, whatever they are."""
 
+import gzip
 import json
+import socket
 import urllib.error
 import urllib.request
 
+import boto3
+import botocore.config
 import botocore.exceptions
 import pytest
 from botocore.auth import SigV4Auth
@@ -18,6 +22,19 @@ def refused(call, **parameters):
         call(**parameters)
     error = caught.value.response
     return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"], error["Error"]["Message"]
+
+
+def anything(landfall, service):
+    """A client that sends what it is given, whatever the model says."""
+    env = landfall.environment
+    return boto3.client(
+        service,
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        config=botocore.config.Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+    )
 
 
 def awsvpc(subnets, groups=()):
@@ -113,3 +130,61 @@ def test_ec2_speaks_ec2(landfall, network):
     assert refused(ec2.delete_security_group, GroupId=group)[:2] == (400, "InvalidGroup.NotFound")
     default = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
     assert refused(ec2.delete_security_group, GroupId=default)[:2] == (400, "CannotDelete")
+
+
+def exchange(landfall, *requests):
+    """What comes back on one connection for these bytes, until it is closed."""
+    host, port = landfall.listen.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        sock.sendall(b"".join(requests))
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+    return answer
+
+
+def signed(landfall, body=b"{}", method="POST", last=True, **headers):
+    """ListClusters as bytes, signed; `headers` are signed too."""
+    env = landfall.environment
+    headers = {
+        "Host": landfall.listen, "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.ListClusters", **headers,
+    }
+    request = AWSRequest(method, env["AWS_ENDPOINT_URL"] + "/", data=body, headers=headers)
+    credentials = Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+    SigV4Auth(credentials, "ecs", env["AWS_DEFAULT_REGION"]).add_auth(request)
+    lines = [f"{method} / HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items())]
+    lines += [f"Content-Length: {len(body)}", *(["Connection: close"] if last else [])]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def test_http_has_its_own_hostilities(landfall):
+    bomb = gzip.compress(b"0" * (64 << 20))
+    for status, request in [
+        (b"200", signed(landfall)),
+        (b"200", signed(landfall, gzip.compress(b"{}"), **{"Content-Encoding": "gzip"})),
+        (b"400", signed(landfall, b"{}", **{"Content-Encoding": "gzip"})),
+        (b"413", signed(landfall, bomb, **{"Content-Encoding": "gzip"})),
+        (b"413", signed(landfall, b" " * (11 << 20))),
+        (b"403", signed(landfall)[:-2] + b"[]"),
+        (b"403", signed(landfall).replace(b"\r\n\r\n", b"\r\nX-Amz-Target: AmazonEC2ContainerServiceV20141113.RunTask\r\n\r\n")),
+        (b"405", signed(landfall, method="DELETE")),
+        (b"405", signed(landfall, method="CONNECT")),
+        (b"431", signed(landfall, **{"X-Big": "x" * (1 << 20)})),
+        (b"400", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n"),
+    ]:
+        try:
+            answer = exchange(landfall, request)
+        except ConnectionError:
+            assert status == b"431", "only who sends a megabyte of headers is hung up on"
+            continue
+        assert answer.split(b" ", 2)[1] == status, (request[:300], answer[:300])
+    pipelined = exchange(landfall, signed(landfall, last=False) * 3, signed(landfall))
+    assert pipelined.count(b"HTTP/1.1 200 OK") == 4
+    expected = signed(landfall).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    assert b"100 Continue" in exchange(landfall, expected)
+
+
+def test_nothing_of_this_was_a_bug(landfall):
+    log = (landfall.data / "landfall.log").read_text()
+    assert "panicked" not in log and "bug=true" not in log
