@@ -175,7 +175,7 @@ pub struct Inventory {
 /// The state the runtime reports for a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundState {
-    /// It is on record, but has no process.
+    /// It is on record, or has at least a file system, but no process.
     Recorded,
     /// Its process waits to be started.
     Created,

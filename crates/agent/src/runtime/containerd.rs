@@ -227,8 +227,10 @@ impl Containerd {
         runtime_id.rsplit_once('-').map_or(runtime_id, |(task, _)| task)
     }
 
-    /// File systems that an agent which died left without a container.
-    async fn sweep(&self, known: &BTreeSet<String>) -> Result<(), Error> {
+    /// The file systems of containers, whether or not those are on record: an agent
+    /// may have died between the two.
+    async fn file_systems(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
         let message =
             snap::ListSnapshotsRequest { snapshotter: SNAPSHOTTER.to_owned(), filters: Vec::new() };
         let answer = self.connection.snapshots().list(self.connection.request(message)).await;
@@ -236,12 +238,12 @@ impl Containerd {
         while let Some(page) = pages.message().await.map_err(Error::rpc("list file systems"))? {
             for info in page.info {
                 let made = info.labels.contains_key("containerd.io/gc.root");
-                if made && info.kind == snap::Kind::Active as i32 && !known.contains(&info.name) {
-                    self.remove_rootfs(&info.name).await?;
+                if made && info.kind == snap::Kind::Active as i32 {
+                    names.push(info.name);
                 }
             }
         }
-        Ok(())
+        Ok(names)
     }
 
     async fn remove_rootfs(&self, runtime_id: &str) -> Result<(), Error> {
@@ -392,7 +394,9 @@ impl Containers for Containerd {
             };
             found.insert(id, state);
         }
-        self.sweep(&found.keys().cloned().collect()).await?;
+        for name in self.file_systems().await? {
+            found.entry(name).or_insert(FoundState::Recorded);
+        }
         Ok(found)
     }
 

@@ -360,6 +360,28 @@ async fn while_containerd_is_away_tasks_go_on_and_none_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_without_a_container_is_removed() {
+    let machine = Machine::with_image().await;
+    let ctr = |words: &[&str]| {
+        let socket = machine.config.run_dir.join("containerd.sock");
+        let mut ctr = std::process::Command::new("ctr");
+        ctr.arg("--address").arg(socket).args(["--namespace", &machine.config.prefix]);
+        let done = ctr.arg("snapshots").args(words).output().expect("ctr");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    ctr(&["prepare", "7a5cdead-0"]);
+    ctr(&["label", "7a5cdead-0", "containerd.io/gc.root=made"]);
+    let agent = machine.agent().await;
+    let begun = Instant::now();
+    while ctr(&["ls"]).contains("7a5cdead-0") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_tasks_start_and_stop_at_once() {
     const TASKS: u8 = 12;
     let mut machine = Machine::with_image().await;
