@@ -16,6 +16,12 @@ use wire::ecs::{self, ContainerStateChange, SubmitTaskStateChangeRequest};
 
 /// What AWS answers; agents only look whether there is an answer.
 const ACKNOWLEDGED: &str = "ACK";
+/// As much of a reason as is kept, and of an id, in characters; and as many ports
+/// of a container. What a node says is shown to everybody who asks for its tasks,
+/// so no node may say more than others want to hear.
+const MAX_REASON: usize = 1024;
+const MAX_ID: usize = 255;
+const MAX_BINDINGS: usize = 100;
 /// Why a task ends whose container did.
 const ESSENTIAL_EXITED: &str = "Essential container in task exited";
 /// Why a task ends that never ran, if nobody says.
@@ -122,25 +128,29 @@ fn apply(task: &mut Task, change: &ContainerStateChange) {
     else {
         return;
     };
-    let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let learn = |known: &mut Option<String>, said: &Option<String>| {
-        if let Some(said) = some(said) {
-            *known = Some(said);
+    let learn = |known: &mut Option<String>, said: &Option<String>, most: usize| {
+        if let Some(said) = said.as_deref().filter(|text| !text.is_empty()) {
+            *known = Some(cut(said, most));
         }
     };
-    learn(&mut container.runtime_id, &change.runtime_id);
-    learn(&mut container.image_digest, &change.image_digest);
-    learn(&mut container.reason, &change.reason);
+    learn(&mut container.runtime_id, &change.runtime_id, MAX_ID);
+    learn(&mut container.image_digest, &change.image_digest, MAX_ID);
+    learn(&mut container.reason, &change.reason, MAX_REASON);
     if let Some(bindings) = &change.network_bindings
         && !bindings.is_empty()
     {
-        container.network_bindings.clone_from(bindings);
+        container.network_bindings = bindings.iter().take(MAX_BINDINGS).cloned().collect();
     }
     // May come with RUNNING already: the container is then on its way out.
     container.exit_code = change.exit_code.or(container.exit_code);
     if let Some(status) = change.status.as_deref().and_then(ContainerStatus::parse) {
         container.status = container.status.max(status);
     }
+}
+
+/// The beginning of a text, of so many characters.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 fn times(task: &mut Task, request: &SubmitTaskStateChangeRequest) {
@@ -163,7 +173,7 @@ fn task_change(task: &mut Task, request: &SubmitTaskStateChangeRequest, now: Tim
             let said = request.reason.as_deref().filter(|reason| !reason.is_empty());
             let (code, reason) = ending(task, said);
             if task.phase < Phase::Deprovisioning {
-                task.because(Some(code), reason);
+                task.because(Some(code), cut(&reason, MAX_REASON));
             }
             task.hear(Event::ContainersDown, now);
         }

@@ -113,6 +113,28 @@ fn a_task_that_never_ran_says_what_its_container_said() {
 }
 
 #[test]
+fn no_node_says_more_than_others_want_to_hear() {
+    let (world, instance, id) = delivered();
+    let long = || Some("é".repeat(100_000));
+    let change = ContainerStateChange {
+        reason: long(),
+        runtime_id: long(),
+        network_bindings: Some(vec![wire::ecs::NetworkBinding::default(); 1000]),
+        ..change("web", "STOPPED")
+    };
+    let mut request = report(&world.task(&id), "STOPPED", vec![change]);
+    request.reason = long();
+    world.report(&instance, request).expect("heard");
+    let task = world.task(&id);
+    let length = |text: Option<&String>| text.map_or(0, |text| text.chars().count());
+    let container = &task.containers[0];
+    assert_eq!(length(container.reason.as_ref()), 1024);
+    assert_eq!(length(container.runtime_id.as_ref()), 255);
+    assert_eq!(container.network_bindings.len(), 100);
+    assert_eq!(length(task.stop.as_ref().map(|stop| &stop.reason)), 1024);
+}
+
+#[test]
 fn one_that_ran_too_briefly_to_be_seen_running_did_run() {
     let (world, instance, id) = delivered();
     let exit = ContainerStateChange { exit_code: Some(42), ..change("web", "STOPPED") };
