@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 use store::{Txn, View};
 use wire::ecs::{self, RegisterContainerInstanceRequest, Resource};
 
+/// As many attributes as a machine may have: an agent's capabilities and those
+/// that its owner gives it are well below.
+const MAX_ATTRIBUTES: usize = 500;
+/// As long as their names and values may be.
+const LONGEST: usize = 128;
+
 /// What a machine says of itself.
 struct Machine {
     cluster: ClusterName,
@@ -63,7 +69,15 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
     let (capacity, other_resources) = resources(request.total_resources.unwrap_or_default())?;
     let document = request.instance_identity_document.unwrap_or_default();
     let mut attributes = said_by(&document);
-    let sent = request.attributes.unwrap_or_default().into_iter();
+    let sent = request.attributes.unwrap_or_default();
+    let long = |text: &Option<String>| text.as_deref().is_some_and(|t| t.chars().count() > LONGEST);
+    if sent.len() > MAX_ATTRIBUTES || sent.iter().any(|a| long(&a.name) || long(&a.value)) {
+        return Err(Error::invalid(format!(
+            "An instance can have at most {MAX_ATTRIBUTES} attributes, of names and values with at \
+             most {LONGEST} characters."
+        )));
+    }
+    let sent = sent.into_iter();
     attributes.extend(sent.filter_map(|a| Some((a.name?, a.value.filter(|v| !v.is_empty())))));
     let version = request.version_info.unwrap_or_default();
     Ok(Machine {

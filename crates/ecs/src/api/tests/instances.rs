@@ -129,6 +129,25 @@ fn what_is_no_port_is_refused() {
 }
 
 #[test]
+fn attributes_have_their_measure() {
+    let world = World::new();
+    let attribute =
+        |length: usize| ecs::Attribute { name: Some("a".repeat(length)), ..Default::default() };
+    let register = |attributes| {
+        let request = ecs::RegisterContainerInstanceRequest {
+            attributes: Some(attributes),
+            ..registration()
+        };
+        ready(register_container_instance(&world.root(), request))
+    };
+    for attributes in [vec![attribute(129)], vec![attribute(1); 501]] {
+        let refused = register(attributes).expect_err("too much").fault();
+        assert_eq!(refused.code, "InvalidParameterException");
+    }
+    register(vec![attribute(128)]).expect("just right");
+}
+
+#[test]
 fn an_identity_document_says_what_the_machine_is() {
     let world = World::new();
     let mut request = registration();
