@@ -124,7 +124,7 @@ impl World {
             cluster: Some(cluster.to_owned()),
             task_definition: Some(family.to_owned()),
             count: Some(count),
-            started_by: Some("the simulation".to_owned()),
+            started_by: Some("the-simulation".to_owned()),
             client_token: Some(format!("order-{}", self.users.orders.len())),
             network_configuration: (family != "host")
                 .then_some(ecs::NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
@@ -210,12 +210,14 @@ impl World {
         };
         let order = &mut self.users.orders[number];
         match before {
-            // Those that were reaped meanwhile are not shown again.
-            Some(before) if !tasks.is_subset(&before) => {
-                self.fail(&format!("order {number} got {before:?} and then {tasks:?}"));
+            // Who got nothing may ask again, and then gets something or not.
+            Some(before) if !before.is_empty() => {
+                // Those that were reaped meanwhile are not shown again.
+                if !tasks.is_subset(&before) {
+                    self.fail(&format!("order {number} got {before:?} and then {tasks:?}"));
+                }
             }
-            Some(_) => {}
-            None => order.answer = Some(tasks.clone()),
+            Some(_) | None => order.answer = Some(tasks.clone()),
         }
         for task in tasks {
             self.users.promised.insert(task, cluster.clone());
