@@ -66,6 +66,9 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// but never longer than this: they are owed until they succeed.
 pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// How often a container is asked to stop before it is killed unasked.
+const STOP_ATTEMPTS: u32 = 5;
+
 /// When something that has failed `failures` times before is tried again.
 fn next_attempt(failures: &mut u32, now: Timestamp) -> Timestamp {
     let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16)).min(LONGEST_PAUSE);

@@ -2,8 +2,8 @@
 
 use super::{
     ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FoundState, Inventory,
-    Known, Network, NetworkPhase, RETENTION, RETRY, Report, Signal, Task, Which, Work, clip,
-    next_attempt,
+    Known, Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
+    Work, clip, next_attempt,
 };
 use ident::Timestamp;
 
@@ -404,13 +404,22 @@ pub(super) fn vanished(task: &mut Task, index: usize) {
     }
 }
 
+/// A container that could not be asked to stop is asked again, and has the time
+/// that it was promised from then on; until it cannot be asked at all.
 pub(super) fn signal_failed(task: &mut Task, index: usize, now: Timestamp) {
-    if let Some(container) = task.containers.get_mut(index)
-        && container.known == Known::Running
-        && !container.doomed
-    {
-        container.retry_at = Some(now.after(RETRY));
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.known != Known::Running || container.doomed {
+        return;
     }
+    if container.killed || container.failures >= STOP_ATTEMPTS {
+        container.retry_at = Some(now.after(RETRY));
+        return;
+    }
+    let definition = task.spec.containers.get(index);
+    let patience = definition.and_then(|c| c.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
+    let again = next_attempt(&mut container.failures, now);
+    container.retry_at = Some(again);
+    container.kill_at = Some(again.after(patience));
 }
 
 pub(super) fn deleted(task: &mut Task, index: usize, gone: bool, now: Timestamp) {

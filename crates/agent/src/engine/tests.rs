@@ -138,6 +138,32 @@ fn a_container_is_asked_once_and_killed_when_its_time_is_up() {
     assert_eq!(done, ["delete 1", "report stopped"]);
 }
 
+#[test]
+fn who_could_not_be_asked_has_its_time_from_when_it_is() {
+    let spec = spec(&[("a", true)]);
+    let mut engine = running(&spec);
+    let failed = || Input::SignalFailed(which(&spec, 0));
+    assert_eq!(feed(&mut engine, want(&spec, Desired::Stopped), 1000), ["stop 0"]);
+    assert_eq!(feed(&mut engine, failed(), 1500), [""; 0]);
+    assert_eq!(feed(&mut engine, Input::Tick, 2500), ["stop 0"]);
+    assert_eq!(feed(&mut engine, Input::Tick, 7499), [""; 0], "five seconds from the second");
+    assert_eq!(feed(&mut engine, Input::Tick, 7500), ["kill 0"]);
+
+    // One that never can be asked is killed all the same.
+    let mut engine = running(&spec);
+    let mut now = 0;
+    let mut asked = feed(&mut engine, want(&spec, Desired::Stopped), now);
+    for _ in 0..20 {
+        if asked.contains(&"kill 0".to_owned()) {
+            return;
+        }
+        engine.handle(failed(), Timestamp(now));
+        now = engine.next_deadline().expect("it goes on").0;
+        asked = feed(&mut engine, Input::Tick, now);
+    }
+    panic!("asked for ever");
+}
+
 type Step = fn(Which, Failure) -> Input;
 
 #[test]

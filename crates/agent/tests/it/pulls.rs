@@ -3,6 +3,7 @@
 use crate::machine::{Machine, container, last, oci_archive, task, which};
 use agent::engine::{Network, Work};
 use agent::images::PullBehavior;
+use futures::FutureExt as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -115,7 +116,7 @@ async fn hung_up(line: &mut tokio::net::TcpStream) -> bool {
             }
         }
     };
-    tokio::time::timeout(Duration::from_millis(500), read).await.is_ok()
+    tokio::time::timeout(Duration::from_secs(10), read).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +139,7 @@ async fn a_registry_that_never_answers_keeps_no_task_from_stopping() {
         known == Some(Work::Pull)
     };
     assert!(pulls(agent.rim.state().await));
-    for (spec, is_last) in [(first, false), (second.clone(), true)] {
+    for spec in [first, second.clone()] {
         let begun = Instant::now();
         agent.stop(spec.clone()).await;
         let report = agent.stopped().await;
@@ -149,8 +150,12 @@ async fn a_registry_that_never_answers_keeps_no_task_from_stopping() {
         assert_eq!(report.reason, "");
         assert!(report.pull_started_at.is_some() && report.execution_stopped_at.is_some());
         agent.finished(&spec.arn).await;
-        // They wait for one pull, which goes with the last of them.
-        assert_eq!(hung_up(&mut line).await, is_last);
+    }
+    // One pull served both, or each had its own if the second came late; none
+    // goes on when nobody waits for it.
+    assert!(hung_up(&mut line).await);
+    while let Some(Ok((mut line, _))) = registry.accept().now_or_never() {
+        assert!(hung_up(&mut line).await);
     }
     agent.crash().await;
     agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");

@@ -5,17 +5,25 @@ use agent::engine::{Known, Network, TaskArn};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Waits for a container to have written `text`.
-async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
+/// Waits for something to become so.
+async fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
-    loop {
-        let log = machine.log(arn, name);
-        if log.contains(text) {
-            return log;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(10), "no {text:?} in {log:?}");
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: it never was so");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits for a container to have written `text`.
+async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
+    until(text, || machine.log(arn, name).contains(text)).await;
+    machine.log(arn, name)
+}
+
+/// Waits for a task's namespace: from then on its interface is looked for.
+async fn awaited(machine: &Machine, arn: &TaskArn) {
+    let name = format!("/run/netns/{}-{}", machine.config.prefix, arn.short_id());
+    until("a namespace", || std::fs::exists(&name).is_ok_and(|exists| exists)).await;
 }
 
 async fn end(machine: Machine, agent: Agent) {
@@ -185,7 +193,10 @@ async fn an_agent_that_dies_leaves_its_containers_to_the_next() {
     let mut agent = machine.agent().await;
     let script = "trap 'exit 9' TERM; echo began; while :; do sleep 0.05; done";
     let spec = task(Network::Awsvpc(eni), vec![container("web", &["sh", "-c", script])]);
-    let brief = task(Network::Isolated, vec![container("brief", &["sh", "-c", "sleep 1; exit 4"])]);
+    let brief = task(
+        Network::Isolated,
+        vec![container("brief", &["sh", "-c", "sleep 1; echo over; exit 4"])],
+    );
     agent.run(spec.clone()).await;
     agent.running().await;
     agent.run(brief.clone()).await;
@@ -193,7 +204,7 @@ async fn an_agent_that_dies_leaves_its_containers_to_the_next() {
     written(&machine, &spec.arn, "web", "began").await;
     agent.crash().await;
     // One ends while nobody looks.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    written(&machine, &brief.arn, "brief", "over").await;
 
     let mut agent = machine.agent().await;
     let mut seen = Vec::new();
@@ -205,10 +216,9 @@ async fn an_agent_that_dies_leaves_its_containers_to_the_next() {
     assert_eq!(last(report, "brief").exit_code, Some(4));
     // The payload comes again, as after every reconnection, and changes nothing.
     agent.run(spec.clone()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(machine.log(&spec.arn, "web").matches("began").count(), 1);
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
+    assert_eq!(machine.log(&spec.arn, "web").matches("began").count(), 1);
     assert_eq!((report.task.clone(), last(&report, "web").exit_code), (spec.arn.clone(), Some(9)));
     agent.finished(&spec.arn).await;
     end(machine, agent).await;
@@ -221,7 +231,7 @@ async fn a_task_waits_for_its_interface_and_can_be_stopped_meanwhile() {
     let late = Machine::planned_eni("10.94.0.1", "10.94.0.7");
     let spec = task(Network::Awsvpc(late.clone()), vec![container("web", &["sleep", "100"])]);
     agent.run(spec.clone()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    awaited(&machine, &spec.arn).await;
     machine.make_links(&late);
     agent.running().await;
     agent.stop(spec.clone()).await;
@@ -231,7 +241,7 @@ async fn a_task_waits_for_its_interface_and_can_be_stopped_meanwhile() {
     let eni = Machine::planned_eni("10.93.0.1", "10.93.0.7");
     let spec = task(Network::Awsvpc(eni), vec![container("web", &["sleep", "100"])]);
     agent.run(spec.clone()).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    awaited(&machine, &spec.arn).await;
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
     assert_eq!(last(&report, "web").exit_code, None);
@@ -288,11 +298,12 @@ async fn containerd_may_die_too_and_another_may_be_used() {
     agent.run(spec.clone()).await;
     agent.running().await;
     written(&machine, &spec.arn, "web", "began").await;
-    let pid = std::fs::read_to_string(machine.config.run_dir.join("containerd.pid"));
-    let pid = pid.expect("a pid").parse().expect("a number");
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let pid_file = machine.config.run_dir.join("containerd.pid");
+    let pid = || std::fs::read_to_string(&pid_file).ok()?.parse().ok();
+    let before: i32 = pid().expect("a pid");
+    let killed = nix::unistd::Pid::from_raw(before);
+    nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    until("another containerd", || pid().is_some_and(|now| now != before)).await;
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
     assert_eq!(last(&report, "web").exit_code, Some(9));
@@ -389,7 +400,7 @@ async fn many_tasks_start_and_stop_at_once() {
     let specs: Vec<_> = (0..TASKS)
         .map(|n| {
             let eni = machine.eni(&format!("10.95.{n}.1"), &format!("10.95.{n}.7"));
-            let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+            let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done";
             task(Network::Awsvpc(eni), vec![container("web", &["sh", "-c", script])])
         })
         .collect();
@@ -401,6 +412,10 @@ async fn many_tasks_start_and_stop_at_once() {
         agent.running().await;
     }
     println!("{TASKS} tasks RUNNING after {:?}", begun.elapsed());
+    for spec in &specs {
+        // A shell that has not come to its trap yet would not hear the signal.
+        written(&machine, &spec.arn, "web", "ready").await;
+    }
     let begun = Instant::now();
     for spec in &specs {
         agent.stop(spec.clone()).await;
