@@ -45,10 +45,13 @@ def test_environment_user_directory_and_overrides(landfall, network):
 
 
 def test_stop_asks_before_it_kills(landfall, network):
-    polite = register(landfall, "polite", shell("trap 'exit 7' TERM; while :; do sleep 0.1; done"))
-    deaf = register(landfall, "deaf", shell("trap '' TERM; while :; do sleep 0.1; done", stopTimeout=2))
+    polite = register(landfall, "polite", shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done"))
+    deaf = register(landfall, "deaf", shell("trap '' TERM; echo ready; while :; do sleep 0.1; done", stopTimeout=2))
     (first,), (second,) = run(landfall, polite, network.subnet), run(landfall, deaf, network.subnet)
-    wait(landfall, first, "RUNNING"), wait(landfall, second, "RUNNING")
+    for arn in (first, second):
+        wait(landfall, arn, "RUNNING")
+        # A shell that has not come to its trap yet would not hear the signal.
+        eventually("the trap being set", lambda arn=arn: "ready" in landfall.run("logs", arn).stdout)
     started = time.monotonic()
     stopped = stop(landfall, first, second)
     assert [t["containers"][0]["exitCode"] for t in stopped] == [7, 137]

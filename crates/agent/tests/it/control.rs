@@ -207,7 +207,7 @@ fn payload(desired: &str, id: &str) -> Value {
             },
             "containers": [{
                 "name": "web", "image": IMAGE, "essential": true, "cpu": 10, "memory": 32,
-                "command": ["sh", "-c", "echo $AWS_REGION; trap 'exit 6' TERM; while :; do sleep 0.05; done"],
+                "command": ["sh", "-c", "trap 'exit 6' TERM; echo $AWS_REGION; while :; do sleep 0.05; done"],
             }],
         }],
     } })
