@@ -4,6 +4,8 @@ Each installation lives in a directory of its own and is gone afterwards, with
 everything that it made; whoever brings it down looks.
 """
 
+import atexit
+import functools
 import json
 import os
 import pathlib
@@ -121,17 +123,14 @@ def install(directory, *arguments) -> Landfall:
     return landfall
 
 
-_image = None
-
-
+@functools.cache
 def web_image() -> pathlib.Path:
-    """The sample image, built once."""
-    global _image
-    if _image is None:
-        path = pathlib.Path(tempfile.mkdtemp(prefix="landfall-image-")) / "web.tar"
-        subprocess.run([ROOT / "scripts/build-image", "docker.io/library/simple-web:latest", path], check=True)
-        _image = path
-    return _image
+    """The sample image, built once, and gone with the process."""
+    directory = tempfile.TemporaryDirectory(prefix="landfall-image-")
+    atexit.register(directory.cleanup)
+    path = pathlib.Path(directory.name) / "web.tar"
+    subprocess.run([ROOT / "scripts/build-image", "docker.io/library/simple-web:latest", path], check=True)
+    return path
 
 
 def footprint(landfall) -> dict[str, set[str]]:

@@ -209,6 +209,7 @@ mod tests {
             ..Default::default()
         };
         Spec {
+            network_mode: NetworkMode::Host,
             container_definitions: vec![
                 container("web", Some(256), None),
                 container("log", Some(512), Some(64)),

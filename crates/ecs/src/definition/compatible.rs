@@ -106,6 +106,8 @@ fn driver(container: &ContainerDefinition) -> Option<&str> {
 pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
     let given = |list: Option<usize>| list.is_some_and(|length| length > 0);
     let task = [
+        // Also the mode of a definition that names none.
+        ("networkMode bridge", spec.network_mode == NetworkMode::Bridge),
         ("task roles (taskRoleArn)", spec.task_role_arn.is_some()),
         ("proxyConfiguration", spec.proxy_configuration.is_some()),
         ("inferenceAccelerators", !spec.inference_accelerators.is_empty()),
@@ -221,6 +223,9 @@ mod tests {
     #[test]
     fn what_we_lack_is_named() {
         assert_eq!(unsupported(&spec(NetworkMode::Awsvpc)), None);
+        assert_eq!(unsupported(&spec(NetworkMode::Host)), None);
+        let bridge = unsupported(&spec(NetworkMode::Bridge));
+        assert_eq!(bridge.as_deref(), Some("networkMode bridge"));
         let mut secret = spec(NetworkMode::Awsvpc);
         secret.container_definitions[0].secrets = Some(vec![Secret::default()]);
         assert_eq!(unsupported(&secret).as_deref(), Some("secrets (container 'web')"));
