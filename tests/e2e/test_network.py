@@ -62,3 +62,16 @@ def test_the_interface_is_the_tasks_own(landfall, network):
     assert eni["NetworkInterfaces"][0]["Attachment"]["Status"] == "attached"
     stop(landfall, arn)
     assert task(landfall, arn)["attachments"][0]["status"] == "DELETED"
+
+
+def test_a_task_in_host_mode_has_the_machines_own_network(landfall):
+    definition = landfall.ecs.register_task_definition(
+        family="hosted", networkMode="host", containerDefinitions=[shell("look", "ip -o -4 addr; exec sleep 60")]
+    )["taskDefinition"]
+    answer = landfall.ecs.run_task(taskDefinition=definition["taskDefinitionArn"])
+    assert answer["failures"] == [], answer
+    arn = answer["tasks"][0]["taskArn"]
+    assert wait(landfall, arn, "RUNNING")["attachments"] == []
+    seen = eventually("the output", lambda: landfall.run("logs", arn).stdout)
+    assert "127.0.0.1/8" in seen and " 172.31." in seen, "the machine's own interface among others"
+    stop(landfall, arn)

@@ -4,7 +4,7 @@
 //! carries the request out, so there is no moment at which one exists without
 //! the other.
 //!
-//! ```ignore
+//! ```text
 //! let digest = idempotency::digest(&request)?;
 //! let outcome = store.transact(|txn| {
 //!     let key = Key { scope, operation: "RunTask", token: &token };

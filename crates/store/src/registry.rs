@@ -13,8 +13,11 @@ use std::sync::Arc;
 /// A store refuses state that holds any other kind: to go on without it would
 /// be to forget it.
 ///
-/// ```ignore
-/// let registry = Registry::new().record::<Cluster>().record::<Task>();
+/// ```
+/// use store::{Registry, Store, conformance::Lamp};
+///
+/// let store = Store::in_memory(Registry::new().record::<Lamp>());
+/// assert_eq!(store.view().all::<Lamp>().count(), 0);
 /// ```
 #[derive(Clone, Default)]
 pub struct Registry {

@@ -3,7 +3,7 @@
 //! A backend's tests name where its state lies and get one test per property,
 //! each run on a store that commits inline and on one that commits in groups:
 //!
-//! ```ignore
+//! ```text
 //! store::conformance_suite!(store::conformance::MemoryMedium::default());
 //! ```
 //!
