@@ -5,6 +5,7 @@ everything that it made; whoever brings it down looks.
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -181,28 +182,31 @@ def bring_down(landfall):
     assert not landfall.data.exists()
 
 
+@contextlib.contextmanager
+def installed(*options):
+    """An installation with a directory of its own, looked over when it is gone."""
+    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
+        installation = install(pathlib.Path(directory) / "data", *options)
+        try:
+            yield installation
+        finally:
+            bring_down(installation)
+
+
 @pytest.fixture(scope="module")
 def landfall():
     """The installation that the tests of a module share. It is gone before the next
     module begins: two installations would both claim the default VPC's block for
     the machine itself, and the second would not get it."""
-    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
-        installation = install(pathlib.Path(directory) / "data")
-        try:
-            yield installation
-        finally:
-            bring_down(installation)
+    with installed() as installation:
+        yield installation
 
 
 @pytest.fixture
 def own_landfall():
     """An installation for a test that ends it, kills it, or looks what it leaves."""
-    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
-        installation = install(pathlib.Path(directory) / "data")
-        try:
-            yield installation
-        finally:
-            bring_down(installation)
+    with installed() as installation:
+        yield installation
 
 
 class Network:

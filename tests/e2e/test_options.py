@@ -1,29 +1,20 @@
 """What `landfall up` can be told."""
 
+import contextlib
 import pathlib
 import subprocess
 import tempfile
 
 import pytest
 
-from conftest import Network, address, bring_down, fetch, install, register, run, stop, tcp, wait, web, eventually
+from conftest import Network, address, fetch, installed, register, run, stop, tcp, wait, web, eventually
 
 
 @pytest.fixture
 def started():
     """Starts an installation with the given options."""
-    with tempfile.TemporaryDirectory(prefix="landfall-e2e-") as directory:
-        installations = []
-
-        def start(*options):
-            installations.append(install(pathlib.Path(directory) / "data", *options))
-            return installations[0]
-
-        try:
-            yield start
-        finally:
-            for installation in installations:
-                bring_down(installation)
+    with contextlib.ExitStack() as stack:
+        yield lambda *options: stack.enter_context(installed(*options))
 
 
 def test_a_machine_may_stand_in_one_zone_only(started):

@@ -53,9 +53,9 @@ pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
         .fold(Registry::new(), |registry, add| add(registry));
     let platform = Platform::new(Store::open(Box::new(backend), registry).await?);
 
-    // Who there is from the first start: the root user, and this machine.
+    // Who there is from the first start: the root user, and this machine, whose
+    // registration furnishes its region with a default VPC.
     let root = iam::bootstrap(&platform, &scope.account).await?;
-    ec2::ensure_region(&platform, &scope).await?;
     let instance = machine(layout, up, &platform, &scope).await?;
     let node = iam::node_key(&platform, &scope, &instance).await?;
 

@@ -1,7 +1,6 @@
 //! What the agent uses of its machine, opened and given back.
 
 use crate::config::Config;
-use crate::engine::TaskArn;
 use crate::error::{Error, chain};
 use crate::images::{self, Images, Loaded, OnProgress};
 use crate::netns::{Namespaces, Networks};
@@ -14,7 +13,7 @@ use crate::runtime::process;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,12 +101,6 @@ pub async fn load_image(
     progress: Option<&OnProgress>,
 ) -> Result<Vec<Loaded>, Error> {
     Host::open(config).await?.load_image(archive, progress).await
-}
-
-/// Where the output of a container is: standard output and error, as they came.
-/// The file lives until the task has been over for some hours.
-pub fn logs(config: &Config, task: &TaskArn, container: &str) -> PathBuf {
-    rim::files::log(&config.tasks_dir().join(task.id()), container, 0)
 }
 
 /// What a [`teardown`] leaves behind.

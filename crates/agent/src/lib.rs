@@ -39,7 +39,7 @@ mod tcs;
 
 pub use config::Config;
 pub use error::{Error, chain};
-pub use host::{Host, Leave, load_image, logs, teardown};
+pub use host::{Host, Leave, load_image, teardown};
 pub use output::{Output, outputs};
 pub use run::run;
 

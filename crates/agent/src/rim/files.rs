@@ -86,7 +86,7 @@ fn resolvers(task: &TaskSpec, host: &str) -> String {
 
 /// Where the output of a container goes: to a file of its name, unless the name
 /// is no file name.
-pub(crate) fn log(dir: &Path, name: &str, index: usize) -> PathBuf {
+pub(super) fn log(dir: &Path, name: &str, index: usize) -> PathBuf {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.is_empty() && name.len() <= 250 && name.chars().all(plain) {
         dir.join(format!("{name}.log"))

@@ -5,7 +5,7 @@
 //! same queue. Before any effect of a batch begins, the state it was decided on
 //! is on disk.
 
-pub(crate) mod files;
+mod files;
 mod state;
 
 pub use state::StateDir;
@@ -229,10 +229,7 @@ impl Worker {
                     preparation.abort();
                 }
                 self.running.spawn(async move {
-                    // What is given up must have ended before what it made is removed.
-                    while preparation.as_ref().is_some_and(|p| !p.is_finished()) {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
+                    ended(preparation.as_ref()).await;
                     hand.remove_network(&spec).await;
                 });
             }
@@ -269,9 +266,7 @@ impl Worker {
             Effect::Delete { which, runtime_id } => {
                 let pull = self.pulling.remove(&which);
                 self.running.spawn(async move {
-                    while pull.as_ref().is_some_and(|(_, pull)| !pull.is_finished()) {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
+                    ended(pull.as_ref().map(|(_, pull)| pull)).await;
                     hand.delete(which, &runtime_id).await;
                 });
             }
@@ -479,5 +474,12 @@ impl Hand {
             Err(_) => tracing::warn!(what, "not removed in time"),
         }
         false
+    }
+}
+
+/// Waits for what was given up to have ended: only then may what it made be removed.
+async fn ended(given_up: Option<&AbortHandle>) {
+    while given_up.is_some_and(|task| !task.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -163,7 +163,11 @@ impl Machine {
     }
 
     pub(crate) fn log(&self, task: &TaskArn, container: &str) -> String {
-        fs::read_to_string(agent::logs(&self.config, task, container)).unwrap_or_default()
+        let outputs = agent::outputs(&self.config).expect("readable");
+        let of =
+            |output: &&agent::Output| output.task == task.id() && output.container == container;
+        let path = outputs.iter().find(of).map(|output| &output.path);
+        path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
     }
 
     /// What is left of this machine outside its directories.
