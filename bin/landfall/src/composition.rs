@@ -4,6 +4,7 @@
 use crate::card_link;
 use crate::cli::Up;
 use crate::commands::AnyError;
+use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
 use agent::images::PullBehavior;
 use chassis::idempotency::Sweeper;
@@ -70,7 +71,9 @@ pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     let edge = Edge::new(platform.clone(), iam.clone())
         .service(chassis::service::Ecs(Arc::new(ecs::Ecs { public_url: endpoint.clone() })))
         .service(chassis::service::Ec2(Arc::new(ec2::Ec2)))
+        .service(chassis::service::Iam(iam.clone()))
         .service(chassis::service::Sts(iam))
+        .service(chassis::service::Landfall(Arc::new(Extension)))
         .socket(Arc::new(ec2::CardSocket::new()))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService))

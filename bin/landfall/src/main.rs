@@ -5,6 +5,7 @@
 //! - [`layout`] is where things lie on the machine;
 //! - [`composition`] builds the control plane and the node programs of one
 //!   machine, [`card_link`] carries plans between the two;
+//! - [`extension`] answers what AWS has no API for;
 //! - [`client`] speaks to a running Landfall through its public APIs.
 
 mod card_link;
@@ -12,6 +13,7 @@ mod cli;
 mod client;
 mod commands;
 mod composition;
+mod extension;
 mod layout;
 mod terminal;
 

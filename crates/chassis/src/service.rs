@@ -7,8 +7,8 @@ use std::sync::Arc;
 use wire::{Fault, Request};
 
 /// A service behind the edge: a request's bytes in, an answer's bytes out. What
-/// operations there are and what they look like is `wire`'s; see [`Ecs`],
-/// [`Ec2`] and [`Sts`].
+/// operations there are and what they look like is `wire`'s; see [`Ecs`] and the
+/// others.
 #[async_trait]
 pub trait Service: Send + Sync {
     /// What it is, as a table.
@@ -48,6 +48,10 @@ services! {
     Ecs ecs;
     /// Whoever implements EC2.
     Ec2 ec2;
+    /// Whoever implements IAM.
+    Iam iam;
     /// Whoever implements STS.
     Sts sts;
+    /// Whoever implements what AWS has no API for.
+    Landfall landfall;
 }

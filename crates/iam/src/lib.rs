@@ -51,3 +51,5 @@ impl Iam {
 pub fn records(registry: store::Registry) -> store::Registry {
     registry.record::<records::AccessKey>()
 }
+
+impl wire::iam::Api<chassis::Cx> for Iam {}

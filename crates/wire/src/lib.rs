@@ -1,7 +1,8 @@
 //! The words of AWS: what its services, and its ECS agent, say to each other,
 //! in bytes.
 //!
-//! - One module per service ([`ecs`], [`ec2`], [`sts`]) with plain structs for
+//! - One module per service ([`ecs`], [`ec2`], [`iam`], [`sts`], and [`landfall`] for
+//!   what AWS has no API for) with plain structs for
 //!   its shapes, a trait `Api` with a method per operation, and `serve`, which
 //!   takes a request's bytes to the trait and the answer's back.
 //! - [`acs`] and [`tcs`]: the websocket frames of the agent protocol.
@@ -23,7 +24,9 @@ pub mod ecs;
 mod fault;
 mod form;
 mod frame;
+pub mod iam;
 mod json;
+pub mod landfall;
 pub mod protocol;
 pub mod schema;
 pub mod service;

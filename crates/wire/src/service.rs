@@ -43,8 +43,13 @@ pub struct Operation {
 }
 
 /// Every service that Landfall answers for.
-pub static SERVICES: [&Service; 3] =
-    [&crate::ecs::SERVICE, &crate::ec2::SERVICE, &crate::sts::SERVICE];
+pub static SERVICES: [&Service; 5] = [
+    &crate::ecs::SERVICE,
+    &crate::ec2::SERVICE,
+    &crate::iam::SERVICE,
+    &crate::sts::SERVICE,
+    &crate::landfall::SERVICE,
+];
 
 impl Service {
     /// The service with this name.
@@ -135,9 +140,9 @@ mod tests {
             ("ec2", "Fly", "InvalidAction", "The action Fly is not valid for this web service."),
             (
                 "sts",
-                "AssumeRole",
+                "GetSessionToken",
                 "UnsupportedOperation",
-                "Landfall does not serve sts:AssumeRole.",
+                "Landfall does not serve sts:GetSessionToken.",
             ),
         ] {
             let fault = Service::named(service).expect("a service").refuse(operation);

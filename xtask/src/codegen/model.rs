@@ -120,6 +120,23 @@ impl Model {
         serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()).into())
     }
 
+    /// Gives operations that take or answer nothing an empty structure for it, so
+    /// that every operation has the same two ends.
+    pub(crate) fn completed(mut self) -> Self {
+        for (name, operation) in &mut self.operations {
+            for (end, suffix) in
+                [(&mut operation.input, "Request"), (&mut operation.output, "Response")]
+            {
+                if end.is_none() {
+                    let shape = format!("{name}{suffix}");
+                    self.shapes.entry(shape.clone()).or_default();
+                    *end = Some(Reference { shape, ..Reference::default() });
+                }
+            }
+        }
+        self
+    }
+
     /// The shape a reference names.
     pub(crate) fn shape(&self, name: &str) -> Result<&Shape, Problem> {
         self.shapes.get(name).ok_or_else(|| format!("the model has no shape {name}").into())
@@ -231,6 +248,19 @@ mod tests {
         assert!(shapes.holds_inline("A", "A"));
         assert!(!shapes.holds_inline("A", "B"), "a list is in between");
         assert!(shapes.closure(["Missing"]).is_err());
+    }
+
+    #[test]
+    fn an_operation_that_says_nothing_says_it_with_a_structure() {
+        let bare = model(
+            r#"{"metadata": {"apiVersion": "1", "protocol": "query"},
+                "operations": {"Go": {"input": {"shape": "In"}}},
+                "shapes": {"In": {"type": "structure"}}}"#,
+        )
+        .completed();
+        let output = bare.operations["Go"].output.as_ref().expect("an output");
+        assert_eq!(output.shape, "GoResponse");
+        assert!(bare.shape("GoResponse").expect("there").members.is_empty());
     }
 
     #[test]

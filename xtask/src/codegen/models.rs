@@ -16,10 +16,10 @@ use std::process::Command;
 const BOTOCORE: &str = "1.44.5";
 
 /// Services whose models come from botocore, with the version of their API.
-const SERVICES: [(&str, &str); 3] =
-    [("ec2", "2016-11-15"), ("ecs", "2014-11-13"), ("sts", "2011-06-15")];
+const SERVICES: [(&str, &str); 4] =
+    [("ec2", "2016-11-15"), ("ecs", "2014-11-13"), ("iam", "2010-05-08"), ("sts", "2011-06-15")];
 
-/// Rewrites `models/<service>.json` for every service.
+/// Rewrites `models/<service>.json` for every service of AWS.
 pub(crate) fn fetch(root: &Path) -> Result<(), Problem> {
     let unpacked = root.join("target/botocore").join(BOTOCORE);
     if !unpacked.exists() {

@@ -2,7 +2,24 @@
 
 use crate::schema::{Kind, Member, Shape, plain};
 
+static ARCHITECTURE_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
 static ASSOCIATED_SUBNET_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
+pub(super) static ATTACH_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
+    Member::new("DeviceIndex", &plain::INTEGER).xml("deviceIndex").required(),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("EnaQueueCount", &plain::INTEGER),
+    Member::new("EnaSrdSpecification", &ENA_SRD_SPECIFICATION),
+    Member::new("InstanceId", &plain::STRING).xml("instanceId").required(),
+    Member::new("NetworkCardIndex", &plain::INTEGER),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
+]);
+
+pub(super) static ATTACH_NETWORK_INTERFACE_RESULT: Shape = Shape::structure(&[
+    Member::new("AttachmentId", &plain::STRING).xml("attachmentId"),
+    Member::new("NetworkCardIndex", &plain::INTEGER).xml("networkCardIndex"),
+]);
 
 pub(super) static ATTACHMENT_ENA_SRD_SPECIFICATION: Shape = Shape::structure(&[
     Member::new("EnaSrdEnabled", &plain::BOOLEAN).xml("enaSrdEnabled"),
@@ -12,6 +29,34 @@ pub(super) static ATTACHMENT_ENA_SRD_SPECIFICATION: Shape = Shape::structure(&[
 
 pub(super) static ATTACHMENT_ENA_SRD_UDP_SPECIFICATION: Shape =
     Shape::structure(&[Member::new("EnaSrdUdpEnabled", &plain::BOOLEAN).xml("enaSrdUdpEnabled")]);
+
+pub(super) static ATTRIBUTE_BOOLEAN_VALUE: Shape =
+    Shape::structure(&[Member::new("Value", &plain::BOOLEAN).xml("value")]);
+
+pub(super) static ATTRIBUTE_VALUE: Shape =
+    Shape::structure(&[Member::new("Value", &plain::STRING).xml("value")]);
+
+pub(super) static AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST: Shape = Shape::structure(&[
+    Member::new("CidrIp", &plain::STRING).xml("cidrIp"),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("FromPort", &plain::INTEGER).xml("fromPort"),
+    Member::new("GroupId", &plain::STRING).xml("groupId").required(),
+    Member::new("IpPermissions", &IP_PERMISSION_LIST).xml("ipPermissions"),
+    Member::new("IpProtocol", &plain::STRING).xml("ipProtocol"),
+    Member::new("SourceSecurityGroupName", &plain::STRING).xml("sourceSecurityGroupName"),
+    Member::new("SourceSecurityGroupOwnerId", &plain::STRING).xml("sourceSecurityGroupOwnerId"),
+    Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST)
+        .query("TagSpecification")
+        .xml("TagSpecification"),
+    Member::new("ToPort", &plain::INTEGER).xml("toPort"),
+]);
+
+pub(super) static AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT: Shape = Shape::structure(&[
+    Member::new("Return", &plain::BOOLEAN).xml("return"),
+    Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST)
+        .query("SecurityGroupRuleSet")
+        .xml("securityGroupRuleSet"),
+]);
 
 pub(super) static AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST: Shape = Shape::structure(&[
     Member::new("CidrIp", &plain::STRING),
@@ -77,10 +122,14 @@ pub(super) static AVAILABILITY_ZONE_SUB_GEOGRAPHY: Shape =
 static AVAILABILITY_ZONE_SUB_GEOGRAPHY_LIST: Shape =
     Shape::named(&AVAILABILITY_ZONE_SUB_GEOGRAPHY, None, Some("item"));
 
+static BANDWIDTH_WEIGHTING_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
 pub(super) static BLOCK_PUBLIC_ACCESS_STATES: Shape =
     Shape::structure(&[
         Member::new("InternetGatewayBlockMode", &plain::STRING).xml("internetGatewayBlockMode")
     ]);
+
+static BOOT_MODE_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static CAPACITY_RESERVATION_SPECIFICATION_RESPONSE: Shape = Shape::structure(&[
     Member::new("CapacityReservationPreference", &plain::STRING)
@@ -101,17 +150,58 @@ pub(super) static CONNECTION_TRACKING_CONFIGURATION: Shape = Shape::structure(&[
     Member::new("UdpTimeout", &plain::INTEGER).xml("udpTimeout"),
 ]);
 
+pub(super) static CONNECTION_TRACKING_SPECIFICATION_REQUEST: Shape = Shape::structure(&[
+    Member::new("TcpEstablishedTimeout", &plain::INTEGER),
+    Member::new("UdpStreamTimeout", &plain::INTEGER),
+    Member::new("UdpTimeout", &plain::INTEGER),
+]);
+
 pub(super) static CONNECTION_TRACKING_SPECIFICATION_RESPONSE: Shape = Shape::structure(&[
     Member::new("TcpEstablishedTimeout", &plain::INTEGER).xml("tcpEstablishedTimeout"),
     Member::new("UdpStreamTimeout", &plain::INTEGER).xml("udpStreamTimeout"),
     Member::new("UdpTimeout", &plain::INTEGER).xml("udpTimeout"),
 ]);
 
+static CORE_COUNT_LIST: Shape = Shape::named(&plain::INTEGER, None, Some("item"));
+
 pub(super) static CPU_OPTIONS: Shape = Shape::structure(&[
     Member::new("AmdSevSnp", &plain::STRING).xml("amdSevSnp"),
     Member::new("CoreCount", &plain::INTEGER).xml("coreCount"),
     Member::new("NestedVirtualization", &plain::STRING).xml("nestedVirtualization"),
     Member::new("ThreadsPerCore", &plain::INTEGER).xml("threadsPerCore"),
+]);
+
+pub(super) static CREATE_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
+    Member::new("ClientToken", &plain::STRING),
+    Member::new("ConnectionTrackingSpecification", &CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+    Member::new("Description", &plain::STRING).xml("description"),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("EnablePrimaryIpv6", &plain::BOOLEAN),
+    Member::new("Groups", &SECURITY_GROUP_ID_STRING_LIST)
+        .query("SecurityGroupId")
+        .xml("SecurityGroupId"),
+    Member::new("InterfaceType", &NETWORK_INTERFACE_CREATION_TYPE),
+    Member::new("Ipv4PrefixCount", &plain::INTEGER),
+    Member::new("Ipv4Prefixes", &IPV4_PREFIX_LIST).query("Ipv4Prefix").xml("Ipv4Prefix"),
+    Member::new("Ipv6AddressCount", &plain::INTEGER).xml("ipv6AddressCount"),
+    Member::new("Ipv6Addresses", &INSTANCE_IPV6_ADDRESS_LIST).xml("ipv6Addresses"),
+    Member::new("Ipv6PrefixCount", &plain::INTEGER),
+    Member::new("Ipv6Prefixes", &IPV6_PREFIX_LIST).query("Ipv6Prefix").xml("Ipv6Prefix"),
+    Member::new("Operator", &OPERATOR_REQUEST),
+    Member::new("PrivateIpAddress", &plain::STRING).xml("privateIpAddress"),
+    Member::new("PrivateIpAddresses", &PRIVATE_IP_ADDRESS_SPECIFICATION_LIST)
+        .xml("privateIpAddresses"),
+    Member::new("SecondaryPrivateIpAddressCount", &plain::INTEGER)
+        .xml("secondaryPrivateIpAddressCount"),
+    Member::new("SubnetId", &plain::STRING).xml("subnetId").required(),
+    Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST)
+        .query("TagSpecification")
+        .xml("TagSpecification"),
+]);
+
+pub(super) static CREATE_NETWORK_INTERFACE_RESULT: Shape = Shape::structure(&[
+    Member::new("ClientToken", &plain::STRING).xml("clientToken"),
+    Member::new("NetworkInterface", &NETWORK_INTERFACE).xml("networkInterface"),
 ]);
 
 pub(super) static CREATE_SECURITY_GROUP_REQUEST: Shape = Shape::structure(&[
@@ -133,6 +223,72 @@ pub(super) static CREATE_SECURITY_GROUP_RESULT: Shape = Shape::structure(&[
     Member::new("Tags", &TAG_LIST).query("TagSet").xml("tagSet"),
 ]);
 
+pub(super) static CREATE_SUBNET_REQUEST: Shape = Shape::structure(&[
+    Member::new("AvailabilityZone", &plain::STRING),
+    Member::new("AvailabilityZoneId", &plain::STRING),
+    Member::new("CidrBlock", &plain::STRING),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Ipv4IpamPoolId", &plain::STRING),
+    Member::new("Ipv4NetmaskLength", &plain::INTEGER),
+    Member::new("Ipv6CidrBlock", &plain::STRING),
+    Member::new("Ipv6IpamPoolId", &plain::STRING),
+    Member::new("Ipv6Native", &plain::BOOLEAN),
+    Member::new("Ipv6NetmaskLength", &plain::INTEGER),
+    Member::new("OutpostArn", &plain::STRING),
+    Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST)
+        .query("TagSpecification")
+        .xml("TagSpecification"),
+    Member::new("VpcId", &plain::STRING).required(),
+]);
+
+pub(super) static CREATE_SUBNET_RESULT: Shape =
+    Shape::structure(&[Member::new("Subnet", &SUBNET).xml("subnet")]);
+
+pub(super) static CREATE_TAGS_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Resources", &RESOURCE_ID_LIST).query("ResourceId").xml("ResourceId").required(),
+    Member::new("Tags", &TAG_LIST).query("Tag").xml("Tag").required(),
+]);
+
+pub(super) static CREATE_TAGS_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static CREATE_VPC_REQUEST: Shape = Shape::structure(&[
+    Member::new("AmazonProvidedIpv6CidrBlock", &plain::BOOLEAN).xml("amazonProvidedIpv6CidrBlock"),
+    Member::new("CidrBlock", &plain::STRING),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("InstanceTenancy", &TENANCY).xml("instanceTenancy"),
+    Member::new("Ipv4IpamPoolId", &plain::STRING),
+    Member::new("Ipv4NetmaskLength", &plain::INTEGER),
+    Member::new("Ipv6CidrBlock", &plain::STRING),
+    Member::new("Ipv6CidrBlockNetworkBorderGroup", &plain::STRING),
+    Member::new("Ipv6IpamPoolId", &plain::STRING),
+    Member::new("Ipv6NetmaskLength", &plain::INTEGER),
+    Member::new("Ipv6Pool", &plain::STRING),
+    Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST)
+        .query("TagSpecification")
+        .xml("TagSpecification"),
+    Member::new("VpcEncryptionControl", &VPC_ENCRYPTION_CONTROL_CONFIGURATION),
+]);
+
+pub(super) static CREATE_VPC_RESULT: Shape =
+    Shape::structure(&[Member::new("Vpc", &VPC).xml("vpc")]);
+
+static DIT_MAX_RESULTS: Shape = Shape::new(Kind::Integer).min(5).max(100);
+
+pub(super) static DEFAULT_CONNECTION_TRACKING_CONFIGURATION: Shape = Shape::structure(&[
+    Member::new("DefaultTcpEstablishedTimeout", &plain::INTEGER)
+        .xml("defaultTcpEstablishedTimeout"),
+    Member::new("DefaultUdpStreamTimeout", &plain::INTEGER).xml("defaultUdpStreamTimeout"),
+    Member::new("DefaultUdpTimeout", &plain::INTEGER).xml("defaultUdpTimeout"),
+]);
+
+pub(super) static DELETE_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
+]);
+
+pub(super) static DELETE_NETWORK_INTERFACE_RESPONSE: Shape = Shape::structure(&[]);
+
 pub(super) static DELETE_SECURITY_GROUP_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
     Member::new("GroupId", &plain::STRING),
@@ -143,6 +299,28 @@ pub(super) static DELETE_SECURITY_GROUP_RESULT: Shape = Shape::structure(&[
     Member::new("GroupId", &plain::STRING).xml("groupId"),
     Member::new("Return", &plain::BOOLEAN).xml("return"),
 ]);
+
+pub(super) static DELETE_SUBNET_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("SubnetId", &plain::STRING).required(),
+]);
+
+pub(super) static DELETE_SUBNET_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static DELETE_TAGS_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Resources", &RESOURCE_ID_LIST).query("ResourceId").xml("resourceId").required(),
+    Member::new("Tags", &TAG_LIST).query("Tag").xml("tag"),
+]);
+
+pub(super) static DELETE_TAGS_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static DELETE_VPC_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("VpcId", &plain::STRING).required(),
+]);
+
+pub(super) static DELETE_VPC_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static DESCRIBE_AVAILABILITY_ZONES_REQUEST: Shape = Shape::structure(&[
     Member::new("AllAvailabilityZones", &plain::BOOLEAN),
@@ -156,6 +334,24 @@ pub(super) static DESCRIBE_AVAILABILITY_ZONES_RESULT: Shape =
     Shape::structure(&[Member::new("AvailabilityZones", &AVAILABILITY_ZONE_LIST)
         .query("AvailabilityZoneInfo")
         .xml("availabilityZoneInfo")]);
+
+pub(super) static DESCRIBE_INSTANCE_TYPES_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN),
+    Member::new("Filters", &FILTER_LIST).query("Filter").xml("Filter"),
+    Member::new("IncludeUnsupportedInRegion", &plain::BOOLEAN),
+    Member::new("InstanceTypes", &REQUEST_INSTANCE_TYPE_LIST)
+        .query("InstanceType")
+        .xml("InstanceType"),
+    Member::new("MaxResults", &DIT_MAX_RESULTS),
+    Member::new("NextToken", &plain::STRING),
+]);
+
+pub(super) static DESCRIBE_INSTANCE_TYPES_RESULT: Shape = Shape::structure(&[
+    Member::new("InstanceTypes", &INSTANCE_TYPE_INFO_LIST)
+        .query("InstanceTypeSet")
+        .xml("instanceTypeSet"),
+    Member::new("NextToken", &plain::STRING).xml("nextToken"),
+]);
 
 pub(super) static DESCRIBE_INSTANCES_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
@@ -191,6 +387,36 @@ pub(super) static DESCRIBE_NETWORK_INTERFACES_RESULT: Shape = Shape::structure(&
     Member::new("NextToken", &plain::STRING).xml("nextToken"),
 ]);
 
+pub(super) static DESCRIBE_REGIONS_REQUEST: Shape = Shape::structure(&[
+    Member::new("AllRegions", &plain::BOOLEAN),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Filters", &FILTER_LIST).query("Filter").xml("Filter"),
+    Member::new("RegionNames", &REGION_NAME_STRING_LIST).query("RegionName").xml("RegionName"),
+]);
+
+pub(super) static DESCRIBE_REGIONS_RESULT: Shape =
+    Shape::structure(&[Member::new("Regions", &REGION_LIST).query("RegionInfo").xml("regionInfo")]);
+
+static DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS: Shape =
+    Shape::new(Kind::Integer).min(5).max(1000);
+
+pub(super) static DESCRIBE_SECURITY_GROUP_RULES_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN),
+    Member::new("Filters", &FILTER_LIST).query("Filter").xml("Filter"),
+    Member::new("MaxResults", &DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS),
+    Member::new("NextToken", &plain::STRING),
+    Member::new("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST)
+        .query("SecurityGroupRuleId")
+        .xml("SecurityGroupRuleId"),
+]);
+
+pub(super) static DESCRIBE_SECURITY_GROUP_RULES_RESULT: Shape = Shape::structure(&[
+    Member::new("NextToken", &plain::STRING).xml("nextToken"),
+    Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST)
+        .query("SecurityGroupRuleSet")
+        .xml("securityGroupRuleSet"),
+]);
+
 static DESCRIBE_SECURITY_GROUPS_MAX_RESULTS: Shape = Shape::new(Kind::Integer).min(5).max(1000);
 
 pub(super) static DESCRIBE_SECURITY_GROUPS_REQUEST: Shape = Shape::structure(&[
@@ -224,6 +450,32 @@ pub(super) static DESCRIBE_SUBNETS_RESULT: Shape = Shape::structure(&[
     Member::new("Subnets", &SUBNET_LIST).query("SubnetSet").xml("subnetSet"),
 ]);
 
+pub(super) static DESCRIBE_TAGS_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Filters", &FILTER_LIST).query("Filter").xml("Filter"),
+    Member::new("MaxResults", &plain::INTEGER).xml("maxResults"),
+    Member::new("NextToken", &plain::STRING).xml("nextToken"),
+]);
+
+pub(super) static DESCRIBE_TAGS_RESULT: Shape = Shape::structure(&[
+    Member::new("NextToken", &plain::STRING).xml("nextToken"),
+    Member::new("Tags", &TAG_DESCRIPTION_LIST).query("TagSet").xml("tagSet"),
+]);
+
+pub(super) static DESCRIBE_VPC_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
+    Member::new("Attribute", &VPC_ATTRIBUTE_NAME).required(),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("VpcId", &plain::STRING).required(),
+]);
+
+pub(super) static DESCRIBE_VPC_ATTRIBUTE_RESULT: Shape = Shape::structure(&[
+    Member::new("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE).xml("enableDnsHostnames"),
+    Member::new("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE).xml("enableDnsSupport"),
+    Member::new("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE)
+        .xml("enableNetworkAddressUsageMetrics"),
+    Member::new("VpcId", &plain::STRING).xml("vpcId"),
+]);
+
 static DESCRIBE_VPCS_MAX_RESULTS: Shape = Shape::new(Kind::Integer).min(5).max(1000);
 
 pub(super) static DESCRIBE_VPCS_REQUEST: Shape = Shape::structure(&[
@@ -239,6 +491,45 @@ pub(super) static DESCRIBE_VPCS_RESULT: Shape = Shape::structure(&[
     Member::new("Vpcs", &VPC_LIST).query("VpcSet").xml("vpcSet"),
 ]);
 
+pub(super) static DETACH_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
+    Member::new("AttachmentId", &plain::STRING).xml("attachmentId").required(),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("Force", &plain::BOOLEAN).xml("force"),
+]);
+
+pub(super) static DETACH_NETWORK_INTERFACE_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static DISK_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("SizeInGB", &plain::LONG).xml("sizeInGB"),
+    Member::new("Type", &plain::STRING).xml("type"),
+]);
+
+static DISK_INFO_LIST: Shape = Shape::named(&DISK_INFO, None, Some("item"));
+
+pub(super) static EBS_CARD_INFO: Shape = Shape::structure(&[
+    Member::new("BaselineBandwidthInMbps", &plain::INTEGER).xml("baselineBandwidthInMbps"),
+    Member::new("BaselineIops", &plain::INTEGER).xml("baselineIops"),
+    Member::new("BaselineThroughputInMBps", &plain::DOUBLE).xml("baselineThroughputInMBps"),
+    Member::new("EbsCardIndex", &plain::INTEGER).xml("ebsCardIndex"),
+    Member::new("MaximumBandwidthInMbps", &plain::INTEGER).xml("maximumBandwidthInMbps"),
+    Member::new("MaximumIops", &plain::INTEGER).xml("maximumIops"),
+    Member::new("MaximumThroughputInMBps", &plain::DOUBLE).xml("maximumThroughputInMBps"),
+]);
+
+static EBS_CARD_INFO_LIST: Shape = Shape::named(&EBS_CARD_INFO, None, Some("item"));
+
+pub(super) static EBS_INFO: Shape = Shape::structure(&[
+    Member::new("AttachmentLimitType", &plain::STRING).xml("attachmentLimitType"),
+    Member::new("EbsCards", &EBS_CARD_INFO_LIST).query("EbsCardSet").xml("ebsCardSet"),
+    Member::new("EbsOptimizedInfo", &EBS_OPTIMIZED_INFO).xml("ebsOptimizedInfo"),
+    Member::new("EbsOptimizedSupport", &plain::STRING).xml("ebsOptimizedSupport"),
+    Member::new("EncryptionSupport", &plain::STRING).xml("encryptionSupport"),
+    Member::new("MaximumEbsAttachments", &plain::INTEGER).xml("maximumEbsAttachments"),
+    Member::new("MaximumEbsCards", &plain::INTEGER).xml("maximumEbsCards"),
+    Member::new("NvmeSupport", &plain::STRING).xml("nvmeSupport"),
+]);
+
 pub(super) static EBS_INSTANCE_BLOCK_DEVICE: Shape = Shape::structure(&[
     Member::new("AssociatedResource", &plain::STRING).xml("associatedResource"),
     Member::new("AttachTime", &plain::TIMESTAMP).xml("attachTime"),
@@ -249,6 +540,20 @@ pub(super) static EBS_INSTANCE_BLOCK_DEVICE: Shape = Shape::structure(&[
     Member::new("VolumeId", &plain::STRING).xml("volumeId"),
     Member::new("VolumeOwnerId", &plain::STRING).xml("volumeOwnerId"),
 ]);
+
+pub(super) static EBS_OPTIMIZED_INFO: Shape = Shape::structure(&[
+    Member::new("BaselineBandwidthInMbps", &plain::INTEGER).xml("baselineBandwidthInMbps"),
+    Member::new("BaselineIops", &plain::INTEGER).xml("baselineIops"),
+    Member::new("BaselineThroughputInMBps", &plain::DOUBLE).xml("baselineThroughputInMBps"),
+    Member::new("MaximumBandwidthInMbps", &plain::INTEGER).xml("maximumBandwidthInMbps"),
+    Member::new("MaximumIops", &plain::INTEGER).xml("maximumIops"),
+    Member::new("MaximumThroughputInMBps", &plain::DOUBLE).xml("maximumThroughputInMBps"),
+]);
+
+pub(super) static EFA_INFO: Shape =
+    Shape::structure(&[
+        Member::new("MaximumEfaInterfaces", &plain::INTEGER).xml("maximumEfaInterfaces")
+    ]);
 
 pub(super) static ELASTIC_GPU_ASSOCIATION: Shape = Shape::structure(&[
     Member::new("ElasticGpuAssociationId", &plain::STRING).xml("elasticGpuAssociationId"),
@@ -274,6 +579,14 @@ pub(super) static ELASTIC_INFERENCE_ACCELERATOR_ASSOCIATION: Shape = Shape::stru
 static ELASTIC_INFERENCE_ACCELERATOR_ASSOCIATION_LIST: Shape =
     Shape::named(&ELASTIC_INFERENCE_ACCELERATOR_ASSOCIATION, None, Some("item"));
 
+pub(super) static ENA_SRD_SPECIFICATION: Shape = Shape::structure(&[
+    Member::new("EnaSrdEnabled", &plain::BOOLEAN),
+    Member::new("EnaSrdUdpSpecification", &ENA_SRD_UDP_SPECIFICATION),
+]);
+
+pub(super) static ENA_SRD_UDP_SPECIFICATION: Shape =
+    Shape::structure(&[Member::new("EnaSrdUdpEnabled", &plain::BOOLEAN)]);
+
 pub(super) static ENCLAVE_OPTIONS: Shape =
     Shape::structure(&[Member::new("Enabled", &plain::BOOLEAN).xml("enabled")]);
 
@@ -283,6 +596,43 @@ pub(super) static FILTER: Shape = Shape::structure(&[
 ]);
 
 static FILTER_LIST: Shape = Shape::named(&FILTER, None, Some("Filter"));
+
+pub(super) static FPGA_DEVICE_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
+    Member::new("MemoryInfo", &FPGA_DEVICE_MEMORY_INFO).xml("memoryInfo"),
+    Member::new("Name", &plain::STRING).xml("name"),
+]);
+
+static FPGA_DEVICE_INFO_LIST: Shape = Shape::named(&FPGA_DEVICE_INFO, None, Some("item"));
+
+pub(super) static FPGA_DEVICE_MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::INTEGER).xml("sizeInMiB")]);
+
+pub(super) static FPGA_INFO: Shape = Shape::structure(&[
+    Member::new("Fpgas", &FPGA_DEVICE_INFO_LIST).xml("fpgas"),
+    Member::new("TotalFpgaMemoryInMiB", &plain::INTEGER).xml("totalFpgaMemoryInMiB"),
+]);
+
+pub(super) static GPU_DEVICE_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("GpuPartitionSize", &plain::DOUBLE).xml("gpuPartitionSize"),
+    Member::new("LogicalGpuCount", &plain::INTEGER).xml("logicalGpuCount"),
+    Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
+    Member::new("MemoryInfo", &GPU_DEVICE_MEMORY_INFO).xml("memoryInfo"),
+    Member::new("Name", &plain::STRING).xml("name"),
+    Member::new("Workloads", &WORKLOADS_LIST).query("WorkloadSet").xml("workloadSet"),
+]);
+
+static GPU_DEVICE_INFO_LIST: Shape = Shape::named(&GPU_DEVICE_INFO, None, Some("item"));
+
+pub(super) static GPU_DEVICE_MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::INTEGER).xml("sizeInMiB")]);
+
+pub(super) static GPU_INFO: Shape = Shape::structure(&[
+    Member::new("Gpus", &GPU_DEVICE_INFO_LIST).xml("gpus"),
+    Member::new("TotalGpuMemoryInMiB", &plain::INTEGER).xml("totalGpuMemoryInMiB"),
+]);
 
 static GROUP_ID_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("groupId"));
 
@@ -298,10 +648,30 @@ static GROUP_NAME_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("
 pub(super) static HIBERNATION_OPTIONS: Shape =
     Shape::structure(&[Member::new("Configured", &plain::BOOLEAN).xml("configured")]);
 
+static HOSTNAME_TYPE: Shape = Shape::new(Kind::String).values(&["ip-name", "resource-name"]);
+
 pub(super) static IAM_INSTANCE_PROFILE: Shape = Shape::structure(&[
     Member::new("Arn", &plain::STRING).xml("arn"),
     Member::new("Id", &plain::STRING).xml("id"),
 ]);
+
+pub(super) static INFERENCE_ACCELERATOR_INFO: Shape = Shape::structure(&[
+    Member::new("Accelerators", &INFERENCE_DEVICE_INFO_LIST).xml("accelerators"),
+    Member::new("TotalInferenceMemoryInMiB", &plain::INTEGER).xml("totalInferenceMemoryInMiB"),
+]);
+
+pub(super) static INFERENCE_DEVICE_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
+    Member::new("MemoryInfo", &INFERENCE_DEVICE_MEMORY_INFO).xml("memoryInfo"),
+    Member::new("Name", &plain::STRING).xml("name"),
+]);
+
+static INFERENCE_DEVICE_INFO_LIST: Shape =
+    Shape::named(&INFERENCE_DEVICE_INFO, None, Some("member"));
+
+pub(super) static INFERENCE_DEVICE_MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::INTEGER).xml("sizeInMiB")]);
 
 pub(super) static INSTANCE: Shape = Shape::structure(&[
     Member::new("AmiLaunchIndex", &plain::INTEGER).xml("amiLaunchIndex"),
@@ -335,7 +705,7 @@ pub(super) static INSTANCE: Shape = Shape::structure(&[
     Member::new("ImageId", &plain::STRING).xml("imageId"),
     Member::new("InstanceId", &plain::STRING).xml("instanceId"),
     Member::new("InstanceLifecycle", &plain::STRING).xml("instanceLifecycle"),
-    Member::new("InstanceType", &plain::STRING).xml("instanceType"),
+    Member::new("InstanceType", &INSTANCE_TYPE).xml("instanceType"),
     Member::new("Ipv6Address", &plain::STRING).xml("ipv6Address"),
     Member::new("KernelId", &plain::STRING).xml("kernelId"),
     Member::new("KeyName", &plain::STRING).xml("keyName"),
@@ -543,6 +913,1493 @@ pub(super) static INSTANCE_STATE: Shape = Shape::structure(&[
     Member::new("Name", &plain::STRING).xml("name"),
 ]);
 
+pub(super) static INSTANCE_STORAGE_INFO: Shape = Shape::structure(&[
+    Member::new("Disks", &DISK_INFO_LIST).xml("disks"),
+    Member::new("EncryptionSupport", &plain::STRING).xml("encryptionSupport"),
+    Member::new("NvmeSupport", &plain::STRING).xml("nvmeSupport"),
+    Member::new("TotalSizeInGB", &plain::LONG).xml("totalSizeInGB"),
+]);
+
+static INSTANCE_TYPE: Shape = Shape::new(Kind::String).values(&[
+    "a1.medium",
+    "a1.large",
+    "a1.xlarge",
+    "a1.2xlarge",
+    "a1.4xlarge",
+    "a1.metal",
+    "c1.medium",
+    "c1.xlarge",
+    "c3.large",
+    "c3.xlarge",
+    "c3.2xlarge",
+    "c3.4xlarge",
+    "c3.8xlarge",
+    "c4.large",
+    "c4.xlarge",
+    "c4.2xlarge",
+    "c4.4xlarge",
+    "c4.8xlarge",
+    "c5.large",
+    "c5.xlarge",
+    "c5.2xlarge",
+    "c5.4xlarge",
+    "c5.9xlarge",
+    "c5.12xlarge",
+    "c5.18xlarge",
+    "c5.24xlarge",
+    "c5.metal",
+    "c5a.large",
+    "c5a.xlarge",
+    "c5a.2xlarge",
+    "c5a.4xlarge",
+    "c5a.8xlarge",
+    "c5a.12xlarge",
+    "c5a.16xlarge",
+    "c5a.24xlarge",
+    "c5ad.large",
+    "c5ad.xlarge",
+    "c5ad.2xlarge",
+    "c5ad.4xlarge",
+    "c5ad.8xlarge",
+    "c5ad.12xlarge",
+    "c5ad.16xlarge",
+    "c5ad.24xlarge",
+    "c5d.large",
+    "c5d.xlarge",
+    "c5d.2xlarge",
+    "c5d.4xlarge",
+    "c5d.9xlarge",
+    "c5d.12xlarge",
+    "c5d.18xlarge",
+    "c5d.24xlarge",
+    "c5d.metal",
+    "c5n.large",
+    "c5n.xlarge",
+    "c5n.2xlarge",
+    "c5n.4xlarge",
+    "c5n.9xlarge",
+    "c5n.18xlarge",
+    "c5n.metal",
+    "c6g.medium",
+    "c6g.large",
+    "c6g.xlarge",
+    "c6g.2xlarge",
+    "c6g.4xlarge",
+    "c6g.8xlarge",
+    "c6g.12xlarge",
+    "c6g.16xlarge",
+    "c6g.metal",
+    "c6gd.medium",
+    "c6gd.large",
+    "c6gd.xlarge",
+    "c6gd.2xlarge",
+    "c6gd.4xlarge",
+    "c6gd.8xlarge",
+    "c6gd.12xlarge",
+    "c6gd.16xlarge",
+    "c6gd.metal",
+    "c6gn.medium",
+    "c6gn.large",
+    "c6gn.xlarge",
+    "c6gn.2xlarge",
+    "c6gn.4xlarge",
+    "c6gn.8xlarge",
+    "c6gn.12xlarge",
+    "c6gn.16xlarge",
+    "c6i.large",
+    "c6i.xlarge",
+    "c6i.2xlarge",
+    "c6i.4xlarge",
+    "c6i.8xlarge",
+    "c6i.12xlarge",
+    "c6i.16xlarge",
+    "c6i.24xlarge",
+    "c6i.32xlarge",
+    "c6i.metal",
+    "cc1.4xlarge",
+    "cc2.8xlarge",
+    "cg1.4xlarge",
+    "cr1.8xlarge",
+    "d2.xlarge",
+    "d2.2xlarge",
+    "d2.4xlarge",
+    "d2.8xlarge",
+    "d3.xlarge",
+    "d3.2xlarge",
+    "d3.4xlarge",
+    "d3.8xlarge",
+    "d3en.xlarge",
+    "d3en.2xlarge",
+    "d3en.4xlarge",
+    "d3en.6xlarge",
+    "d3en.8xlarge",
+    "d3en.12xlarge",
+    "dl1.24xlarge",
+    "f1.2xlarge",
+    "f1.4xlarge",
+    "f1.16xlarge",
+    "g2.2xlarge",
+    "g2.8xlarge",
+    "g3.4xlarge",
+    "g3.8xlarge",
+    "g3.16xlarge",
+    "g3s.xlarge",
+    "g4ad.xlarge",
+    "g4ad.2xlarge",
+    "g4ad.4xlarge",
+    "g4ad.8xlarge",
+    "g4ad.16xlarge",
+    "g4dn.xlarge",
+    "g4dn.2xlarge",
+    "g4dn.4xlarge",
+    "g4dn.8xlarge",
+    "g4dn.12xlarge",
+    "g4dn.16xlarge",
+    "g4dn.metal",
+    "g5.xlarge",
+    "g5.2xlarge",
+    "g5.4xlarge",
+    "g5.8xlarge",
+    "g5.12xlarge",
+    "g5.16xlarge",
+    "g5.24xlarge",
+    "g5.48xlarge",
+    "g5g.xlarge",
+    "g5g.2xlarge",
+    "g5g.4xlarge",
+    "g5g.8xlarge",
+    "g5g.16xlarge",
+    "g5g.metal",
+    "hi1.4xlarge",
+    "hpc6a.48xlarge",
+    "hs1.8xlarge",
+    "h1.2xlarge",
+    "h1.4xlarge",
+    "h1.8xlarge",
+    "h1.16xlarge",
+    "i2.xlarge",
+    "i2.2xlarge",
+    "i2.4xlarge",
+    "i2.8xlarge",
+    "i3.large",
+    "i3.xlarge",
+    "i3.2xlarge",
+    "i3.4xlarge",
+    "i3.8xlarge",
+    "i3.16xlarge",
+    "i3.metal",
+    "i3en.large",
+    "i3en.xlarge",
+    "i3en.2xlarge",
+    "i3en.3xlarge",
+    "i3en.6xlarge",
+    "i3en.12xlarge",
+    "i3en.24xlarge",
+    "i3en.metal",
+    "im4gn.large",
+    "im4gn.xlarge",
+    "im4gn.2xlarge",
+    "im4gn.4xlarge",
+    "im4gn.8xlarge",
+    "im4gn.16xlarge",
+    "inf1.xlarge",
+    "inf1.2xlarge",
+    "inf1.6xlarge",
+    "inf1.24xlarge",
+    "is4gen.medium",
+    "is4gen.large",
+    "is4gen.xlarge",
+    "is4gen.2xlarge",
+    "is4gen.4xlarge",
+    "is4gen.8xlarge",
+    "m1.small",
+    "m1.medium",
+    "m1.large",
+    "m1.xlarge",
+    "m2.xlarge",
+    "m2.2xlarge",
+    "m2.4xlarge",
+    "m3.medium",
+    "m3.large",
+    "m3.xlarge",
+    "m3.2xlarge",
+    "m4.large",
+    "m4.xlarge",
+    "m4.2xlarge",
+    "m4.4xlarge",
+    "m4.10xlarge",
+    "m4.16xlarge",
+    "m5.large",
+    "m5.xlarge",
+    "m5.2xlarge",
+    "m5.4xlarge",
+    "m5.8xlarge",
+    "m5.12xlarge",
+    "m5.16xlarge",
+    "m5.24xlarge",
+    "m5.metal",
+    "m5a.large",
+    "m5a.xlarge",
+    "m5a.2xlarge",
+    "m5a.4xlarge",
+    "m5a.8xlarge",
+    "m5a.12xlarge",
+    "m5a.16xlarge",
+    "m5a.24xlarge",
+    "m5ad.large",
+    "m5ad.xlarge",
+    "m5ad.2xlarge",
+    "m5ad.4xlarge",
+    "m5ad.8xlarge",
+    "m5ad.12xlarge",
+    "m5ad.16xlarge",
+    "m5ad.24xlarge",
+    "m5d.large",
+    "m5d.xlarge",
+    "m5d.2xlarge",
+    "m5d.4xlarge",
+    "m5d.8xlarge",
+    "m5d.12xlarge",
+    "m5d.16xlarge",
+    "m5d.24xlarge",
+    "m5d.metal",
+    "m5dn.large",
+    "m5dn.xlarge",
+    "m5dn.2xlarge",
+    "m5dn.4xlarge",
+    "m5dn.8xlarge",
+    "m5dn.12xlarge",
+    "m5dn.16xlarge",
+    "m5dn.24xlarge",
+    "m5dn.metal",
+    "m5n.large",
+    "m5n.xlarge",
+    "m5n.2xlarge",
+    "m5n.4xlarge",
+    "m5n.8xlarge",
+    "m5n.12xlarge",
+    "m5n.16xlarge",
+    "m5n.24xlarge",
+    "m5n.metal",
+    "m5zn.large",
+    "m5zn.xlarge",
+    "m5zn.2xlarge",
+    "m5zn.3xlarge",
+    "m5zn.6xlarge",
+    "m5zn.12xlarge",
+    "m5zn.metal",
+    "m6a.large",
+    "m6a.xlarge",
+    "m6a.2xlarge",
+    "m6a.4xlarge",
+    "m6a.8xlarge",
+    "m6a.12xlarge",
+    "m6a.16xlarge",
+    "m6a.24xlarge",
+    "m6a.32xlarge",
+    "m6a.48xlarge",
+    "m6g.metal",
+    "m6g.medium",
+    "m6g.large",
+    "m6g.xlarge",
+    "m6g.2xlarge",
+    "m6g.4xlarge",
+    "m6g.8xlarge",
+    "m6g.12xlarge",
+    "m6g.16xlarge",
+    "m6gd.metal",
+    "m6gd.medium",
+    "m6gd.large",
+    "m6gd.xlarge",
+    "m6gd.2xlarge",
+    "m6gd.4xlarge",
+    "m6gd.8xlarge",
+    "m6gd.12xlarge",
+    "m6gd.16xlarge",
+    "m6i.large",
+    "m6i.xlarge",
+    "m6i.2xlarge",
+    "m6i.4xlarge",
+    "m6i.8xlarge",
+    "m6i.12xlarge",
+    "m6i.16xlarge",
+    "m6i.24xlarge",
+    "m6i.32xlarge",
+    "m6i.metal",
+    "mac1.metal",
+    "p2.xlarge",
+    "p2.8xlarge",
+    "p2.16xlarge",
+    "p3.2xlarge",
+    "p3.8xlarge",
+    "p3.16xlarge",
+    "p3dn.24xlarge",
+    "p4d.24xlarge",
+    "r3.large",
+    "r3.xlarge",
+    "r3.2xlarge",
+    "r3.4xlarge",
+    "r3.8xlarge",
+    "r4.large",
+    "r4.xlarge",
+    "r4.2xlarge",
+    "r4.4xlarge",
+    "r4.8xlarge",
+    "r4.16xlarge",
+    "r5.large",
+    "r5.xlarge",
+    "r5.2xlarge",
+    "r5.4xlarge",
+    "r5.8xlarge",
+    "r5.12xlarge",
+    "r5.16xlarge",
+    "r5.24xlarge",
+    "r5.metal",
+    "r5a.large",
+    "r5a.xlarge",
+    "r5a.2xlarge",
+    "r5a.4xlarge",
+    "r5a.8xlarge",
+    "r5a.12xlarge",
+    "r5a.16xlarge",
+    "r5a.24xlarge",
+    "r5ad.large",
+    "r5ad.xlarge",
+    "r5ad.2xlarge",
+    "r5ad.4xlarge",
+    "r5ad.8xlarge",
+    "r5ad.12xlarge",
+    "r5ad.16xlarge",
+    "r5ad.24xlarge",
+    "r5b.large",
+    "r5b.xlarge",
+    "r5b.2xlarge",
+    "r5b.4xlarge",
+    "r5b.8xlarge",
+    "r5b.12xlarge",
+    "r5b.16xlarge",
+    "r5b.24xlarge",
+    "r5b.metal",
+    "r5d.large",
+    "r5d.xlarge",
+    "r5d.2xlarge",
+    "r5d.4xlarge",
+    "r5d.8xlarge",
+    "r5d.12xlarge",
+    "r5d.16xlarge",
+    "r5d.24xlarge",
+    "r5d.metal",
+    "r5dn.large",
+    "r5dn.xlarge",
+    "r5dn.2xlarge",
+    "r5dn.4xlarge",
+    "r5dn.8xlarge",
+    "r5dn.12xlarge",
+    "r5dn.16xlarge",
+    "r5dn.24xlarge",
+    "r5dn.metal",
+    "r5n.large",
+    "r5n.xlarge",
+    "r5n.2xlarge",
+    "r5n.4xlarge",
+    "r5n.8xlarge",
+    "r5n.12xlarge",
+    "r5n.16xlarge",
+    "r5n.24xlarge",
+    "r5n.metal",
+    "r6g.medium",
+    "r6g.large",
+    "r6g.xlarge",
+    "r6g.2xlarge",
+    "r6g.4xlarge",
+    "r6g.8xlarge",
+    "r6g.12xlarge",
+    "r6g.16xlarge",
+    "r6g.metal",
+    "r6gd.medium",
+    "r6gd.large",
+    "r6gd.xlarge",
+    "r6gd.2xlarge",
+    "r6gd.4xlarge",
+    "r6gd.8xlarge",
+    "r6gd.12xlarge",
+    "r6gd.16xlarge",
+    "r6gd.metal",
+    "r6i.large",
+    "r6i.xlarge",
+    "r6i.2xlarge",
+    "r6i.4xlarge",
+    "r6i.8xlarge",
+    "r6i.12xlarge",
+    "r6i.16xlarge",
+    "r6i.24xlarge",
+    "r6i.32xlarge",
+    "r6i.metal",
+    "t1.micro",
+    "t2.nano",
+    "t2.micro",
+    "t2.small",
+    "t2.medium",
+    "t2.large",
+    "t2.xlarge",
+    "t2.2xlarge",
+    "t3.nano",
+    "t3.micro",
+    "t3.small",
+    "t3.medium",
+    "t3.large",
+    "t3.xlarge",
+    "t3.2xlarge",
+    "t3a.nano",
+    "t3a.micro",
+    "t3a.small",
+    "t3a.medium",
+    "t3a.large",
+    "t3a.xlarge",
+    "t3a.2xlarge",
+    "t4g.nano",
+    "t4g.micro",
+    "t4g.small",
+    "t4g.medium",
+    "t4g.large",
+    "t4g.xlarge",
+    "t4g.2xlarge",
+    "u-6tb1.56xlarge",
+    "u-6tb1.112xlarge",
+    "u-9tb1.112xlarge",
+    "u-12tb1.112xlarge",
+    "u-6tb1.metal",
+    "u-9tb1.metal",
+    "u-12tb1.metal",
+    "u-18tb1.metal",
+    "u-24tb1.metal",
+    "vt1.3xlarge",
+    "vt1.6xlarge",
+    "vt1.24xlarge",
+    "x1.16xlarge",
+    "x1.32xlarge",
+    "x1e.xlarge",
+    "x1e.2xlarge",
+    "x1e.4xlarge",
+    "x1e.8xlarge",
+    "x1e.16xlarge",
+    "x1e.32xlarge",
+    "x2iezn.2xlarge",
+    "x2iezn.4xlarge",
+    "x2iezn.6xlarge",
+    "x2iezn.8xlarge",
+    "x2iezn.12xlarge",
+    "x2iezn.metal",
+    "x2gd.medium",
+    "x2gd.large",
+    "x2gd.xlarge",
+    "x2gd.2xlarge",
+    "x2gd.4xlarge",
+    "x2gd.8xlarge",
+    "x2gd.12xlarge",
+    "x2gd.16xlarge",
+    "x2gd.metal",
+    "z1d.large",
+    "z1d.xlarge",
+    "z1d.2xlarge",
+    "z1d.3xlarge",
+    "z1d.6xlarge",
+    "z1d.12xlarge",
+    "z1d.metal",
+    "x2idn.16xlarge",
+    "x2idn.24xlarge",
+    "x2idn.32xlarge",
+    "x2iedn.xlarge",
+    "x2iedn.2xlarge",
+    "x2iedn.4xlarge",
+    "x2iedn.8xlarge",
+    "x2iedn.16xlarge",
+    "x2iedn.24xlarge",
+    "x2iedn.32xlarge",
+    "c6a.large",
+    "c6a.xlarge",
+    "c6a.2xlarge",
+    "c6a.4xlarge",
+    "c6a.8xlarge",
+    "c6a.12xlarge",
+    "c6a.16xlarge",
+    "c6a.24xlarge",
+    "c6a.32xlarge",
+    "c6a.48xlarge",
+    "c6a.metal",
+    "m6a.metal",
+    "i4i.large",
+    "i4i.xlarge",
+    "i4i.2xlarge",
+    "i4i.4xlarge",
+    "i4i.8xlarge",
+    "i4i.16xlarge",
+    "i4i.32xlarge",
+    "i4i.metal",
+    "x2idn.metal",
+    "x2iedn.metal",
+    "c7g.medium",
+    "c7g.large",
+    "c7g.xlarge",
+    "c7g.2xlarge",
+    "c7g.4xlarge",
+    "c7g.8xlarge",
+    "c7g.12xlarge",
+    "c7g.16xlarge",
+    "mac2.metal",
+    "c6id.large",
+    "c6id.xlarge",
+    "c6id.2xlarge",
+    "c6id.4xlarge",
+    "c6id.8xlarge",
+    "c6id.12xlarge",
+    "c6id.16xlarge",
+    "c6id.24xlarge",
+    "c6id.32xlarge",
+    "c6id.metal",
+    "m6id.large",
+    "m6id.xlarge",
+    "m6id.2xlarge",
+    "m6id.4xlarge",
+    "m6id.8xlarge",
+    "m6id.12xlarge",
+    "m6id.16xlarge",
+    "m6id.24xlarge",
+    "m6id.32xlarge",
+    "m6id.metal",
+    "r6id.large",
+    "r6id.xlarge",
+    "r6id.2xlarge",
+    "r6id.4xlarge",
+    "r6id.8xlarge",
+    "r6id.12xlarge",
+    "r6id.16xlarge",
+    "r6id.24xlarge",
+    "r6id.32xlarge",
+    "r6id.metal",
+    "r6a.large",
+    "r6a.xlarge",
+    "r6a.2xlarge",
+    "r6a.4xlarge",
+    "r6a.8xlarge",
+    "r6a.12xlarge",
+    "r6a.16xlarge",
+    "r6a.24xlarge",
+    "r6a.32xlarge",
+    "r6a.48xlarge",
+    "r6a.metal",
+    "p4de.24xlarge",
+    "u-3tb1.56xlarge",
+    "u-18tb1.112xlarge",
+    "u-24tb1.112xlarge",
+    "trn1.2xlarge",
+    "trn1.32xlarge",
+    "hpc6id.32xlarge",
+    "c6in.large",
+    "c6in.xlarge",
+    "c6in.2xlarge",
+    "c6in.4xlarge",
+    "c6in.8xlarge",
+    "c6in.12xlarge",
+    "c6in.16xlarge",
+    "c6in.24xlarge",
+    "c6in.32xlarge",
+    "m6in.large",
+    "m6in.xlarge",
+    "m6in.2xlarge",
+    "m6in.4xlarge",
+    "m6in.8xlarge",
+    "m6in.12xlarge",
+    "m6in.16xlarge",
+    "m6in.24xlarge",
+    "m6in.32xlarge",
+    "m6idn.large",
+    "m6idn.xlarge",
+    "m6idn.2xlarge",
+    "m6idn.4xlarge",
+    "m6idn.8xlarge",
+    "m6idn.12xlarge",
+    "m6idn.16xlarge",
+    "m6idn.24xlarge",
+    "m6idn.32xlarge",
+    "r6in.large",
+    "r6in.xlarge",
+    "r6in.2xlarge",
+    "r6in.4xlarge",
+    "r6in.8xlarge",
+    "r6in.12xlarge",
+    "r6in.16xlarge",
+    "r6in.24xlarge",
+    "r6in.32xlarge",
+    "r6idn.large",
+    "r6idn.xlarge",
+    "r6idn.2xlarge",
+    "r6idn.4xlarge",
+    "r6idn.8xlarge",
+    "r6idn.12xlarge",
+    "r6idn.16xlarge",
+    "r6idn.24xlarge",
+    "r6idn.32xlarge",
+    "c7g.metal",
+    "m7g.medium",
+    "m7g.large",
+    "m7g.xlarge",
+    "m7g.2xlarge",
+    "m7g.4xlarge",
+    "m7g.8xlarge",
+    "m7g.12xlarge",
+    "m7g.16xlarge",
+    "m7g.metal",
+    "r7g.medium",
+    "r7g.large",
+    "r7g.xlarge",
+    "r7g.2xlarge",
+    "r7g.4xlarge",
+    "r7g.8xlarge",
+    "r7g.12xlarge",
+    "r7g.16xlarge",
+    "r7g.metal",
+    "c6in.metal",
+    "m6in.metal",
+    "m6idn.metal",
+    "r6in.metal",
+    "r6idn.metal",
+    "inf2.xlarge",
+    "inf2.8xlarge",
+    "inf2.24xlarge",
+    "inf2.48xlarge",
+    "trn1n.32xlarge",
+    "i4g.large",
+    "i4g.xlarge",
+    "i4g.2xlarge",
+    "i4g.4xlarge",
+    "i4g.8xlarge",
+    "i4g.16xlarge",
+    "hpc7g.4xlarge",
+    "hpc7g.8xlarge",
+    "hpc7g.16xlarge",
+    "c7gn.medium",
+    "c7gn.large",
+    "c7gn.xlarge",
+    "c7gn.2xlarge",
+    "c7gn.4xlarge",
+    "c7gn.8xlarge",
+    "c7gn.12xlarge",
+    "c7gn.16xlarge",
+    "p5.48xlarge",
+    "m7i.large",
+    "m7i.xlarge",
+    "m7i.2xlarge",
+    "m7i.4xlarge",
+    "m7i.8xlarge",
+    "m7i.12xlarge",
+    "m7i.16xlarge",
+    "m7i.24xlarge",
+    "m7i.48xlarge",
+    "m7i-flex.large",
+    "m7i-flex.xlarge",
+    "m7i-flex.2xlarge",
+    "m7i-flex.4xlarge",
+    "m7i-flex.8xlarge",
+    "m7a.medium",
+    "m7a.large",
+    "m7a.xlarge",
+    "m7a.2xlarge",
+    "m7a.4xlarge",
+    "m7a.8xlarge",
+    "m7a.12xlarge",
+    "m7a.16xlarge",
+    "m7a.24xlarge",
+    "m7a.32xlarge",
+    "m7a.48xlarge",
+    "m7a.metal-48xl",
+    "hpc7a.12xlarge",
+    "hpc7a.24xlarge",
+    "hpc7a.48xlarge",
+    "hpc7a.96xlarge",
+    "c7gd.medium",
+    "c7gd.large",
+    "c7gd.xlarge",
+    "c7gd.2xlarge",
+    "c7gd.4xlarge",
+    "c7gd.8xlarge",
+    "c7gd.12xlarge",
+    "c7gd.16xlarge",
+    "m7gd.medium",
+    "m7gd.large",
+    "m7gd.xlarge",
+    "m7gd.2xlarge",
+    "m7gd.4xlarge",
+    "m7gd.8xlarge",
+    "m7gd.12xlarge",
+    "m7gd.16xlarge",
+    "r7gd.medium",
+    "r7gd.large",
+    "r7gd.xlarge",
+    "r7gd.2xlarge",
+    "r7gd.4xlarge",
+    "r7gd.8xlarge",
+    "r7gd.12xlarge",
+    "r7gd.16xlarge",
+    "r7a.medium",
+    "r7a.large",
+    "r7a.xlarge",
+    "r7a.2xlarge",
+    "r7a.4xlarge",
+    "r7a.8xlarge",
+    "r7a.12xlarge",
+    "r7a.16xlarge",
+    "r7a.24xlarge",
+    "r7a.32xlarge",
+    "r7a.48xlarge",
+    "c7i.large",
+    "c7i.xlarge",
+    "c7i.2xlarge",
+    "c7i.4xlarge",
+    "c7i.8xlarge",
+    "c7i.12xlarge",
+    "c7i.16xlarge",
+    "c7i.24xlarge",
+    "c7i.48xlarge",
+    "mac2-m2pro.metal",
+    "r7iz.large",
+    "r7iz.xlarge",
+    "r7iz.2xlarge",
+    "r7iz.4xlarge",
+    "r7iz.8xlarge",
+    "r7iz.12xlarge",
+    "r7iz.16xlarge",
+    "r7iz.32xlarge",
+    "c7a.medium",
+    "c7a.large",
+    "c7a.xlarge",
+    "c7a.2xlarge",
+    "c7a.4xlarge",
+    "c7a.8xlarge",
+    "c7a.12xlarge",
+    "c7a.16xlarge",
+    "c7a.24xlarge",
+    "c7a.32xlarge",
+    "c7a.48xlarge",
+    "c7a.metal-48xl",
+    "r7a.metal-48xl",
+    "r7i.large",
+    "r7i.xlarge",
+    "r7i.2xlarge",
+    "r7i.4xlarge",
+    "r7i.8xlarge",
+    "r7i.12xlarge",
+    "r7i.16xlarge",
+    "r7i.24xlarge",
+    "r7i.48xlarge",
+    "dl2q.24xlarge",
+    "mac2-m2.metal",
+    "i4i.12xlarge",
+    "i4i.24xlarge",
+    "c7i.metal-24xl",
+    "c7i.metal-48xl",
+    "m7i.metal-24xl",
+    "m7i.metal-48xl",
+    "r7i.metal-24xl",
+    "r7i.metal-48xl",
+    "r7iz.metal-16xl",
+    "r7iz.metal-32xl",
+    "c7gd.metal",
+    "m7gd.metal",
+    "r7gd.metal",
+    "g6.xlarge",
+    "g6.2xlarge",
+    "g6.4xlarge",
+    "g6.8xlarge",
+    "g6.12xlarge",
+    "g6.16xlarge",
+    "g6.24xlarge",
+    "g6.48xlarge",
+    "gr6.4xlarge",
+    "gr6.8xlarge",
+    "c7i-flex.large",
+    "c7i-flex.xlarge",
+    "c7i-flex.2xlarge",
+    "c7i-flex.4xlarge",
+    "c7i-flex.8xlarge",
+    "u7i-12tb.224xlarge",
+    "u7in-16tb.224xlarge",
+    "u7in-24tb.224xlarge",
+    "u7in-32tb.224xlarge",
+    "u7ib-12tb.224xlarge",
+    "c7gn.metal",
+    "r8g.medium",
+    "r8g.large",
+    "r8g.xlarge",
+    "r8g.2xlarge",
+    "r8g.4xlarge",
+    "r8g.8xlarge",
+    "r8g.12xlarge",
+    "r8g.16xlarge",
+    "r8g.24xlarge",
+    "r8g.48xlarge",
+    "r8g.metal-24xl",
+    "r8g.metal-48xl",
+    "mac2-m1ultra.metal",
+    "g6e.xlarge",
+    "g6e.2xlarge",
+    "g6e.4xlarge",
+    "g6e.8xlarge",
+    "g6e.12xlarge",
+    "g6e.16xlarge",
+    "g6e.24xlarge",
+    "g6e.48xlarge",
+    "c8g.medium",
+    "c8g.large",
+    "c8g.xlarge",
+    "c8g.2xlarge",
+    "c8g.4xlarge",
+    "c8g.8xlarge",
+    "c8g.12xlarge",
+    "c8g.16xlarge",
+    "c8g.24xlarge",
+    "c8g.48xlarge",
+    "c8g.metal-24xl",
+    "c8g.metal-48xl",
+    "m8g.medium",
+    "m8g.large",
+    "m8g.xlarge",
+    "m8g.2xlarge",
+    "m8g.4xlarge",
+    "m8g.8xlarge",
+    "m8g.12xlarge",
+    "m8g.16xlarge",
+    "m8g.24xlarge",
+    "m8g.48xlarge",
+    "m8g.metal-24xl",
+    "m8g.metal-48xl",
+    "x8g.medium",
+    "x8g.large",
+    "x8g.xlarge",
+    "x8g.2xlarge",
+    "x8g.4xlarge",
+    "x8g.8xlarge",
+    "x8g.12xlarge",
+    "x8g.16xlarge",
+    "x8g.24xlarge",
+    "x8g.48xlarge",
+    "x8g.metal-24xl",
+    "x8g.metal-48xl",
+    "i7ie.large",
+    "i7ie.xlarge",
+    "i7ie.2xlarge",
+    "i7ie.3xlarge",
+    "i7ie.6xlarge",
+    "i7ie.12xlarge",
+    "i7ie.18xlarge",
+    "i7ie.24xlarge",
+    "i7ie.48xlarge",
+    "i8g.large",
+    "i8g.xlarge",
+    "i8g.2xlarge",
+    "i8g.4xlarge",
+    "i8g.8xlarge",
+    "i8g.12xlarge",
+    "i8g.16xlarge",
+    "i8g.24xlarge",
+    "i8g.metal-24xl",
+    "u7i-6tb.112xlarge",
+    "u7i-8tb.112xlarge",
+    "u7inh-32tb.480xlarge",
+    "p5e.48xlarge",
+    "p5en.48xlarge",
+    "f2.12xlarge",
+    "f2.48xlarge",
+    "trn2.48xlarge",
+    "c7i-flex.12xlarge",
+    "c7i-flex.16xlarge",
+    "m7i-flex.12xlarge",
+    "m7i-flex.16xlarge",
+    "i7ie.metal-24xl",
+    "i7ie.metal-48xl",
+    "i8g.48xlarge",
+    "c8gd.medium",
+    "c8gd.large",
+    "c8gd.xlarge",
+    "c8gd.2xlarge",
+    "c8gd.4xlarge",
+    "c8gd.8xlarge",
+    "c8gd.12xlarge",
+    "c8gd.16xlarge",
+    "c8gd.24xlarge",
+    "c8gd.48xlarge",
+    "c8gd.metal-24xl",
+    "c8gd.metal-48xl",
+    "i7i.large",
+    "i7i.xlarge",
+    "i7i.2xlarge",
+    "i7i.4xlarge",
+    "i7i.8xlarge",
+    "i7i.12xlarge",
+    "i7i.16xlarge",
+    "i7i.24xlarge",
+    "i7i.48xlarge",
+    "i7i.metal-24xl",
+    "i7i.metal-48xl",
+    "p6-b200.48xlarge",
+    "m8gd.medium",
+    "m8gd.large",
+    "m8gd.xlarge",
+    "m8gd.2xlarge",
+    "m8gd.4xlarge",
+    "m8gd.8xlarge",
+    "m8gd.12xlarge",
+    "m8gd.16xlarge",
+    "m8gd.24xlarge",
+    "m8gd.48xlarge",
+    "m8gd.metal-24xl",
+    "m8gd.metal-48xl",
+    "r8gd.medium",
+    "r8gd.large",
+    "r8gd.xlarge",
+    "r8gd.2xlarge",
+    "r8gd.4xlarge",
+    "r8gd.8xlarge",
+    "r8gd.12xlarge",
+    "r8gd.16xlarge",
+    "r8gd.24xlarge",
+    "r8gd.48xlarge",
+    "r8gd.metal-24xl",
+    "r8gd.metal-48xl",
+    "c8gn.medium",
+    "c8gn.large",
+    "c8gn.xlarge",
+    "c8gn.2xlarge",
+    "c8gn.4xlarge",
+    "c8gn.8xlarge",
+    "c8gn.12xlarge",
+    "c8gn.16xlarge",
+    "c8gn.24xlarge",
+    "c8gn.48xlarge",
+    "c8gn.metal-24xl",
+    "c8gn.metal-48xl",
+    "f2.6xlarge",
+    "p6e-gb200.36xlarge",
+    "g6f.large",
+    "g6f.xlarge",
+    "g6f.2xlarge",
+    "g6f.4xlarge",
+    "gr6f.4xlarge",
+    "p5.4xlarge",
+    "r8i.large",
+    "r8i.xlarge",
+    "r8i.2xlarge",
+    "r8i.4xlarge",
+    "r8i.8xlarge",
+    "r8i.12xlarge",
+    "r8i.16xlarge",
+    "r8i.24xlarge",
+    "r8i.32xlarge",
+    "r8i.48xlarge",
+    "r8i.96xlarge",
+    "r8i.metal-48xl",
+    "r8i.metal-96xl",
+    "r8i-flex.large",
+    "r8i-flex.xlarge",
+    "r8i-flex.2xlarge",
+    "r8i-flex.4xlarge",
+    "r8i-flex.8xlarge",
+    "r8i-flex.12xlarge",
+    "r8i-flex.16xlarge",
+    "m8i.large",
+    "m8i.xlarge",
+    "m8i.2xlarge",
+    "m8i.4xlarge",
+    "m8i.8xlarge",
+    "m8i.12xlarge",
+    "m8i.16xlarge",
+    "m8i.24xlarge",
+    "m8i.32xlarge",
+    "m8i.48xlarge",
+    "m8i.96xlarge",
+    "m8i.metal-48xl",
+    "m8i.metal-96xl",
+    "m8i-flex.large",
+    "m8i-flex.xlarge",
+    "m8i-flex.2xlarge",
+    "m8i-flex.4xlarge",
+    "m8i-flex.8xlarge",
+    "m8i-flex.12xlarge",
+    "m8i-flex.16xlarge",
+    "i8ge.large",
+    "i8ge.xlarge",
+    "i8ge.2xlarge",
+    "i8ge.3xlarge",
+    "i8ge.6xlarge",
+    "i8ge.12xlarge",
+    "i8ge.18xlarge",
+    "i8ge.24xlarge",
+    "i8ge.48xlarge",
+    "i8ge.metal-24xl",
+    "i8ge.metal-48xl",
+    "mac-m4.metal",
+    "mac-m4pro.metal",
+    "r8gn.medium",
+    "r8gn.large",
+    "r8gn.xlarge",
+    "r8gn.2xlarge",
+    "r8gn.4xlarge",
+    "r8gn.8xlarge",
+    "r8gn.12xlarge",
+    "r8gn.16xlarge",
+    "r8gn.24xlarge",
+    "r8gn.48xlarge",
+    "r8gn.metal-24xl",
+    "r8gn.metal-48xl",
+    "c8i.large",
+    "c8i.xlarge",
+    "c8i.2xlarge",
+    "c8i.4xlarge",
+    "c8i.8xlarge",
+    "c8i.12xlarge",
+    "c8i.16xlarge",
+    "c8i.24xlarge",
+    "c8i.32xlarge",
+    "c8i.48xlarge",
+    "c8i.96xlarge",
+    "c8i.metal-48xl",
+    "c8i.metal-96xl",
+    "c8i-flex.large",
+    "c8i-flex.xlarge",
+    "c8i-flex.2xlarge",
+    "c8i-flex.4xlarge",
+    "c8i-flex.8xlarge",
+    "c8i-flex.12xlarge",
+    "c8i-flex.16xlarge",
+    "r8gb.medium",
+    "r8gb.large",
+    "r8gb.xlarge",
+    "r8gb.2xlarge",
+    "r8gb.4xlarge",
+    "r8gb.8xlarge",
+    "r8gb.12xlarge",
+    "r8gb.16xlarge",
+    "r8gb.24xlarge",
+    "r8gb.metal-24xl",
+    "m8a.medium",
+    "m8a.large",
+    "m8a.xlarge",
+    "m8a.2xlarge",
+    "m8a.4xlarge",
+    "m8a.8xlarge",
+    "m8a.12xlarge",
+    "m8a.16xlarge",
+    "m8a.24xlarge",
+    "m8a.48xlarge",
+    "m8a.metal-24xl",
+    "m8a.metal-48xl",
+    "trn2.3xlarge",
+    "r8a.medium",
+    "r8a.large",
+    "r8a.xlarge",
+    "r8a.2xlarge",
+    "r8a.4xlarge",
+    "r8a.8xlarge",
+    "r8a.12xlarge",
+    "r8a.16xlarge",
+    "r8a.24xlarge",
+    "r8a.48xlarge",
+    "r8a.metal-24xl",
+    "r8a.metal-48xl",
+    "p6-b300.48xlarge",
+    "c8a.medium",
+    "c8a.large",
+    "c8a.xlarge",
+    "c8a.2xlarge",
+    "c8a.4xlarge",
+    "c8a.8xlarge",
+    "c8a.12xlarge",
+    "c8a.16xlarge",
+    "c8a.24xlarge",
+    "c8a.48xlarge",
+    "c8a.metal-24xl",
+    "c8a.metal-48xl",
+    "c8gb.12xlarge",
+    "c8gb.16xlarge",
+    "c8gb.24xlarge",
+    "c8gb.2xlarge",
+    "c8gb.4xlarge",
+    "c8gb.8xlarge",
+    "c8gb.large",
+    "c8gb.medium",
+    "c8gb.metal-24xl",
+    "c8gb.xlarge",
+    "c8gb.48xlarge",
+    "c8gb.metal-48xl",
+    "m8gb.12xlarge",
+    "m8gb.16xlarge",
+    "m8gb.24xlarge",
+    "m8gb.2xlarge",
+    "m8gb.4xlarge",
+    "m8gb.8xlarge",
+    "m8gb.large",
+    "m8gb.medium",
+    "m8gb.xlarge",
+    "m8gb.48xlarge",
+    "m8gb.metal-24xl",
+    "m8gb.metal-48xl",
+    "m8gn.12xlarge",
+    "m8gn.16xlarge",
+    "m8gn.24xlarge",
+    "m8gn.2xlarge",
+    "m8gn.48xlarge",
+    "m8gn.4xlarge",
+    "m8gn.8xlarge",
+    "m8gn.large",
+    "m8gn.medium",
+    "m8gn.xlarge",
+    "m8gn.metal-24xl",
+    "m8gn.metal-48xl",
+    "x8aedz.12xlarge",
+    "x8aedz.24xlarge",
+    "x8aedz.3xlarge",
+    "x8aedz.6xlarge",
+    "x8aedz.large",
+    "x8aedz.metal-12xl",
+    "x8aedz.metal-24xl",
+    "x8aedz.xlarge",
+    "m8azn.medium",
+    "m8azn.large",
+    "m8azn.xlarge",
+    "m8azn.3xlarge",
+    "m8azn.6xlarge",
+    "m8azn.12xlarge",
+    "m8azn.24xlarge",
+    "m8azn.metal-12xl",
+    "m8azn.metal-24xl",
+    "x8i.large",
+    "x8i.xlarge",
+    "x8i.2xlarge",
+    "x8i.4xlarge",
+    "x8i.8xlarge",
+    "x8i.12xlarge",
+    "x8i.16xlarge",
+    "x8i.24xlarge",
+    "x8i.32xlarge",
+    "x8i.48xlarge",
+    "x8i.64xlarge",
+    "x8i.96xlarge",
+    "x8i.metal-48xl",
+    "x8i.metal-96xl",
+    "mac-m4max.metal",
+    "g7e.2xlarge",
+    "g7e.4xlarge",
+    "g7e.8xlarge",
+    "g7e.12xlarge",
+    "g7e.24xlarge",
+    "g7e.48xlarge",
+    "r8id.large",
+    "r8id.xlarge",
+    "r8id.2xlarge",
+    "r8id.4xlarge",
+    "r8id.8xlarge",
+    "r8id.12xlarge",
+    "r8id.16xlarge",
+    "r8id.24xlarge",
+    "r8id.32xlarge",
+    "r8id.48xlarge",
+    "r8id.96xlarge",
+    "r8id.metal-48xl",
+    "r8id.metal-96xl",
+    "c8id.large",
+    "c8id.xlarge",
+    "c8id.2xlarge",
+    "c8id.4xlarge",
+    "c8id.8xlarge",
+    "c8id.12xlarge",
+    "c8id.16xlarge",
+    "c8id.24xlarge",
+    "c8id.32xlarge",
+    "c8id.48xlarge",
+    "c8id.96xlarge",
+    "c8id.metal-48xl",
+    "c8id.metal-96xl",
+    "m8id.large",
+    "m8id.xlarge",
+    "m8id.2xlarge",
+    "m8id.4xlarge",
+    "m8id.8xlarge",
+    "m8id.12xlarge",
+    "m8id.16xlarge",
+    "m8id.24xlarge",
+    "m8id.32xlarge",
+    "m8id.48xlarge",
+    "m8id.96xlarge",
+    "m8id.metal-48xl",
+    "m8id.metal-96xl",
+    "hpc8a.96xlarge",
+    "c8in.large",
+    "c8in.xlarge",
+    "c8in.2xlarge",
+    "c8in.4xlarge",
+    "c8in.8xlarge",
+    "c8in.12xlarge",
+    "c8in.16xlarge",
+    "c8in.24xlarge",
+    "c8in.32xlarge",
+    "c8in.48xlarge",
+    "c8in.96xlarge",
+    "c8in.metal-48xl",
+    "c8in.metal-96xl",
+    "c8ib.large",
+    "c8ib.xlarge",
+    "c8ib.2xlarge",
+    "c8ib.4xlarge",
+    "c8ib.8xlarge",
+    "c8ib.12xlarge",
+    "c8ib.16xlarge",
+    "c8ib.24xlarge",
+    "c8ib.32xlarge",
+    "c8ib.48xlarge",
+    "c8ib.96xlarge",
+    "c8ib.metal-48xl",
+    "c8ib.metal-96xl",
+    "r8in.large",
+    "r8in.xlarge",
+    "r8in.2xlarge",
+    "r8in.4xlarge",
+    "r8in.8xlarge",
+    "r8in.12xlarge",
+    "r8in.16xlarge",
+    "r8in.24xlarge",
+    "r8in.32xlarge",
+    "r8in.48xlarge",
+    "r8in.96xlarge",
+    "r8ib.large",
+    "r8ib.xlarge",
+    "r8ib.2xlarge",
+    "r8ib.4xlarge",
+    "r8ib.8xlarge",
+    "r8ib.12xlarge",
+    "r8ib.16xlarge",
+    "r8ib.24xlarge",
+    "r8ib.32xlarge",
+    "r8ib.48xlarge",
+    "r8ib.96xlarge",
+    "m8in.large",
+    "m8in.xlarge",
+    "m8in.2xlarge",
+    "m8in.4xlarge",
+    "m8in.8xlarge",
+    "m8in.12xlarge",
+    "m8in.16xlarge",
+    "m8in.24xlarge",
+    "m8in.32xlarge",
+    "m8in.48xlarge",
+    "m8in.96xlarge",
+    "m8ib.large",
+    "m8ib.xlarge",
+    "m8ib.2xlarge",
+    "m8ib.4xlarge",
+    "m8ib.8xlarge",
+    "m8ib.12xlarge",
+    "m8ib.16xlarge",
+    "m8ib.24xlarge",
+    "m8ib.32xlarge",
+    "m8ib.48xlarge",
+    "m8ib.96xlarge",
+    "m8ine.large",
+    "m8ine.xlarge",
+    "m8ine.2xlarge",
+    "m8ine.4xlarge",
+    "m8ine.8xlarge",
+    "m8ine.12xlarge",
+    "c8ine.large",
+    "c8ine.xlarge",
+    "c8ine.2xlarge",
+    "c8ine.4xlarge",
+    "c8ine.8xlarge",
+    "c8ine.12xlarge",
+    "m8idn.large",
+    "m8idn.xlarge",
+    "m8idn.2xlarge",
+    "m8idn.4xlarge",
+    "m8idn.8xlarge",
+    "m8idn.12xlarge",
+    "m8idn.16xlarge",
+    "m8idn.24xlarge",
+    "m8idn.32xlarge",
+    "m8idn.48xlarge",
+    "m8idn.96xlarge",
+    "r8idn.large",
+    "r8idn.xlarge",
+    "r8idn.2xlarge",
+    "r8idn.4xlarge",
+    "r8idn.8xlarge",
+    "r8idn.12xlarge",
+    "r8idn.16xlarge",
+    "r8idn.24xlarge",
+    "r8idn.32xlarge",
+    "r8idn.48xlarge",
+    "r8idn.96xlarge",
+    "m8idb.large",
+    "m8idb.xlarge",
+    "m8idb.2xlarge",
+    "m8idb.4xlarge",
+    "m8idb.8xlarge",
+    "m8idb.12xlarge",
+    "m8idb.16xlarge",
+    "m8idb.24xlarge",
+    "m8idb.32xlarge",
+    "m8idb.48xlarge",
+    "m8idb.96xlarge",
+    "r8idb.large",
+    "r8idb.xlarge",
+    "r8idb.2xlarge",
+    "r8idb.4xlarge",
+    "r8idb.8xlarge",
+    "r8idb.12xlarge",
+    "r8idb.16xlarge",
+    "r8idb.24xlarge",
+    "r8idb.32xlarge",
+    "r8idb.48xlarge",
+    "r8idb.96xlarge",
+    "mac-m3ultra.metal",
+    "m9g.large",
+    "m9g.xlarge",
+    "m9g.2xlarge",
+    "m9g.4xlarge",
+    "m9g.8xlarge",
+    "m9g.12xlarge",
+    "m9g.16xlarge",
+    "m9g.24xlarge",
+    "m9g.48xlarge",
+    "m9g.metal-24xl",
+    "m9g.metal-48xl",
+    "m9gd.large",
+    "m9gd.xlarge",
+    "m9gd.2xlarge",
+    "m9gd.4xlarge",
+    "m9gd.8xlarge",
+    "m9gd.12xlarge",
+    "m9gd.16xlarge",
+    "m9gd.24xlarge",
+    "m9gd.48xlarge",
+    "m9gd.metal-24xl",
+    "m9gd.metal-48xl",
+    "r8in.metal-48xl",
+    "r8in.metal-96xl",
+    "r8ib.metal-48xl",
+    "r8ib.metal-96xl",
+    "r8idn.metal-48xl",
+    "r8idn.metal-96xl",
+    "r8idb.metal-48xl",
+    "r8idb.metal-96xl",
+    "m8in.metal-48xl",
+    "m8in.metal-96xl",
+    "m8ib.metal-48xl",
+    "m8ib.metal-96xl",
+    "m8idn.metal-48xl",
+    "m8idn.metal-96xl",
+    "m8idb.metal-48xl",
+    "m8idb.metal-96xl",
+    "g7.2xlarge",
+    "g7.4xlarge",
+    "g7.8xlarge",
+    "g7.12xlarge",
+    "g7.24xlarge",
+    "g7.48xlarge",
+    "c9g.medium",
+    "c9g.large",
+    "c9g.xlarge",
+    "c9g.2xlarge",
+    "c9g.4xlarge",
+    "c9g.8xlarge",
+    "c9g.12xlarge",
+    "c9g.16xlarge",
+    "c9g.24xlarge",
+    "c9g.48xlarge",
+    "c9g.metal-48xl",
+    "c9gd.medium",
+    "c9gd.large",
+    "c9gd.xlarge",
+    "c9gd.2xlarge",
+    "c9gd.4xlarge",
+    "c9gd.8xlarge",
+    "c9gd.12xlarge",
+    "c9gd.16xlarge",
+    "c9gd.24xlarge",
+    "c9gd.48xlarge",
+    "c9gd.metal-48xl",
+    "r9g.medium",
+    "r9g.large",
+    "r9g.xlarge",
+    "r9g.2xlarge",
+    "r9g.4xlarge",
+    "r9g.8xlarge",
+    "r9g.12xlarge",
+    "r9g.16xlarge",
+    "r9g.24xlarge",
+    "r9g.48xlarge",
+    "r9g.metal-48xl",
+    "r9gd.medium",
+    "r9gd.large",
+    "r9gd.xlarge",
+    "r9gd.2xlarge",
+    "r9gd.4xlarge",
+    "r9gd.8xlarge",
+    "r9gd.12xlarge",
+    "r9gd.16xlarge",
+    "r9gd.24xlarge",
+    "r9gd.48xlarge",
+    "r9gd.metal-48xl",
+    "m9g.medium",
+    "t8i.nano",
+    "t8i.micro",
+    "t8i.small",
+    "t8i.medium",
+    "i8g.metal-48xl",
+    "r8gb.48xlarge",
+    "r8gb.metal-48xl",
+    "m9gd.medium",
+    "trn2u.48xlarge",
+]);
+
+pub(super) static INSTANCE_TYPE_INFO: Shape = Shape::structure(&[
+    Member::new("AutoRecoverySupported", &plain::BOOLEAN).xml("autoRecoverySupported"),
+    Member::new("BareMetal", &plain::BOOLEAN).xml("bareMetal"),
+    Member::new("BurstablePerformanceSupported", &plain::BOOLEAN)
+        .xml("burstablePerformanceSupported"),
+    Member::new("CurrentGeneration", &plain::BOOLEAN).xml("currentGeneration"),
+    Member::new("DedicatedHostsSupported", &plain::BOOLEAN).xml("dedicatedHostsSupported"),
+    Member::new("EbsInfo", &EBS_INFO).xml("ebsInfo"),
+    Member::new("FpgaInfo", &FPGA_INFO).xml("fpgaInfo"),
+    Member::new("FreeTierEligible", &plain::BOOLEAN).xml("freeTierEligible"),
+    Member::new("GpuInfo", &GPU_INFO).xml("gpuInfo"),
+    Member::new("HibernationSupported", &plain::BOOLEAN).xml("hibernationSupported"),
+    Member::new("Hypervisor", &plain::STRING).xml("hypervisor"),
+    Member::new("InferenceAcceleratorInfo", &INFERENCE_ACCELERATOR_INFO)
+        .xml("inferenceAcceleratorInfo"),
+    Member::new("InstanceStorageInfo", &INSTANCE_STORAGE_INFO).xml("instanceStorageInfo"),
+    Member::new("InstanceStorageSupported", &plain::BOOLEAN).xml("instanceStorageSupported"),
+    Member::new("InstanceType", &INSTANCE_TYPE).xml("instanceType"),
+    Member::new("MediaAcceleratorInfo", &MEDIA_ACCELERATOR_INFO).xml("mediaAcceleratorInfo"),
+    Member::new("MemoryInfo", &MEMORY_INFO).xml("memoryInfo"),
+    Member::new("NetworkInfo", &NETWORK_INFO).xml("networkInfo"),
+    Member::new("NeuronInfo", &NEURON_INFO).xml("neuronInfo"),
+    Member::new("NitroEnclavesSupport", &plain::STRING).xml("nitroEnclavesSupport"),
+    Member::new("NitroTpmInfo", &NITRO_TPM_INFO).xml("nitroTpmInfo"),
+    Member::new("NitroTpmSupport", &plain::STRING).xml("nitroTpmSupport"),
+    Member::new("PhcSupport", &plain::STRING).xml("phcSupport"),
+    Member::new("PlacementGroupInfo", &PLACEMENT_GROUP_INFO).xml("placementGroupInfo"),
+    Member::new("ProcessorInfo", &PROCESSOR_INFO).xml("processorInfo"),
+    Member::new("RebootMigrationSupport", &plain::STRING).xml("rebootMigrationSupport"),
+    Member::new("SupportedBootModes", &BOOT_MODE_TYPE_LIST).xml("supportedBootModes"),
+    Member::new("SupportedInRegion", &plain::BOOLEAN).xml("supportedInRegion"),
+    Member::new("SupportedRootDeviceTypes", &ROOT_DEVICE_TYPE_LIST).xml("supportedRootDeviceTypes"),
+    Member::new("SupportedUsageClasses", &USAGE_CLASS_TYPE_LIST).xml("supportedUsageClasses"),
+    Member::new("SupportedVirtualizationTypes", &VIRTUALIZATION_TYPE_LIST)
+        .xml("supportedVirtualizationTypes"),
+    Member::new("VCpuInfo", &V_CPU_INFO).xml("vCpuInfo"),
+]);
+
+static INSTANCE_TYPE_INFO_LIST: Shape = Shape::named(&INSTANCE_TYPE_INFO, None, Some("item"));
+
 pub(super) static IP_PERMISSION: Shape = Shape::structure(&[
     Member::new("FromPort", &plain::INTEGER).xml("fromPort"),
     Member::new("IpProtocol", &plain::STRING).xml("ipProtocol"),
@@ -562,13 +2419,25 @@ pub(super) static IP_RANGE: Shape = Shape::structure(&[
 
 static IP_RANGE_LIST: Shape = Shape::named(&IP_RANGE, None, Some("item"));
 
+static IPV4_PREFIX_LIST: Shape =
+    Shape::named(&IPV4_PREFIX_SPECIFICATION_REQUEST, None, Some("item"));
+
 pub(super) static IPV4_PREFIX_SPECIFICATION: Shape =
     Shape::structure(&[Member::new("Ipv4Prefix", &plain::STRING).xml("ipv4Prefix")]);
 
+pub(super) static IPV4_PREFIX_SPECIFICATION_REQUEST: Shape =
+    Shape::structure(&[Member::new("Ipv4Prefix", &plain::STRING)]);
+
 static IPV4_PREFIXES_LIST: Shape = Shape::named(&IPV4_PREFIX_SPECIFICATION, None, Some("item"));
+
+static IPV6_PREFIX_LIST: Shape =
+    Shape::named(&IPV6_PREFIX_SPECIFICATION_REQUEST, None, Some("item"));
 
 pub(super) static IPV6_PREFIX_SPECIFICATION: Shape =
     Shape::structure(&[Member::new("Ipv6Prefix", &plain::STRING).xml("ipv6Prefix")]);
+
+pub(super) static IPV6_PREFIX_SPECIFICATION_REQUEST: Shape =
+    Shape::structure(&[Member::new("Ipv6Prefix", &plain::STRING)]);
 
 static IPV6_PREFIXES_LIST: Shape = Shape::named(&IPV6_PREFIX_SPECIFICATION, None, Some("item"));
 
@@ -586,13 +2455,138 @@ pub(super) static LICENSE_CONFIGURATION: Shape =
 
 static LICENSE_LIST: Shape = Shape::named(&LICENSE_CONFIGURATION, None, Some("item"));
 
+pub(super) static MEDIA_ACCELERATOR_INFO: Shape = Shape::structure(&[
+    Member::new("Accelerators", &MEDIA_DEVICE_INFO_LIST).xml("accelerators"),
+    Member::new("TotalMediaMemoryInMiB", &plain::INTEGER).xml("totalMediaMemoryInMiB"),
+]);
+
+pub(super) static MEDIA_DEVICE_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
+    Member::new("MemoryInfo", &MEDIA_DEVICE_MEMORY_INFO).xml("memoryInfo"),
+    Member::new("Name", &plain::STRING).xml("name"),
+]);
+
+static MEDIA_DEVICE_INFO_LIST: Shape = Shape::named(&MEDIA_DEVICE_INFO, None, Some("item"));
+
+pub(super) static MEDIA_DEVICE_MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::INTEGER).xml("sizeInMiB")]);
+
+pub(super) static MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::LONG).xml("sizeInMiB")]);
+
 static METRIC_CATEGORY_ID_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
+pub(super) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
+    Member::new("AssociatePublicIpAddress", &plain::BOOLEAN),
+    Member::new("AssociatedSubnetIds", &SUBNET_ID_LIST)
+        .query("AssociatedSubnetId")
+        .xml("AssociatedSubnetId"),
+    Member::new("Attachment", &NETWORK_INTERFACE_ATTACHMENT_CHANGES).xml("attachment"),
+    Member::new("ConnectionTrackingSpecification", &CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+    Member::new("Description", &ATTRIBUTE_VALUE).xml("description"),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("EnaSrdSpecification", &ENA_SRD_SPECIFICATION),
+    Member::new("EnablePrimaryIpv6", &plain::BOOLEAN),
+    Member::new("Groups", &SECURITY_GROUP_ID_STRING_LIST)
+        .query("SecurityGroupId")
+        .xml("SecurityGroupId"),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
+    Member::new("SourceDestCheck", &ATTRIBUTE_BOOLEAN_VALUE).xml("sourceDestCheck"),
+]);
+
+pub(super) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static MODIFY_SECURITY_GROUP_RULES_REQUEST: Shape = Shape::structure(&[
+    Member::new("DryRun", &plain::BOOLEAN),
+    Member::new("GroupId", &plain::STRING).required(),
+    Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_UPDATE_LIST)
+        .query("SecurityGroupRule")
+        .xml("SecurityGroupRule")
+        .required(),
+]);
+
+pub(super) static MODIFY_SECURITY_GROUP_RULES_RESULT: Shape =
+    Shape::structure(&[Member::new("Return", &plain::BOOLEAN).xml("return")]);
+
+pub(super) static MODIFY_SUBNET_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
+    Member::new("AssignIpv6AddressOnCreation", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("CustomerOwnedIpv4Pool", &plain::STRING),
+    Member::new("DisableLniAtDeviceIndex", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("EnableDns64", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("EnableLniAtDeviceIndex", &plain::INTEGER),
+    Member::new("EnableResourceNameDnsAAAARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("EnableResourceNameDnsARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("MapCustomerOwnedIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("MapPublicIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("PrivateDnsHostnameTypeOnLaunch", &HOSTNAME_TYPE),
+    Member::new("SubnetId", &plain::STRING).xml("subnetId").required(),
+]);
+
+pub(super) static MODIFY_SUBNET_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
+
+pub(super) static MODIFY_VPC_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
+    Member::new("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE),
+    Member::new("VpcId", &plain::STRING).xml("vpcId").required(),
+]);
+
+pub(super) static MODIFY_VPC_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static MONITORING: Shape = Shape::structure(&[
     Member::new("MetricCategoryIds", &METRIC_CATEGORY_ID_LIST)
         .query("MetricCategoryIdSet")
         .xml("metricCategoryIdSet"),
     Member::new("State", &plain::STRING).xml("state"),
+]);
+
+pub(super) static NETWORK_CARD_INFO: Shape = Shape::structure(&[
+    Member::new("AdditionalFlexibleNetworkInterfaces", &plain::INTEGER)
+        .xml("additionalFlexibleNetworkInterfaces"),
+    Member::new("BaselineBandwidthInGbps", &plain::DOUBLE).xml("baselineBandwidthInGbps"),
+    Member::new("DefaultEnaQueueCountPerInterface", &plain::INTEGER)
+        .xml("defaultEnaQueueCountPerInterface"),
+    Member::new("InterfaceTypes", &NETWORK_CARD_INTERFACE_TYPE_LIST)
+        .query("InterfaceTypeSet")
+        .xml("interfaceTypeSet"),
+    Member::new("MaximumEnaQueueCount", &plain::INTEGER).xml("maximumEnaQueueCount"),
+    Member::new("MaximumEnaQueueCountPerInterface", &plain::INTEGER)
+        .xml("maximumEnaQueueCountPerInterface"),
+    Member::new("MaximumNetworkInterfaces", &plain::INTEGER).xml("maximumNetworkInterfaces"),
+    Member::new("NetworkCardIndex", &plain::INTEGER).xml("networkCardIndex"),
+    Member::new("NetworkPerformance", &plain::STRING).xml("networkPerformance"),
+    Member::new("PeakBandwidthInGbps", &plain::DOUBLE).xml("peakBandwidthInGbps"),
+]);
+
+static NETWORK_CARD_INFO_LIST: Shape = Shape::named(&NETWORK_CARD_INFO, None, Some("item"));
+
+static NETWORK_CARD_INTERFACE_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
+pub(super) static NETWORK_INFO: Shape = Shape::structure(&[
+    Member::new("BandwidthWeightings", &BANDWIDTH_WEIGHTING_TYPE_LIST).xml("bandwidthWeightings"),
+    Member::new("ConnectionTrackingConfiguration", &DEFAULT_CONNECTION_TRACKING_CONFIGURATION)
+        .xml("connectionTrackingConfiguration"),
+    Member::new("DefaultNetworkCardIndex", &plain::INTEGER).xml("defaultNetworkCardIndex"),
+    Member::new("EfaInfo", &EFA_INFO).xml("efaInfo"),
+    Member::new("EfaSupported", &plain::BOOLEAN).xml("efaSupported"),
+    Member::new("EnaSrdSupported", &plain::BOOLEAN).xml("enaSrdSupported"),
+    Member::new("EnaSupport", &plain::STRING).xml("enaSupport"),
+    Member::new("EncryptionInTransitSupported", &plain::BOOLEAN)
+        .xml("encryptionInTransitSupported"),
+    Member::new("FlexibleEnaQueuesSupport", &plain::STRING).xml("flexibleEnaQueuesSupport"),
+    Member::new("Ipv4AddressesPerInterface", &plain::INTEGER).xml("ipv4AddressesPerInterface"),
+    Member::new("Ipv4AddressesPerSecondaryInterface", &plain::INTEGER)
+        .xml("ipv4AddressesPerSecondaryInterface"),
+    Member::new("Ipv6AddressesPerInterface", &plain::INTEGER).xml("ipv6AddressesPerInterface"),
+    Member::new("Ipv6Supported", &plain::BOOLEAN).xml("ipv6Supported"),
+    Member::new("MaximumNetworkCards", &plain::INTEGER).xml("maximumNetworkCards"),
+    Member::new("MaximumNetworkInterfaces", &plain::INTEGER).xml("maximumNetworkInterfaces"),
+    Member::new("MaximumSecondaryNetworkInterfaces", &plain::INTEGER)
+        .xml("maximumSecondaryNetworkInterfaces"),
+    Member::new("NetworkCards", &NETWORK_CARD_INFO_LIST).xml("networkCards"),
+    Member::new("NetworkPerformance", &plain::STRING).xml("networkPerformance"),
+    Member::new("SecondaryNetworkSupported", &plain::BOOLEAN).xml("secondaryNetworkSupported"),
 ]);
 
 pub(super) static NETWORK_INTERFACE: Shape = Shape::structure(&[
@@ -662,6 +2656,16 @@ pub(super) static NETWORK_INTERFACE_ATTACHMENT: Shape = Shape::structure(&[
     Member::new("Status", &plain::STRING).xml("status"),
 ]);
 
+pub(super) static NETWORK_INTERFACE_ATTACHMENT_CHANGES: Shape = Shape::structure(&[
+    Member::new("AttachmentId", &plain::STRING).xml("attachmentId"),
+    Member::new("DefaultEnaQueueCount", &plain::BOOLEAN),
+    Member::new("DeleteOnTermination", &plain::BOOLEAN).xml("deleteOnTermination"),
+    Member::new("EnaQueueCount", &plain::INTEGER),
+]);
+
+static NETWORK_INTERFACE_CREATION_TYPE: Shape =
+    Shape::new(Kind::String).values(&["efa", "efa-only", "branch", "trunk"]);
+
 static NETWORK_INTERFACE_ID_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static NETWORK_INTERFACE_IPV6_ADDRESS: Shape = Shape::structure(&[
@@ -685,6 +2689,38 @@ pub(super) static NETWORK_INTERFACE_PRIVATE_IP_ADDRESS: Shape = Shape::structure
 static NETWORK_INTERFACE_PRIVATE_IP_ADDRESS_LIST: Shape =
     Shape::named(&NETWORK_INTERFACE_PRIVATE_IP_ADDRESS, None, Some("item"));
 
+pub(super) static NEURON_DEVICE_CORE_INFO: Shape = Shape::structure(&[
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("Version", &plain::INTEGER).xml("version"),
+]);
+
+pub(super) static NEURON_DEVICE_INFO: Shape = Shape::structure(&[
+    Member::new("CoreInfo", &NEURON_DEVICE_CORE_INFO).xml("coreInfo"),
+    Member::new("Count", &plain::INTEGER).xml("count"),
+    Member::new("MemoryInfo", &NEURON_DEVICE_MEMORY_INFO).xml("memoryInfo"),
+    Member::new("Name", &plain::STRING).xml("name"),
+]);
+
+static NEURON_DEVICE_INFO_LIST: Shape = Shape::named(&NEURON_DEVICE_INFO, None, Some("item"));
+
+pub(super) static NEURON_DEVICE_MEMORY_INFO: Shape =
+    Shape::structure(&[Member::new("SizeInMiB", &plain::INTEGER).xml("sizeInMiB")]);
+
+pub(super) static NEURON_INFO: Shape = Shape::structure(&[
+    Member::new("NeuronDevices", &NEURON_DEVICE_INFO_LIST).xml("neuronDevices"),
+    Member::new("TotalNeuronDeviceMemoryInMiB", &plain::INTEGER)
+        .xml("totalNeuronDeviceMemoryInMiB"),
+]);
+
+pub(super) static NITRO_TPM_INFO: Shape =
+    Shape::structure(&[Member::new("SupportedVersions", &NITRO_TPM_SUPPORTED_VERSIONS_LIST)
+        .xml("supportedVersions")]);
+
+static NITRO_TPM_SUPPORTED_VERSIONS_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
+pub(super) static OPERATOR_REQUEST: Shape =
+    Shape::structure(&[Member::new("Principal", &plain::STRING)]);
+
 pub(super) static OPERATOR_RESPONSE: Shape = Shape::structure(&[
     Member::new("HiddenByDefault", &plain::BOOLEAN).xml("hiddenByDefault"),
     Member::new("Managed", &plain::BOOLEAN).xml("managed"),
@@ -701,8 +2737,14 @@ pub(super) static PLACEMENT: Shape = Shape::structure(&[
     Member::new("HostResourceGroupArn", &plain::STRING).xml("hostResourceGroupArn"),
     Member::new("PartitionNumber", &plain::INTEGER).xml("partitionNumber"),
     Member::new("SpreadDomain", &plain::STRING).xml("spreadDomain"),
-    Member::new("Tenancy", &plain::STRING).xml("tenancy"),
+    Member::new("Tenancy", &TENANCY).xml("tenancy"),
 ]);
+
+pub(super) static PLACEMENT_GROUP_INFO: Shape =
+    Shape::structure(&[Member::new("SupportedStrategies", &PLACEMENT_GROUP_STRATEGY_LIST)
+        .xml("supportedStrategies")]);
+
+static PLACEMENT_GROUP_STRATEGY_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static PREFIX_LIST_ID: Shape = Shape::structure(&[
     Member::new("Description", &plain::STRING).xml("description"),
@@ -716,7 +2758,7 @@ pub(super) static PRIVATE_DNS_NAME_OPTIONS_ON_LAUNCH: Shape = Shape::structure(&
         .xml("enableResourceNameDnsAAAARecord"),
     Member::new("EnableResourceNameDnsARecord", &plain::BOOLEAN)
         .xml("enableResourceNameDnsARecord"),
-    Member::new("HostnameType", &plain::STRING).xml("hostnameType"),
+    Member::new("HostnameType", &HOSTNAME_TYPE).xml("hostnameType"),
 ]);
 
 pub(super) static PRIVATE_DNS_NAME_OPTIONS_RESPONSE: Shape = Shape::structure(&[
@@ -724,7 +2766,23 @@ pub(super) static PRIVATE_DNS_NAME_OPTIONS_RESPONSE: Shape = Shape::structure(&[
         .xml("enableResourceNameDnsAAAARecord"),
     Member::new("EnableResourceNameDnsARecord", &plain::BOOLEAN)
         .xml("enableResourceNameDnsARecord"),
-    Member::new("HostnameType", &plain::STRING).xml("hostnameType"),
+    Member::new("HostnameType", &HOSTNAME_TYPE).xml("hostnameType"),
+]);
+
+pub(super) static PRIVATE_IP_ADDRESS_SPECIFICATION: Shape = Shape::structure(&[
+    Member::new("Primary", &plain::BOOLEAN).xml("primary"),
+    Member::new("PrivateIpAddress", &plain::STRING).xml("privateIpAddress"),
+]);
+
+static PRIVATE_IP_ADDRESS_SPECIFICATION_LIST: Shape =
+    Shape::named(&PRIVATE_IP_ADDRESS_SPECIFICATION, None, Some("item"));
+
+pub(super) static PROCESSOR_INFO: Shape = Shape::structure(&[
+    Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
+    Member::new("SupportedArchitectures", &ARCHITECTURE_TYPE_LIST).xml("supportedArchitectures"),
+    Member::new("SupportedFeatures", &SUPPORTED_ADDITIONAL_PROCESSOR_FEATURE_LIST)
+        .xml("supportedFeatures"),
+    Member::new("SustainedClockSpeedInGhz", &plain::DOUBLE).xml("sustainedClockSpeedInGhz"),
 ]);
 
 pub(super) static PRODUCT_CODE: Shape = Shape::structure(&[
@@ -749,6 +2807,25 @@ pub(super) static REFERENCED_SECURITY_GROUP: Shape = Shape::structure(&[
     Member::new("VpcPeeringConnectionId", &plain::STRING).xml("vpcPeeringConnectionId"),
 ]);
 
+pub(super) static REGION: Shape = Shape::structure(&[
+    Member::new("Endpoint", &plain::STRING).query("RegionEndpoint").xml("regionEndpoint"),
+    Member::new("Geography", &REGION_GEOGRAPHY_LIST).query("GeographySet").xml("geographySet"),
+    Member::new("OptInStatus", &plain::STRING).xml("optInStatus"),
+    Member::new("RegionName", &plain::STRING).xml("regionName"),
+]);
+
+pub(super) static REGION_GEOGRAPHY: Shape =
+    Shape::structure(&[Member::new("Name", &plain::STRING).xml("name")]);
+
+static REGION_GEOGRAPHY_LIST: Shape = Shape::named(&REGION_GEOGRAPHY, None, Some("item"));
+
+static REGION_LIST: Shape = Shape::named(&REGION, None, Some("item"));
+
+static REGION_NAME_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("RegionName"));
+
+static REQUEST_INSTANCE_TYPE_LIST: Shape =
+    Shape::named(&INSTANCE_TYPE, None, Some("member")).min(0).max(100);
+
 pub(super) static RESERVATION: Shape = Shape::structure(&[
     Member::new("Groups", &GROUP_IDENTIFIER_LIST).query("GroupSet").xml("groupSet"),
     Member::new("Instances", &INSTANCE_LIST).query("InstancesSet").xml("instancesSet"),
@@ -758,6 +2835,8 @@ pub(super) static RESERVATION: Shape = Shape::structure(&[
 ]);
 
 static RESERVATION_LIST: Shape = Shape::named(&RESERVATION, None, Some("item"));
+
+static RESOURCE_ID_LIST: Shape = Shape::named(&plain::STRING, None, Some("member"));
 
 static RESOURCE_TYPE: Shape = Shape::new(Kind::String).values(&[
     "capacity-reservation",
@@ -876,6 +2955,31 @@ static RESOURCE_TYPE: Shape = Shape::new(Kind::String).values(&[
     "metric-category",
 ]);
 
+pub(super) static REVOKE_SECURITY_GROUP_EGRESS_REQUEST: Shape = Shape::structure(&[
+    Member::new("CidrIp", &plain::STRING).xml("cidrIp"),
+    Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
+    Member::new("FromPort", &plain::INTEGER).xml("fromPort"),
+    Member::new("GroupId", &plain::STRING).xml("groupId").required(),
+    Member::new("IpPermissions", &IP_PERMISSION_LIST).xml("ipPermissions"),
+    Member::new("IpProtocol", &plain::STRING).xml("ipProtocol"),
+    Member::new("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST)
+        .query("SecurityGroupRuleId")
+        .xml("SecurityGroupRuleId"),
+    Member::new("SourceSecurityGroupName", &plain::STRING).xml("sourceSecurityGroupName"),
+    Member::new("SourceSecurityGroupOwnerId", &plain::STRING).xml("sourceSecurityGroupOwnerId"),
+    Member::new("ToPort", &plain::INTEGER).xml("toPort"),
+]);
+
+pub(super) static REVOKE_SECURITY_GROUP_EGRESS_RESULT: Shape = Shape::structure(&[
+    Member::new("Return", &plain::BOOLEAN).xml("return"),
+    Member::new("RevokedSecurityGroupRules", &REVOKED_SECURITY_GROUP_RULE_LIST)
+        .query("RevokedSecurityGroupRuleSet")
+        .xml("revokedSecurityGroupRuleSet"),
+    Member::new("UnknownIpPermissions", &IP_PERMISSION_LIST)
+        .query("UnknownIpPermissionSet")
+        .xml("unknownIpPermissionSet"),
+]);
+
 pub(super) static REVOKE_SECURITY_GROUP_INGRESS_REQUEST: Shape = Shape::structure(&[
     Member::new("CidrIp", &plain::STRING),
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
@@ -919,6 +3023,8 @@ pub(super) static REVOKED_SECURITY_GROUP_RULE: Shape = Shape::structure(&[
 static REVOKED_SECURITY_GROUP_RULE_LIST: Shape =
     Shape::named(&REVOKED_SECURITY_GROUP_RULE, None, Some("item"));
 
+static ROOT_DEVICE_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
 pub(super) static SECURITY_GROUP: Shape = Shape::structure(&[
     Member::new("Description", &plain::STRING).query("GroupDescription").xml("groupDescription"),
     Member::new("GroupId", &plain::STRING).xml("groupId"),
@@ -930,6 +3036,9 @@ pub(super) static SECURITY_GROUP: Shape = Shape::structure(&[
     Member::new("Tags", &TAG_LIST).query("TagSet").xml("tagSet"),
     Member::new("VpcId", &plain::STRING).xml("vpcId"),
 ]);
+
+static SECURITY_GROUP_ID_STRING_LIST: Shape =
+    Shape::named(&plain::STRING, None, Some("SecurityGroupId"));
 
 static SECURITY_GROUP_LIST: Shape = Shape::named(&SECURITY_GROUP, None, Some("item"));
 
@@ -953,6 +3062,25 @@ pub(super) static SECURITY_GROUP_RULE: Shape = Shape::structure(&[
 static SECURITY_GROUP_RULE_ID_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 static SECURITY_GROUP_RULE_LIST: Shape = Shape::named(&SECURITY_GROUP_RULE, None, Some("item"));
+
+pub(super) static SECURITY_GROUP_RULE_REQUEST: Shape = Shape::structure(&[
+    Member::new("CidrIpv4", &plain::STRING),
+    Member::new("CidrIpv6", &plain::STRING),
+    Member::new("Description", &plain::STRING),
+    Member::new("FromPort", &plain::INTEGER),
+    Member::new("IpProtocol", &plain::STRING),
+    Member::new("PrefixListId", &plain::STRING),
+    Member::new("ReferencedGroupId", &plain::STRING),
+    Member::new("ToPort", &plain::INTEGER),
+]);
+
+pub(super) static SECURITY_GROUP_RULE_UPDATE: Shape = Shape::structure(&[
+    Member::new("SecurityGroupRule", &SECURITY_GROUP_RULE_REQUEST),
+    Member::new("SecurityGroupRuleId", &plain::STRING).required(),
+]);
+
+static SECURITY_GROUP_RULE_UPDATE_LIST: Shape =
+    Shape::named(&SECURITY_GROUP_RULE_UPDATE, None, Some("item"));
 
 pub(super) static STATE_REASON: Shape = Shape::structure(&[
     Member::new("Code", &plain::STRING).xml("code"),
@@ -993,6 +3121,8 @@ pub(super) static SUBNET_CIDR_BLOCK_STATE: Shape = Shape::structure(&[
     Member::new("StatusMessage", &plain::STRING).xml("statusMessage"),
 ]);
 
+static SUBNET_ID_LIST: Shape = Shape::named(&plain::STRING, None, Some("AssociatedSubnetId"));
+
 static SUBNET_ID_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("SubnetId"));
 
 pub(super) static SUBNET_IPV6_CIDR_BLOCK_ASSOCIATION: Shape = Shape::structure(&[
@@ -1008,10 +3138,22 @@ static SUBNET_IPV6_CIDR_BLOCK_ASSOCIATION_SET: Shape =
 
 static SUBNET_LIST: Shape = Shape::named(&SUBNET, None, Some("item"));
 
+static SUPPORTED_ADDITIONAL_PROCESSOR_FEATURE_LIST: Shape =
+    Shape::named(&plain::STRING, None, Some("item"));
+
 pub(super) static TAG: Shape = Shape::structure(&[
     Member::new("Key", &plain::STRING).xml("key"),
     Member::new("Value", &plain::STRING).xml("value"),
 ]);
+
+pub(super) static TAG_DESCRIPTION: Shape = Shape::structure(&[
+    Member::new("Key", &plain::STRING).xml("key"),
+    Member::new("ResourceId", &plain::STRING).xml("resourceId"),
+    Member::new("ResourceType", &RESOURCE_TYPE).xml("resourceType"),
+    Member::new("Value", &plain::STRING).xml("value"),
+]);
+
+static TAG_DESCRIPTION_LIST: Shape = Shape::named(&TAG_DESCRIPTION, None, Some("item"));
 
 static TAG_LIST: Shape = Shape::named(&TAG, None, Some("item"));
 
@@ -1021,6 +3163,12 @@ pub(super) static TAG_SPECIFICATION: Shape = Shape::structure(&[
 ]);
 
 static TAG_SPECIFICATION_LIST: Shape = Shape::named(&TAG_SPECIFICATION, None, Some("item"));
+
+static TENANCY: Shape = Shape::new(Kind::String).values(&["default", "dedicated", "host"]);
+
+static THREADS_PER_CORE_LIST: Shape = Shape::named(&plain::INTEGER, None, Some("item"));
+
+static USAGE_CLASS_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static USER_ID_GROUP_PAIR: Shape = Shape::structure(&[
     Member::new("Description", &plain::STRING).xml("description"),
@@ -1034,7 +3182,17 @@ pub(super) static USER_ID_GROUP_PAIR: Shape = Shape::structure(&[
 
 static USER_ID_GROUP_PAIR_LIST: Shape = Shape::named(&USER_ID_GROUP_PAIR, None, Some("item"));
 
+pub(super) static V_CPU_INFO: Shape = Shape::structure(&[
+    Member::new("DefaultCores", &plain::INTEGER).xml("defaultCores"),
+    Member::new("DefaultThreadsPerCore", &plain::INTEGER).xml("defaultThreadsPerCore"),
+    Member::new("DefaultVCpus", &plain::INTEGER).xml("defaultVCpus"),
+    Member::new("ValidCores", &CORE_COUNT_LIST).xml("validCores"),
+    Member::new("ValidThreadsPerCore", &THREADS_PER_CORE_LIST).xml("validThreadsPerCore"),
+]);
+
 static VALUE_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
+static VIRTUALIZATION_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static VPC: Shape = Shape::structure(&[
     Member::new("BlockPublicAccessStates", &BLOCK_PUBLIC_ACCESS_STATES)
@@ -1044,7 +3202,7 @@ pub(super) static VPC: Shape = Shape::structure(&[
         .xml("cidrBlockAssociationSet"),
     Member::new("DhcpOptionsId", &plain::STRING).xml("dhcpOptionsId"),
     Member::new("EncryptionControl", &VPC_ENCRYPTION_CONTROL).xml("encryptionControl"),
-    Member::new("InstanceTenancy", &plain::STRING).xml("instanceTenancy"),
+    Member::new("InstanceTenancy", &TENANCY).xml("instanceTenancy"),
     Member::new("Ipv6CidrBlockAssociationSet", &VPC_IPV6_CIDR_BLOCK_ASSOCIATION_SET)
         .xml("ipv6CidrBlockAssociationSet"),
     Member::new("IsDefault", &plain::BOOLEAN).xml("isDefault"),
@@ -1052,6 +3210,12 @@ pub(super) static VPC: Shape = Shape::structure(&[
     Member::new("State", &plain::STRING).xml("state"),
     Member::new("Tags", &TAG_LIST).query("TagSet").xml("tagSet"),
     Member::new("VpcId", &plain::STRING).xml("vpcId"),
+]);
+
+static VPC_ATTRIBUTE_NAME: Shape = Shape::new(Kind::String).values(&[
+    "enableDnsSupport",
+    "enableDnsHostnames",
+    "enableNetworkAddressUsageMetrics",
 ]);
 
 pub(super) static VPC_CIDR_BLOCK_ASSOCIATION: Shape = Shape::structure(&[
@@ -1069,7 +3233,7 @@ pub(super) static VPC_CIDR_BLOCK_STATE: Shape = Shape::structure(&[
 ]);
 
 pub(super) static VPC_ENCRYPTION_CONTROL: Shape = Shape::structure(&[
-    Member::new("Mode", &plain::STRING).xml("mode"),
+    Member::new("Mode", &VPC_ENCRYPTION_CONTROL_MODE).xml("mode"),
     Member::new("ResourceExclusions", &VPC_ENCRYPTION_CONTROL_EXCLUSIONS).xml("resourceExclusions"),
     Member::new("State", &plain::STRING).xml("state"),
     Member::new("StateMessage", &plain::STRING).xml("stateMessage"),
@@ -1078,10 +3242,30 @@ pub(super) static VPC_ENCRYPTION_CONTROL: Shape = Shape::structure(&[
     Member::new("VpcId", &plain::STRING).xml("vpcId"),
 ]);
 
+pub(super) static VPC_ENCRYPTION_CONTROL_CONFIGURATION: Shape = Shape::structure(&[
+    Member::new("ApiGatewayV2Exclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new(
+        "EgressOnlyInternetGatewayExclusion",
+        &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+    ),
+    Member::new("ElasticFileSystemExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("GlobalAcceleratorExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("InternetGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("LambdaExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("Mode", &VPC_ENCRYPTION_CONTROL_MODE).required(),
+    Member::new("NatGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("VirtualPrivateGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("VpcLatticeExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+    Member::new("VpcPeeringExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+]);
+
 pub(super) static VPC_ENCRYPTION_CONTROL_EXCLUSION: Shape = Shape::structure(&[
     Member::new("State", &plain::STRING).xml("state"),
     Member::new("StateMessage", &plain::STRING).xml("stateMessage"),
 ]);
+
+static VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT: Shape =
+    Shape::new(Kind::String).values(&["enable", "disable"]);
 
 pub(super) static VPC_ENCRYPTION_CONTROL_EXCLUSIONS: Shape = Shape::structure(&[
     Member::new("ApiGatewayV2", &VPC_ENCRYPTION_CONTROL_EXCLUSION).xml("apiGatewayV2"),
@@ -1097,6 +3281,9 @@ pub(super) static VPC_ENCRYPTION_CONTROL_EXCLUSIONS: Shape = Shape::structure(&[
     Member::new("VpcLattice", &VPC_ENCRYPTION_CONTROL_EXCLUSION).xml("vpcLattice"),
     Member::new("VpcPeering", &VPC_ENCRYPTION_CONTROL_EXCLUSION).xml("vpcPeering"),
 ]);
+
+static VPC_ENCRYPTION_CONTROL_MODE: Shape =
+    Shape::new(Kind::String).values(&["monitor", "enforce"]);
 
 static VPC_ID_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("VpcId"));
 
@@ -1114,6 +3301,8 @@ static VPC_IPV6_CIDR_BLOCK_ASSOCIATION_SET: Shape =
     Shape::named(&VPC_IPV6_CIDR_BLOCK_ASSOCIATION, None, Some("item"));
 
 static VPC_LIST: Shape = Shape::named(&VPC, None, Some("item"));
+
+static WORKLOADS_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 static ZONE_ID_STRING_LIST: Shape = Shape::named(&plain::STRING, None, Some("ZoneId"));
 

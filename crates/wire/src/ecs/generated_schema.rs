@@ -185,6 +185,31 @@ pub(super) static CREATE_CLUSTER_REQUEST: Shape = Shape::structure(&[
     Member::new("tags", &TAGS),
 ]);
 
+pub(super) static DELETE_ACCOUNT_SETTING_REQUEST: Shape = Shape::structure(&[
+    Member::new("name", &SETTING_NAME).required(),
+    Member::new("principalArn", &plain::STRING),
+]);
+
+pub(super) static DELETE_ATTRIBUTES_REQUEST: Shape = Shape::structure(&[
+    Member::new("attributes", &ATTRIBUTES).required(),
+    Member::new("cluster", &plain::STRING),
+]);
+
+pub(super) static DELETE_CLUSTER_REQUEST: Shape =
+    Shape::structure(&[Member::new("cluster", &plain::STRING).required()]);
+
+pub(super) static DELETE_TASK_DEFINITIONS_REQUEST: Shape =
+    Shape::structure(&[Member::new("taskDefinitions", &STRING_LIST).required()]);
+
+pub(super) static DEREGISTER_CONTAINER_INSTANCE_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING),
+    Member::new("containerInstance", &plain::STRING).required(),
+    Member::new("force", &plain::BOOLEAN),
+]);
+
+pub(super) static DEREGISTER_TASK_DEFINITION_REQUEST: Shape =
+    Shape::structure(&[Member::new("taskDefinition", &plain::STRING).required()]);
+
 pub(super) static DESCRIBE_CLUSTERS_REQUEST: Shape = Shape::structure(&[
     Member::new("clusters", &STRING_LIST),
     Member::new("include", &CLUSTER_FIELD_LIST),
@@ -317,6 +342,11 @@ static FIRELENS_CONFIGURATION_OPTIONS_MAP: Shape = Shape::map(&plain::STRING);
 static FIRELENS_CONFIGURATION_TYPE: Shape =
     Shape::new(Kind::String).values(&["fluentd", "fluentbit"]);
 
+pub(super) static GET_TASK_PROTECTION_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING).required(),
+    Member::new("tasks", &STRING_LIST),
+]);
+
 pub(super) static HEALTH_CHECK: Shape = Shape::structure(&[
     Member::new("command", &STRING_LIST).required(),
     Member::new("interval", &plain::INTEGER),
@@ -375,6 +405,24 @@ pub(super) static LINUX_PARAMETERS: Shape = Shape::structure(&[
     Member::new("tmpfs", &TMPFS_LIST),
 ]);
 
+pub(super) static LIST_ACCOUNT_SETTINGS_REQUEST: Shape = Shape::structure(&[
+    Member::new("effectiveSettings", &plain::BOOLEAN),
+    Member::new("maxResults", &plain::INTEGER),
+    Member::new("name", &SETTING_NAME),
+    Member::new("nextToken", &plain::STRING),
+    Member::new("principalArn", &plain::STRING),
+    Member::new("value", &plain::STRING),
+]);
+
+pub(super) static LIST_ATTRIBUTES_REQUEST: Shape = Shape::structure(&[
+    Member::new("attributeName", &plain::STRING),
+    Member::new("attributeValue", &plain::STRING),
+    Member::new("cluster", &plain::STRING),
+    Member::new("maxResults", &plain::INTEGER),
+    Member::new("nextToken", &plain::STRING),
+    Member::new("targetType", &TARGET_TYPE).required(),
+]);
+
 pub(super) static LIST_CLUSTERS_REQUEST: Shape = Shape::structure(&[
     Member::new("maxResults", &plain::INTEGER),
     Member::new("nextToken", &plain::STRING),
@@ -386,6 +434,16 @@ pub(super) static LIST_CONTAINER_INSTANCES_REQUEST: Shape = Shape::structure(&[
     Member::new("maxResults", &plain::INTEGER),
     Member::new("nextToken", &plain::STRING),
     Member::new("status", &CONTAINER_INSTANCE_STATUS),
+]);
+
+pub(super) static LIST_TAGS_FOR_RESOURCE_REQUEST: Shape =
+    Shape::structure(&[Member::new("resourceArn", &plain::STRING).required()]);
+
+pub(super) static LIST_TASK_DEFINITION_FAMILIES_REQUEST: Shape = Shape::structure(&[
+    Member::new("familyPrefix", &plain::STRING),
+    Member::new("maxResults", &plain::INTEGER),
+    Member::new("nextToken", &plain::STRING),
+    Member::new("status", &TASK_DEFINITION_FAMILY_STATUS),
 ]);
 
 pub(super) static LIST_TASK_DEFINITIONS_REQUEST: Shape = Shape::structure(&[
@@ -546,6 +604,22 @@ static PROXY_CONFIGURATION_PROPERTIES: Shape = Shape::list(&KEY_VALUE_PAIR);
 
 static PROXY_CONFIGURATION_TYPE: Shape = Shape::new(Kind::String).values(&["APPMESH"]);
 
+pub(super) static PUT_ACCOUNT_SETTING_DEFAULT_REQUEST: Shape = Shape::structure(&[
+    Member::new("name", &SETTING_NAME).required(),
+    Member::new("value", &plain::STRING).required(),
+]);
+
+pub(super) static PUT_ACCOUNT_SETTING_REQUEST: Shape = Shape::structure(&[
+    Member::new("name", &SETTING_NAME).required(),
+    Member::new("principalArn", &plain::STRING),
+    Member::new("value", &plain::STRING).required(),
+]);
+
+pub(super) static PUT_ATTRIBUTES_REQUEST: Shape = Shape::structure(&[
+    Member::new("attributes", &ATTRIBUTES).required(),
+    Member::new("cluster", &plain::STRING),
+]);
+
 pub(super) static REGISTER_CONTAINER_INSTANCE_REQUEST: Shape = Shape::structure(&[
     Member::new("attributes", &ATTRIBUTES),
     Member::new("cluster", &plain::STRING),
@@ -648,10 +722,40 @@ pub(super) static SECRET: Shape = Shape::structure(&[
 
 static SECRET_LIST: Shape = Shape::list(&SECRET);
 
+static SETTING_NAME: Shape = Shape::new(Kind::String).values(&[
+    "serviceLongArnFormat",
+    "taskLongArnFormat",
+    "containerInstanceLongArnFormat",
+    "awsvpcTrunking",
+    "containerInsights",
+    "fargateFIPSMode",
+    "tagResourceAuthorization",
+    "fargateTaskRetirementWaitPeriod",
+    "guardDutyActivate",
+    "defaultLogDriverMode",
+    "fargateEventWindows",
+]);
+
 pub(super) static SHARING_STRATEGY: Shape =
     Shape::structure(&[Member::new("nvidiaMps", &NVIDIA_MPS_ALLOCATION)]);
 
 static SORT_ORDER: Shape = Shape::new(Kind::String).values(&["ASC", "DESC"]);
+
+pub(super) static START_TASK_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING),
+    Member::new("containerInstances", &STRING_LIST).required(),
+    Member::new("enableECSManagedTags", &plain::BOOLEAN),
+    Member::new("enableExecuteCommand", &plain::BOOLEAN),
+    Member::new("group", &plain::STRING),
+    Member::new("networkConfiguration", &NETWORK_CONFIGURATION),
+    Member::new("overrides", &TASK_OVERRIDE),
+    Member::new("propagateTags", &PROPAGATE_TAGS),
+    Member::new("referenceId", &plain::STRING),
+    Member::new("startedBy", &plain::STRING),
+    Member::new("tags", &TAGS),
+    Member::new("taskDefinition", &plain::STRING).required(),
+    Member::new("volumeConfigurations", &TASK_VOLUME_CONFIGURATIONS),
+]);
 
 pub(super) static STOP_TASK_REQUEST: Shape = Shape::structure(&[
     Member::new("cluster", &plain::STRING),
@@ -704,11 +808,21 @@ pub(super) static TAG: Shape =
 
 static TAG_KEY: Shape = Shape::new(Kind::String).min(1).max(128).pattern(Pattern::TagText);
 
+static TAG_KEYS: Shape = Shape::list(&TAG_KEY);
+
+pub(super) static TAG_RESOURCE_REQUEST: Shape = Shape::structure(&[
+    Member::new("resourceArn", &plain::STRING).required(),
+    Member::new("tags", &TAGS).required(),
+]);
+
 static TAG_VALUE: Shape = Shape::new(Kind::String).min(0).max(256).pattern(Pattern::TagText);
 
 static TAGS: Shape = Shape::list(&TAG).min(0).max(50);
 
 static TARGET_TYPE: Shape = Shape::new(Kind::String).values(&["container-instance"]);
+
+static TASK_DEFINITION_FAMILY_STATUS: Shape =
+    Shape::new(Kind::String).values(&["ACTIVE", "INACTIVE", "ALL"]);
 
 static TASK_DEFINITION_FIELD: Shape = Shape::new(Kind::String).values(&["TAGS"]);
 
@@ -809,6 +923,36 @@ static ULIMIT_NAME: Shape = Shape::new(Kind::String).values(&[
     "rttime",
     "sigpending",
     "stack",
+]);
+
+pub(super) static UNTAG_RESOURCE_REQUEST: Shape = Shape::structure(&[
+    Member::new("resourceArn", &plain::STRING).required(),
+    Member::new("tagKeys", &TAG_KEYS).required(),
+]);
+
+pub(super) static UPDATE_CLUSTER_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING).required(),
+    Member::new("configuration", &CLUSTER_CONFIGURATION),
+    Member::new("serviceConnectDefaults", &CLUSTER_SERVICE_CONNECT_DEFAULTS_REQUEST),
+    Member::new("settings", &CLUSTER_SETTINGS),
+]);
+
+pub(super) static UPDATE_CLUSTER_SETTINGS_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING).required(),
+    Member::new("settings", &CLUSTER_SETTINGS).required(),
+]);
+
+pub(super) static UPDATE_CONTAINER_INSTANCES_STATE_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING),
+    Member::new("containerInstances", &STRING_LIST).required(),
+    Member::new("status", &CONTAINER_INSTANCE_STATUS).required(),
+]);
+
+pub(super) static UPDATE_TASK_PROTECTION_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING).required(),
+    Member::new("expiresInMinutes", &plain::INTEGER),
+    Member::new("protectionEnabled", &plain::BOOLEAN).required(),
+    Member::new("tasks", &STRING_LIST).required(),
 ]);
 
 static VERSION_CONSISTENCY: Shape = Shape::new(Kind::String).values(&["enabled", "disabled"]);
