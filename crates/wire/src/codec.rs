@@ -89,9 +89,52 @@ pub(crate) fn encode_xml<T: Serialize>(
     Ok(xml.into_bytes())
 }
 
+/// The answer of an operation whose model has no output: EC2 says that it was
+/// done, the other query services leave the result out.
+pub(crate) fn acknowledge(service: &Service, operation: &str, request_id: &str) -> Vec<u8> {
+    let root = format!("{operation}Response");
+    let mut xml = Xml::document();
+    xml.open_in(&root, service.namespace);
+    if service.protocol == Protocol::AwsQuery {
+        xml.open("ResponseMetadata");
+        xml.leaf("RequestId", request_id);
+        xml.close("ResponseMetadata");
+    } else {
+        xml.leaf("requestId", request_id);
+        xml.leaf("return", "true");
+    }
+    xml.close(&root);
+    xml.into_bytes()
+}
+
 /// Cannot happen with the shapes of today: all maps have string keys and no
 /// number is infinite. An answer nobody can read is still better than a panic.
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
 fn unwritable(error: serde_json::Error) -> Fault {
     Fault::server("InternalFailure", format!("The answer could not be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::acknowledge;
+
+    #[test]
+    fn operations_without_output() {
+        for (service, operation, members) in [
+            (&crate::ec2::SERVICE, "DeleteVpc", "<requestId>r-1</requestId><return>true</return>"),
+            (
+                &crate::iam::SERVICE,
+                "DeleteRole",
+                "<ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata>",
+            ),
+        ] {
+            let namespace = service.namespace;
+            let expected = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+                 <{operation}Response xmlns=\"{namespace}\">{members}</{operation}Response>"
+            );
+            let answer = acknowledge(service, operation, "r-1");
+            assert_eq!(String::from_utf8_lossy(&answer), expected);
+        }
+    }
 }

@@ -124,10 +124,10 @@ impl Walk {
                     self.value(list.item, item, &path);
                 }
             }
-            (Kind::Map(inner), Value::Object(object)) => {
+            (Kind::Map(map), Value::Object(object)) => {
                 self.length(shape, object.len(), value, path);
                 for (key, item) in object {
-                    self.value(inner, item, &format!("{path}.{key}.member"));
+                    self.value(map.item, item, &format!("{path}.{key}.member"));
                 }
             }
             (_, Value::String(text)) => self.string(shape, text, value, path),

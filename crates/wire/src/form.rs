@@ -2,7 +2,7 @@
 //!
 //! The parameters become a tree, and the shape tables say what the tree means.
 
-use crate::schema::{Kind, List, Member, Shape};
+use crate::schema::{self, Kind, List, Member, Shape};
 use crate::{Fault, Protocol};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Reader {
         match &shape.kind {
             Kind::Structure(members) => self.structure(members, node, path),
             Kind::List(list) => self.list(list, node, path),
-            Kind::Map(item) => self.map(item, node, path),
+            Kind::Map(map) => self.map(map, node, path),
             Kind::String
             | Kind::Integer
             | Kind::Long
@@ -112,15 +112,23 @@ impl Reader {
     }
 
     /// `Name.entry.1.key=…&Name.entry.1.value=…`
-    fn map(&self, item: &Shape, mut node: Node<'_>, path: &str) -> Result<Value, Fault> {
+    fn map(&self, map: &schema::Map, mut node: Node<'_>, path: &str) -> Result<Value, Fault> {
+        let mut path = path.to_owned();
+        if let Some(name) = map.entry {
+            path = join(&path, name);
+            let inner = node.children.remove(name).unwrap_or_default();
+            self.nothing_else(&node, &path)?;
+            node = inner;
+        }
         let mut object = Map::new();
-        let entries = node.children.remove("entry").unwrap_or_default();
-        for (number, mut entry) in entries.children {
-            let path = format!("{path}.entry.{number}");
-            let key = entry.children.remove("key").and_then(|key| key.text);
+        for (number, mut entry) in node.children {
+            let path = join(&path, number);
+            number.parse::<u32>().map_err(|_| unknown(&path))?;
+            let key = entry.children.remove(map.key).and_then(|key| key.text);
             let key = key.ok_or_else(|| unknown(&path))?;
-            let value = entry.children.remove("value").unwrap_or_default();
-            object.insert(key.to_owned(), self.value(item, value, &path)?);
+            let value = entry.children.remove(map.value).unwrap_or_default();
+            self.nothing_else(&entry, &path)?;
+            object.insert(key.to_owned(), self.value(map.item, value, &join(&path, map.value))?);
         }
         Ok(Value::Object(object))
     }
@@ -191,7 +199,11 @@ mod tests {
     ]);
     static RULES: Shape = Shape::list(&RULE);
     static NAMES: Shape = Shape::named(&plain::STRING, Some("member"), None);
+    static MAP: Shape = Shape::map(&RANGE);
+    static FLAT_MAP: Shape = Shape::entries(&plain::INTEGER, None, "Name", "Size");
     static THING: Shape = Shape::structure(&[
+        Member::new("Map", &MAP),
+        Member::new("FlatMap", &FLAT_MAP),
         Member::new("Rules", &RULES).query("IpPermissions"),
         Member::new("Names", &NAMES),
         Member::new("DryRun", &plain::BOOLEAN),
@@ -222,6 +234,14 @@ mod tests {
             ),
             ("Names.member.2=b&Names.member.1=a", json!({ "Names": ["a", "b"] })),
             ("At=1970-01-01T00:00:01Z", json!({ "At": 1.0 })),
+            (
+                "Map.entry.1.key=a&Map.entry.1.value.CidrIp=b&Map.entry.2.key=",
+                json!({ "Map": { "a": { "CidrIp": "b" }, "": {} } }),
+            ),
+            (
+                "FlatMap.2.Name=b&FlatMap.2.Size=2&FlatMap.1.Name=a&FlatMap.1.Size=1",
+                json!({ "FlatMap": { "a": 1, "b": 2 } }),
+            ),
         ] {
             assert_eq!(ask(Protocol::Ec2Query, form).expect(form), expected);
         }

@@ -48,11 +48,11 @@ fn conform(shape: &Shape, value: &mut Value, path: &str) -> Result<(), Fault> {
                 conform(list.item, item, &path)?;
             }
         }
-        (Kind::Map(inner), Value::Object(object)) => {
+        (Kind::Map(map), Value::Object(object)) => {
             for (key, item) in object.iter_mut() {
                 let path = format!("{path}/{key}");
                 no_null(item, &path)?;
-                conform(inner, item, &path)?;
+                conform(map.item, item, &path)?;
             }
         }
         (Kind::Integer | Kind::Long, Value::Number(number)) => {

@@ -25,7 +25,7 @@ pub struct Shape {
 pub enum Kind {
     Structure(&'static [Member]),
     List(List),
-    Map(&'static Shape),
+    Map(Map),
     String,
     Integer,
     Long,
@@ -44,6 +44,19 @@ pub struct List {
     pub query: Option<&'static str>,
     /// The element around each item; without it, items repeat the list's own.
     pub xml: Option<&'static str>,
+}
+
+/// A map from strings, and how its entries appear where entries have names.
+#[derive(Clone, Copy)]
+pub struct Map {
+    /// The shape of the values.
+    pub item: &'static Shape,
+    /// `entry` in `Name.entry.1.key`; without it, entries are `Name.1.key`.
+    pub entry: Option<&'static str>,
+    /// What an entry calls its key.
+    pub key: &'static str,
+    /// What an entry calls its value.
+    pub value: &'static str,
 }
 
 /// A member of a structure.
@@ -129,8 +142,18 @@ impl Shape {
         Self::new(Kind::List(List { item, query, xml }))
     }
 
-    pub const fn map(value: &'static Shape) -> Self {
-        Self::new(Kind::Map(value))
+    pub const fn map(item: &'static Shape) -> Self {
+        Self::entries(item, Some("entry"), "key", "value")
+    }
+
+    /// A map whose entries are named in forms and in XML.
+    pub const fn entries(
+        item: &'static Shape,
+        entry: Option<&'static str>,
+        key: &'static str,
+        value: &'static str,
+    ) -> Self {
+        Self::new(Kind::Map(Map { item, entry, key, value }))
     }
 
     #[must_use]

@@ -4,7 +4,7 @@
 //! lets one function write every shape. Forms come in the same way.
 
 use crate::Timestamp;
-use crate::schema::{Kind, Shape};
+use crate::schema::{Kind, Map, Shape};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -57,6 +57,21 @@ impl Xml {
                     }
                 }
             },
+            (Kind::Map(map), Value::Object(entries)) => match map.entry {
+                Some(_) if entries.is_empty() => self.tag(&["<", name, "/>"]),
+                Some(inner) => {
+                    self.open(name);
+                    for entry in entries {
+                        self.entry(inner, map, entry);
+                    }
+                    self.close(name);
+                }
+                None => {
+                    for entry in entries {
+                        self.entry(name, map, entry);
+                    }
+                }
+            },
             (Kind::Timestamp, Value::Number(seconds)) => {
                 let moment = seconds.as_f64().and_then(Timestamp::from_seconds);
                 if let Some(text) = moment.and_then(Timestamp::iso8601) {
@@ -72,6 +87,13 @@ impl Xml {
                 self.close(name);
             }
         }
+    }
+
+    fn entry(&mut self, name: &str, map: &Map, (key, value): (&String, &Value)) {
+        self.open(name);
+        self.leaf(map.key, key);
+        self.value(map.value, map.item, value);
+        self.close(name);
     }
 
     /// Writes the members of a structure, without an element around them.
@@ -118,7 +140,11 @@ mod tests {
 
     static NAMES: Shape = Shape::named(&plain::STRING, None, Some("item"));
     static FLAT: Shape = Shape::named(&plain::STRING, None, None);
+    static MAP: Shape = Shape::map(&plain::INTEGER);
+    static FLAT_MAP: Shape = Shape::entries(&NAMES, None, "Name", "List");
     static THING: Shape = Shape::structure(&[
+        Member::new("Map", &MAP).xml("map"),
+        Member::new("FlatMap", &FLAT_MAP).xml("flatMap"),
         Member::new("Name", &plain::STRING).xml("name"),
         Member::new("Names", &NAMES).xml("nameSet"),
         Member::new("Flat", &FLAT).xml("flat"),
@@ -143,6 +169,17 @@ mod tests {
             (
                 json!({ "Inner": { "Count": 3, "Yes": true } }),
                 "<t><inner><count>3</count><yes>true</yes></inner></t>",
+            ),
+            (
+                json!({ "Map": { "a": 1, "<": 2 } }),
+                "<t><map><entry><key>&lt;</key><value>2</value></entry>\
+                 <entry><key>a</key><value>1</value></entry></map></t>",
+            ),
+            (json!({ "Map": {}, "FlatMap": {} }), "<t><map/></t>"),
+            (
+                json!({ "FlatMap": { "a": ["x"], "b": [] } }),
+                "<t><flatMap><Name>a</Name><List><item>x</item></List></flatMap>\
+                 <flatMap><Name>b</Name><List/></flatMap></t>",
             ),
             (json!({ "At": 1.5 }), "<t><at>1970-01-01T00:00:01.500Z</at></t>"),
             (json!({ "Name": "\u{1}\r" }), "<t><name>\u{fffd}&#xD;</name></t>"),

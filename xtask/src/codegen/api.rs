@@ -72,10 +72,20 @@ fn serve(text: &mut String, service: &Service<'_>) -> Result<(), Problem> {
         let method = field(&served.name);
         writeln!(text, "{:?} => {{", served.name)?;
         writeln!(text, "let input = decode_{method}(request)?;")?;
-        writeln!(text, "encode_{method}(&api.{method}(cx, input).await?, request) }}")?;
+        if acknowledged(service, &served.name)? {
+            writeln!(text, "api.{method}(cx, input).await?;")?;
+            writeln!(text, "Ok(codec::acknowledge(&SERVICE, {:?}, request.id)) }}", served.name)?;
+        } else {
+            writeln!(text, "encode_{method}(&api.{method}(cx, input).await?, request) }}")?;
+        }
     }
     writeln!(text, "other => Err(SERVICE.refuse(other)), }} }}\n")?;
     Ok(())
+}
+
+/// Whether all that the answer says is that it was done.
+fn acknowledged(service: &Service<'_>, operation: &str) -> Result<bool, Problem> {
+    Ok(service.operation(operation)?.silent && service.model.metadata.protocol != "json")
 }
 
 /// One function per operation and direction, and none of them generic: this is
@@ -88,6 +98,9 @@ fn codecs(text: &mut String, service: &Service<'_>) -> Result<(), Problem> {
         writeln!(text, "fn decode_{method}(request: &Request<'_>)")?;
         writeln!(text, "-> Result<{}, Fault> {{", upper_first(input))?;
         writeln!(text, "codec::decode(&SERVICE, &schema::{}, request) }}\n", constant(input))?;
+        if acknowledged(service, name)? {
+            continue;
+        }
         let request = if json { "_" } else { "request" };
         writeln!(
             text,

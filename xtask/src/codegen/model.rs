@@ -41,6 +41,10 @@ pub(crate) struct Operation {
     pub(crate) output: Option<Reference>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<Reference>,
+    /// Whether AWS's model gives it no output at all, which is not the same on the
+    /// wire as an output without members. Known once the model is completed.
+    #[serde(skip)]
+    pub(crate) silent: bool,
 }
 
 /// A use of a shape: by a member, a list, a map, an operation.
@@ -124,6 +128,7 @@ impl Model {
     /// that every operation has the same two ends.
     pub(crate) fn completed(mut self) -> Self {
         for (name, operation) in &mut self.operations {
+            operation.silent = operation.output.is_none();
             for (end, suffix) in
                 [(&mut operation.input, "Request"), (&mut operation.output, "Response")]
             {

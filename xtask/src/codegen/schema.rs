@@ -18,7 +18,13 @@ pub(crate) fn file(service: &Service<'_>) -> Result<String, Problem> {
     let inputs = service.inputs()?;
     let shapes = match service.model.metadata.protocol.as_str() {
         "json" => inputs.clone(),
-        _ => service.ways()?.into_keys().collect(),
+        _ => {
+            let silent = service.model.operations.values().filter(|operation| operation.silent);
+            let silent = silent.filter_map(|o| Some(o.output.as_ref()?.shape.as_str()));
+            let mut shapes: BTreeSet<String> = service.ways()?.into_keys().collect();
+            silent.for_each(|shape| drop(shapes.remove(shape)));
+            shapes
+        }
     };
     let table = Table { service, inputs };
     let mut tables = String::new();
@@ -47,10 +53,7 @@ impl Table<'_> {
         let what = match shape.kind {
             Kind::Structure => self.structure(shape)?,
             Kind::List => self.list(name, shape)?,
-            Kind::Map => {
-                let value = shape.value.as_ref().ok_or("a map of nothing")?;
-                format!("Shape::map({})", self.used(&value.shape)?)
-            }
+            Kind::Map => self.map(name, shape)?,
             Kind::String
             | Kind::Integer
             | Kind::Long
@@ -124,6 +127,20 @@ impl Table<'_> {
             _ => (named.as_str(), named.as_str()),
         };
         Ok(format!("Shape::named({used}, {query}, {xml})"))
+    }
+
+    fn map(&self, name: &str, shape: &Shape) -> Result<String, Problem> {
+        let nothing = || format!("{name} is of nothing");
+        let (key, value) = (shape.key.as_ref(), shape.value.as_ref());
+        let (key, value) = (key.ok_or_else(nothing)?, value.ok_or_else(nothing)?);
+        let used = self.used(&value.shape)?;
+        if self.service.model.metadata.protocol == "json" {
+            return Ok(format!("Shape::map({used})"));
+        }
+        let entry = if shape.flattened { None } else { Some("entry") };
+        let key = key.location_name.as_deref().unwrap_or("key");
+        let value = value.location_name.as_deref().unwrap_or("value");
+        Ok(format!("Shape::entries({used}, {entry:?}, {key:?}, {value:?})"))
     }
 
     /// The expression for a use of the shape `name`.

@@ -1228,7 +1228,8 @@ pub async fn serve<C: Sync>(
         }
         "CreateTags" => {
             let input = decode_create_tags(request)?;
-            encode_create_tags(&api.create_tags(cx, input).await?, request)
+            api.create_tags(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "CreateTags", request.id))
         }
         "CreateVpc" => {
             let input = decode_create_vpc(request)?;
@@ -1236,10 +1237,8 @@ pub async fn serve<C: Sync>(
         }
         "DeleteNetworkInterface" => {
             let input = decode_delete_network_interface(request)?;
-            encode_delete_network_interface(
-                &api.delete_network_interface(cx, input).await?,
-                request,
-            )
+            api.delete_network_interface(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteNetworkInterface", request.id))
         }
         "DeleteSecurityGroup" => {
             let input = decode_delete_security_group(request)?;
@@ -1247,15 +1246,18 @@ pub async fn serve<C: Sync>(
         }
         "DeleteSubnet" => {
             let input = decode_delete_subnet(request)?;
-            encode_delete_subnet(&api.delete_subnet(cx, input).await?, request)
+            api.delete_subnet(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteSubnet", request.id))
         }
         "DeleteTags" => {
             let input = decode_delete_tags(request)?;
-            encode_delete_tags(&api.delete_tags(cx, input).await?, request)
+            api.delete_tags(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteTags", request.id))
         }
         "DeleteVpc" => {
             let input = decode_delete_vpc(request)?;
-            encode_delete_vpc(&api.delete_vpc(cx, input).await?, request)
+            api.delete_vpc(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteVpc", request.id))
         }
         "DescribeAvailabilityZones" => {
             let input = decode_describe_availability_zones(request)?;
@@ -1315,17 +1317,13 @@ pub async fn serve<C: Sync>(
         }
         "DetachNetworkInterface" => {
             let input = decode_detach_network_interface(request)?;
-            encode_detach_network_interface(
-                &api.detach_network_interface(cx, input).await?,
-                request,
-            )
+            api.detach_network_interface(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DetachNetworkInterface", request.id))
         }
         "ModifyNetworkInterfaceAttribute" => {
             let input = decode_modify_network_interface_attribute(request)?;
-            encode_modify_network_interface_attribute(
-                &api.modify_network_interface_attribute(cx, input).await?,
-                request,
-            )
+            api.modify_network_interface_attribute(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "ModifyNetworkInterfaceAttribute", request.id))
         }
         "ModifySecurityGroupRules" => {
             let input = decode_modify_security_group_rules(request)?;
@@ -1336,11 +1334,13 @@ pub async fn serve<C: Sync>(
         }
         "ModifySubnetAttribute" => {
             let input = decode_modify_subnet_attribute(request)?;
-            encode_modify_subnet_attribute(&api.modify_subnet_attribute(cx, input).await?, request)
+            api.modify_subnet_attribute(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "ModifySubnetAttribute", request.id))
         }
         "ModifyVpcAttribute" => {
             let input = decode_modify_vpc_attribute(request)?;
-            encode_modify_vpc_attribute(&api.modify_vpc_attribute(cx, input).await?, request)
+            api.modify_vpc_attribute(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "ModifyVpcAttribute", request.id))
         }
         "RevokeSecurityGroupEgress" => {
             let input = decode_revoke_security_group_egress(request)?;
@@ -1470,10 +1470,6 @@ fn decode_create_tags(request: &Request<'_>) -> Result<CreateTagsRequest, Fault>
     codec::decode(&SERVICE, &schema::CREATE_TAGS_REQUEST, request)
 }
 
-fn encode_create_tags(value: &CreateTagsResponse, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(&SERVICE, "CreateTags", &schema::CREATE_TAGS_RESPONSE, value, request.id)
-}
-
 fn decode_create_vpc(request: &Request<'_>) -> Result<CreateVpcRequest, Fault> {
     codec::decode(&SERVICE, &schema::CREATE_VPC_REQUEST, request)
 }
@@ -1486,19 +1482,6 @@ fn decode_delete_network_interface(
     request: &Request<'_>,
 ) -> Result<DeleteNetworkInterfaceRequest, Fault> {
     codec::decode(&SERVICE, &schema::DELETE_NETWORK_INTERFACE_REQUEST, request)
-}
-
-fn encode_delete_network_interface(
-    value: &DeleteNetworkInterfaceResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "DeleteNetworkInterface",
-        &schema::DELETE_NETWORK_INTERFACE_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 fn decode_delete_security_group(
@@ -1524,27 +1507,12 @@ fn decode_delete_subnet(request: &Request<'_>) -> Result<DeleteSubnetRequest, Fa
     codec::decode(&SERVICE, &schema::DELETE_SUBNET_REQUEST, request)
 }
 
-fn encode_delete_subnet(
-    value: &DeleteSubnetResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(&SERVICE, "DeleteSubnet", &schema::DELETE_SUBNET_RESPONSE, value, request.id)
-}
-
 fn decode_delete_tags(request: &Request<'_>) -> Result<DeleteTagsRequest, Fault> {
     codec::decode(&SERVICE, &schema::DELETE_TAGS_REQUEST, request)
 }
 
-fn encode_delete_tags(value: &DeleteTagsResponse, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(&SERVICE, "DeleteTags", &schema::DELETE_TAGS_RESPONSE, value, request.id)
-}
-
 fn decode_delete_vpc(request: &Request<'_>) -> Result<DeleteVpcRequest, Fault> {
     codec::decode(&SERVICE, &schema::DELETE_VPC_REQUEST, request)
-}
-
-fn encode_delete_vpc(value: &DeleteVpcResponse, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(&SERVICE, "DeleteVpc", &schema::DELETE_VPC_RESPONSE, value, request.id)
 }
 
 fn decode_describe_availability_zones(
@@ -1740,36 +1708,10 @@ fn decode_detach_network_interface(
     codec::decode(&SERVICE, &schema::DETACH_NETWORK_INTERFACE_REQUEST, request)
 }
 
-fn encode_detach_network_interface(
-    value: &DetachNetworkInterfaceResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "DetachNetworkInterface",
-        &schema::DETACH_NETWORK_INTERFACE_RESPONSE,
-        value,
-        request.id,
-    )
-}
-
 fn decode_modify_network_interface_attribute(
     request: &Request<'_>,
 ) -> Result<ModifyNetworkInterfaceAttributeRequest, Fault> {
     codec::decode(&SERVICE, &schema::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_REQUEST, request)
-}
-
-fn encode_modify_network_interface_attribute(
-    value: &ModifyNetworkInterfaceAttributeResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "ModifyNetworkInterfaceAttribute",
-        &schema::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 fn decode_modify_security_group_rules(
@@ -1797,34 +1739,8 @@ fn decode_modify_subnet_attribute(
     codec::decode(&SERVICE, &schema::MODIFY_SUBNET_ATTRIBUTE_REQUEST, request)
 }
 
-fn encode_modify_subnet_attribute(
-    value: &ModifySubnetAttributeResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "ModifySubnetAttribute",
-        &schema::MODIFY_SUBNET_ATTRIBUTE_RESPONSE,
-        value,
-        request.id,
-    )
-}
-
 fn decode_modify_vpc_attribute(request: &Request<'_>) -> Result<ModifyVpcAttributeRequest, Fault> {
     codec::decode(&SERVICE, &schema::MODIFY_VPC_ATTRIBUTE_REQUEST, request)
-}
-
-fn encode_modify_vpc_attribute(
-    value: &ModifyVpcAttributeResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "ModifyVpcAttribute",
-        &schema::MODIFY_VPC_ATTRIBUTE_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 fn decode_revoke_security_group_egress(

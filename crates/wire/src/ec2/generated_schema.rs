@@ -250,8 +250,6 @@ pub(super) static CREATE_TAGS_REQUEST: Shape = Shape::structure(&[
     Member::new("Tags", &TAG_LIST).query("Tag").xml("Tag").required(),
 ]);
 
-pub(super) static CREATE_TAGS_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static CREATE_VPC_REQUEST: Shape = Shape::structure(&[
     Member::new("AmazonProvidedIpv6CidrBlock", &plain::BOOLEAN).xml("amazonProvidedIpv6CidrBlock"),
     Member::new("CidrBlock", &plain::STRING),
@@ -287,8 +285,6 @@ pub(super) static DELETE_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
     Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
 ]);
 
-pub(super) static DELETE_NETWORK_INTERFACE_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static DELETE_SECURITY_GROUP_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
     Member::new("GroupId", &plain::STRING),
@@ -305,22 +301,16 @@ pub(super) static DELETE_SUBNET_REQUEST: Shape = Shape::structure(&[
     Member::new("SubnetId", &plain::STRING).required(),
 ]);
 
-pub(super) static DELETE_SUBNET_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static DELETE_TAGS_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
     Member::new("Resources", &RESOURCE_ID_LIST).query("ResourceId").xml("resourceId").required(),
     Member::new("Tags", &TAG_LIST).query("Tag").xml("tag"),
 ]);
 
-pub(super) static DELETE_TAGS_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static DELETE_VPC_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
     Member::new("VpcId", &plain::STRING).required(),
 ]);
-
-pub(super) static DELETE_VPC_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static DESCRIBE_AVAILABILITY_ZONES_REQUEST: Shape = Shape::structure(&[
     Member::new("AllAvailabilityZones", &plain::BOOLEAN),
@@ -496,8 +486,6 @@ pub(super) static DETACH_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN).xml("dryRun"),
     Member::new("Force", &plain::BOOLEAN).xml("force"),
 ]);
-
-pub(super) static DETACH_NETWORK_INTERFACE_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static DISK_INFO: Shape = Shape::structure(&[
     Member::new("Count", &plain::INTEGER).xml("count"),
@@ -2495,8 +2483,6 @@ pub(super) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_REQUEST: Shape = Shape::str
     Member::new("SourceDestCheck", &ATTRIBUTE_BOOLEAN_VALUE).xml("sourceDestCheck"),
 ]);
 
-pub(super) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static MODIFY_SECURITY_GROUP_RULES_REQUEST: Shape = Shape::structure(&[
     Member::new("DryRun", &plain::BOOLEAN),
     Member::new("GroupId", &plain::STRING).required(),
@@ -2523,16 +2509,12 @@ pub(super) static MODIFY_SUBNET_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
     Member::new("SubnetId", &plain::STRING).xml("subnetId").required(),
 ]);
 
-pub(super) static MODIFY_SUBNET_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static MODIFY_VPC_ATTRIBUTE_REQUEST: Shape = Shape::structure(&[
     Member::new("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE),
     Member::new("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE),
     Member::new("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE),
     Member::new("VpcId", &plain::STRING).xml("vpcId").required(),
 ]);
-
-pub(super) static MODIFY_VPC_ATTRIBUTE_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static MONITORING: Shape = Shape::structure(&[
     Member::new("MetricCategoryIds", &METRIC_CATEGORY_ID_LIST)

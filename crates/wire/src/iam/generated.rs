@@ -325,7 +325,8 @@ pub async fn serve<C: Sync>(
     match request.operation {
         "AttachRolePolicy" => {
             let input = decode_attach_role_policy(request)?;
-            encode_attach_role_policy(&api.attach_role_policy(cx, input).await?, request)
+            api.attach_role_policy(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "AttachRolePolicy", request.id))
         }
         "CreateRole" => {
             let input = decode_create_role(request)?;
@@ -340,15 +341,18 @@ pub async fn serve<C: Sync>(
         }
         "DeleteRole" => {
             let input = decode_delete_role(request)?;
-            encode_delete_role(&api.delete_role(cx, input).await?, request)
+            api.delete_role(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteRole", request.id))
         }
         "DeleteRolePolicy" => {
             let input = decode_delete_role_policy(request)?;
-            encode_delete_role_policy(&api.delete_role_policy(cx, input).await?, request)
+            api.delete_role_policy(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DeleteRolePolicy", request.id))
         }
         "DetachRolePolicy" => {
             let input = decode_detach_role_policy(request)?;
-            encode_detach_role_policy(&api.detach_role_policy(cx, input).await?, request)
+            api.detach_role_policy(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "DetachRolePolicy", request.id))
         }
         "GetRole" => {
             let input = decode_get_role(request)?;
@@ -375,7 +379,8 @@ pub async fn serve<C: Sync>(
         }
         "PutRolePolicy" => {
             let input = decode_put_role_policy(request)?;
-            encode_put_role_policy(&api.put_role_policy(cx, input).await?, request)
+            api.put_role_policy(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "PutRolePolicy", request.id))
         }
         other => Err(SERVICE.refuse(other)),
     }
@@ -383,19 +388,6 @@ pub async fn serve<C: Sync>(
 
 fn decode_attach_role_policy(request: &Request<'_>) -> Result<AttachRolePolicyRequest, Fault> {
     codec::decode(&SERVICE, &schema::ATTACH_ROLE_POLICY_REQUEST, request)
-}
-
-fn encode_attach_role_policy(
-    value: &AttachRolePolicyResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "AttachRolePolicy",
-        &schema::ATTACH_ROLE_POLICY_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 fn decode_create_role(request: &Request<'_>) -> Result<CreateRoleRequest, Fault> {
@@ -429,42 +421,12 @@ fn decode_delete_role(request: &Request<'_>) -> Result<DeleteRoleRequest, Fault>
     codec::decode(&SERVICE, &schema::DELETE_ROLE_REQUEST, request)
 }
 
-fn encode_delete_role(value: &DeleteRoleResponse, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(&SERVICE, "DeleteRole", &schema::DELETE_ROLE_RESPONSE, value, request.id)
-}
-
 fn decode_delete_role_policy(request: &Request<'_>) -> Result<DeleteRolePolicyRequest, Fault> {
     codec::decode(&SERVICE, &schema::DELETE_ROLE_POLICY_REQUEST, request)
 }
 
-fn encode_delete_role_policy(
-    value: &DeleteRolePolicyResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "DeleteRolePolicy",
-        &schema::DELETE_ROLE_POLICY_RESPONSE,
-        value,
-        request.id,
-    )
-}
-
 fn decode_detach_role_policy(request: &Request<'_>) -> Result<DetachRolePolicyRequest, Fault> {
     codec::decode(&SERVICE, &schema::DETACH_ROLE_POLICY_REQUEST, request)
-}
-
-fn encode_detach_role_policy(
-    value: &DetachRolePolicyResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "DetachRolePolicy",
-        &schema::DETACH_ROLE_POLICY_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 fn decode_get_role(request: &Request<'_>) -> Result<GetRoleRequest, Fault> {
@@ -538,19 +500,6 @@ fn encode_list_roles(value: &ListRolesResponse, request: &Request<'_>) -> Result
 
 fn decode_put_role_policy(request: &Request<'_>) -> Result<PutRolePolicyRequest, Fault> {
     codec::decode(&SERVICE, &schema::PUT_ROLE_POLICY_REQUEST, request)
-}
-
-fn encode_put_role_policy(
-    value: &PutRolePolicyResponse,
-    request: &Request<'_>,
-) -> Result<Vec<u8>, Fault> {
-    codec::encode_xml(
-        &SERVICE,
-        "PutRolePolicy",
-        &schema::PUT_ROLE_POLICY_RESPONSE,
-        value,
-        request.id,
-    )
 }
 
 /// Codes of faults.

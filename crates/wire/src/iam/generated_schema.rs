@@ -7,8 +7,6 @@ pub(super) static ATTACH_ROLE_POLICY_REQUEST: Shape = Shape::structure(&[
     Member::new("RoleName", &ROLE_NAME_TYPE).required(),
 ]);
 
-pub(super) static ATTACH_ROLE_POLICY_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static ATTACHED_PERMISSIONS_BOUNDARY: Shape = Shape::structure(&[
     Member::new("PermissionsBoundaryArn", &ARN_TYPE),
     Member::new("PermissionsBoundaryType", &plain::STRING),
@@ -46,19 +44,13 @@ pub(super) static DELETE_ROLE_POLICY_REQUEST: Shape = Shape::structure(&[
     Member::new("RoleName", &ROLE_NAME_TYPE).required(),
 ]);
 
-pub(super) static DELETE_ROLE_POLICY_RESPONSE: Shape = Shape::structure(&[]);
-
 pub(super) static DELETE_ROLE_REQUEST: Shape =
     Shape::structure(&[Member::new("RoleName", &ROLE_NAME_TYPE).required()]);
-
-pub(super) static DELETE_ROLE_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static DETACH_ROLE_POLICY_REQUEST: Shape = Shape::structure(&[
     Member::new("PolicyArn", &ARN_TYPE).required(),
     Member::new("RoleName", &ROLE_NAME_TYPE).required(),
 ]);
-
-pub(super) static DETACH_ROLE_POLICY_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static GET_ROLE_POLICY_REQUEST: Shape = Shape::structure(&[
     Member::new("PolicyName", &POLICY_NAME_TYPE).required(),
@@ -119,8 +111,6 @@ pub(super) static PUT_ROLE_POLICY_REQUEST: Shape = Shape::structure(&[
     Member::new("PolicyName", &POLICY_NAME_TYPE).required(),
     Member::new("RoleName", &ROLE_NAME_TYPE).required(),
 ]);
-
-pub(super) static PUT_ROLE_POLICY_RESPONSE: Shape = Shape::structure(&[]);
 
 pub(super) static ROLE: Shape = Shape::structure(&[
     Member::new("Arn", &ARN_TYPE).required(),
