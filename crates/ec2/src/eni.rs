@@ -12,7 +12,7 @@ use net::mac::MacAddress;
 use net::model;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use store::Txn;
+use store::{Txn, View};
 
 /// An interface to be made, attached to an instance from the beginning.
 pub(crate) struct Draft<'a> {
@@ -127,6 +127,15 @@ fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
         .filter_map(|eni| Some(eni.attachment.as_ref()?.device_index))
         .collect();
     (1..=u32::MAX).find(|index| !taken.contains(index)).unwrap_or(u32::MAX)
+}
+
+/// How many interfaces of the instance users have attached: neither its own nor
+/// those of tasks. Each takes a place that a task could have had, from when it is
+/// asked for until the card has said that it is gone.
+pub fn attached_count(view: &View, scope: &Scope, instance: &InstanceId) -> usize {
+    view.by::<Eni>(scope, BY_INSTANCE, instance.as_str())
+        .filter(|eni| !eni.requester_managed && !eni.is_primary())
+        .count()
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 //! | [`default_vpc`] | what every region of an account comes with |
 //! | [`awsvpc`] | what an `awsvpcConfiguration` means |
 //! | [`eni`] | making an interface, its address and its name |
+//! | [`eni_limits`] | how many an instance can have |
 //! | [`task_eni`] | the life of a task's interface |
 //! | [`instances`] | machines arriving and leaving |
 //! | [`card`] | what is said to cards, and what they answer |
@@ -37,6 +38,7 @@ pub mod awsvpc;
 pub mod card;
 pub mod default_vpc;
 pub mod eni;
+pub mod eni_limits;
 pub mod error;
 pub mod instances;
 pub mod records;

@@ -261,6 +261,11 @@ impl Eni {
         self.attachment.as_ref().map(|attachment| &attachment.instance)
     }
 
+    /// Whether it is an instance's own, which it has from its beginning to its end.
+    pub fn is_primary(&self) -> bool {
+        self.attachment.as_ref().is_some_and(|attachment| attachment.device_index == 0)
+    }
+
     /// Whether a card is to have it. What is leaving is not, and neither is a
     /// task's interface that failed: its task stops, so there is nothing to retry for.
     pub fn wanted(&self) -> bool {

@@ -31,7 +31,6 @@
 
 mod api;
 mod definition;
-mod eni_limits;
 mod error;
 mod launch;
 mod names;

@@ -6,7 +6,7 @@ use super::{existing, known_cluster, paging};
 use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, Cluster, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
-use crate::{Error, eni_limits, names, show};
+use crate::{Error, names, show};
 use chassis::{Cx, Principal};
 use ident::{ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::resources::{Capacity, Ports, Protocol};
@@ -261,7 +261,7 @@ fn described(
         ];
         let there = table.into_iter().filter(|(_, value)| value.is_some());
         all.extend(there.map(|(name, value)| (name.to_owned(), value)));
-        capacity.enis = known.instance_type.as_deref().and_then(eni_limits::for_tasks);
+        capacity.enis = known.instance_type.as_deref().and_then(ec2::eni_limits::for_tasks);
     }
     all.extend(sent.clone());
     all
