@@ -11,6 +11,7 @@
 //! | `names` | ARNs and identifiers |
 //! | `definition` | whether a task definition is sound, and what it demands |
 //! | `launch` | a definition with the overrides of one launch |
+//! | `starting` | making tasks, once it is known where they go |
 //! | [`view`] | what follows from the state |
 //! | [`acs`] | telling agents what to run |
 //! | [`tcs`] | hearing how containers fare |
@@ -35,6 +36,7 @@ mod error;
 mod launch;
 mod names;
 mod show;
+mod starting;
 #[cfg(test)]
 mod testing;
 

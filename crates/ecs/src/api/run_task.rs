@@ -8,16 +8,14 @@
 use super::{existing, task_definitions};
 use crate::launch::Launch;
 use crate::names::DefinitionName;
-use crate::records::{
-    Definition, DefinitionStatus, Interface, LaunchType, NetworkMode, Task, Times, tags,
-};
+use crate::records::{Definition, DefinitionStatus, LaunchType, NetworkMode, Task, tags};
+use crate::starting::{Start, start};
 use crate::{Error, definition, names, show, view};
 use chassis::Cx;
 use chassis::idempotency::{self, Digest, Key, Seen};
 use ec2::awsvpc::{self, Awsvpc, MAX_GROUPS, MAX_SUBNETS};
-use ec2::task_eni::{self, Provision};
-use ident::{AttachmentId, ClusterName, ContainerInstanceId, Tags, TaskId, Timestamp};
-use sched::placement::{Demand, Demanded, Place, Reason, place};
+use ident::{ClusterName, ContainerInstanceId, Tags, Timestamp};
+use sched::placement::{Demand, Demanded, Reason, place};
 use std::collections::BTreeMap;
 use store::Txn;
 use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
@@ -241,11 +239,22 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     let demand = demand(&launch, awsvpc.as_ref())?;
     let placement = place(candidates, &demand, wish.count, wish.seed);
 
-    let mut tasks = vec![];
-    for place in placement.places {
-        let task = start(cx, txn, wish, (&definition, &launch), awsvpc.as_ref(), (place, &group))?;
-        tasks.push(task);
-    }
+    let tags = tags_of(wish, &definition)?;
+    let common = Start {
+        cluster: &wish.cluster,
+        definition: &definition,
+        launch: &launch,
+        overrides: &wish.overrides,
+        awsvpc: awsvpc.as_ref(),
+        launch_type: wish.launch_type,
+        group: &group,
+        started_by: wish.started_by.as_deref(),
+        tags: &tags,
+        now: wish.now,
+    };
+    let places = placement.places.into_iter();
+    let tasks: Vec<Task> =
+        places.map(|place| start(cx, txn, &common, place)).collect::<Result<_, _>>()?;
     // Who got nothing may ask again: there is nothing that could happen twice.
     if let Some((key, digest)) = key.filter(|_| !tasks.is_empty()) {
         let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
@@ -321,91 +330,6 @@ fn demand(launch: &Launch<'_>, awsvpc: Option<&Awsvpc>) -> Result<Demand, Error>
     let zones =
         awsvpc.map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
     Ok(Demand { need: launch.need()?, attributes, zones })
-}
-
-/// Makes one task in its place.
-fn start(
-    cx: &Cx,
-    txn: &mut Txn,
-    wish: &Wish,
-    (definition, launch): (&Definition, &Launch<'_>),
-    awsvpc: Option<&Awsvpc>,
-    (place, group): (Place, &str),
-) -> Result<Task, Error> {
-    let id = TaskId::mint(cx.bits());
-    let interface = awsvpc.map(|awsvpc| provide(cx, txn, wish, awsvpc, &place)).transpose()?;
-    let needs = launch.needs();
-    let task = Task {
-        scope: cx.scope().clone(),
-        id,
-        cluster: wish.cluster.clone(),
-        family: definition.family.clone(),
-        revision: definition.revision,
-        instance: place.instance,
-        zone: place.zone,
-        phase: sched::lifecycle::first(needs),
-        needs,
-        need: launch.need()?,
-        launch_type: wish.launch_type,
-        group: group.to_owned(),
-        started_by: wish.started_by.clone(),
-        overrides: wish.overrides.clone(),
-        tags: tags_of(wish, definition)?,
-        containers: launch.containers(|| cx.bits()),
-        interface,
-        times: Times { created: wish.now, ..Times::default() },
-        stop: None,
-        version: 1,
-    };
-    txn.put(task.clone());
-    Ok(task)
-}
-
-/// A task's own interface, in a subnet of the zone that it was placed in.
-fn provide(
-    cx: &Cx,
-    txn: &mut Txn,
-    wish: &Wish,
-    awsvpc: &Awsvpc,
-    place: &Place,
-) -> Result<Interface, Error> {
-    let host = txn
-        .get::<crate::records::ContainerInstance>(cx.scope(), place.instance.as_str())
-        .and_then(|host| host.ec2_instance.clone())
-        .ok_or_else(|| Error::NoContainerInstance(place.instance.to_string()))?;
-    let attachment = AttachmentId::mint(cx.bits());
-    let attachment_arn = names::attachment_arn(cx.scope(), &attachment);
-    let mut full = ec2::Error::NoSubnets;
-    for subnet in awsvpc.subnets.iter().filter(|subnet| subnet.zone.name == place.zone) {
-        let provided = task_eni::provision(
-            txn,
-            Provision {
-                scope: cx.scope(),
-                awsvpc,
-                subnet: &subnet.net.id,
-                instance: &host,
-                attachment_arn: &attachment_arn,
-                now: wish.now,
-                bits: &mut || cx.bits(),
-            },
-        );
-        match provided {
-            Ok(eni) => {
-                return Ok(Interface {
-                    attachment,
-                    eni: eni.net.id,
-                    subnet: eni.net.subnet,
-                    mac: eni.net.mac,
-                    ipv4: eni.net.ipv4,
-                    private_dns_name: eni.private_dns_name,
-                });
-            }
-            // Another subnet of the zone may have an address left.
-            Err(error @ ec2::Error::NoAddress(_)) => full = error,
-            Err(other) => return Err(other.into()),
-        }
-    }
-    Err(full.into())
 }
 
 /// The request's own tags win over those that are propagated.
