@@ -4,7 +4,7 @@ PROFILE ?= release
 LANDFALL = target/$(PROFILE)/landfall
 VENV = .venv
 
-.PHONY: help up down test check unit sim kernel e2e bench deny setup setup-tests build venv
+.PHONY: help up down test check unit wire sim kernel e2e bench deny setup setup-tests build venv
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,21 +18,27 @@ down: ## Stop Landfall and remove everything it made, its state too
 build:
 	cargo build --locked --profile $(PROFILE) --package landfall
 
-test: setup-tests venv ## Everything: check, unit, sim, kernel, e2e
+test: setup-tests venv ## Everything: check, unit, wire, sim, kernel, e2e
 	$(MAKE) check
 	$(MAKE) unit
+	$(MAKE) wire
 	$(MAKE) sim
 	$(MAKE) kernel
 	$(MAKE) e2e
 
 check: ## Format, lints, architecture, generated code
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --package wire --all-targets --all-features -- -D warnings
 	cargo xtask tidy
 
 unit: ## What needs neither root nor network
-	cargo nextest run --locked --workspace --all-features -E 'not (package(sim) or (package(card) and binary(it)) or (package(agent) and binary(it)))'
+	cargo nextest run --locked --workspace -E 'not (package(sim) or (package(card) and binary(it)) or (package(agent) and binary(it)))'
 	cargo test --locked --workspace --doc --quiet
+
+wire: venv ## Our codecs and signatures beside botocore's
+	cargo build --locked --package wire --features roundtrip --example echo
+	$(VENV)/bin/pytest -q tests/wire
 
 sim: ## The control plane and the agent's engine under virtual time
 	cargo nextest run --locked --package sim

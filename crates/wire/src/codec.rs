@@ -52,6 +52,12 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Fault> 
     serde_json::from_value(value).map_err(|e| json::malformed(e.to_string()))
 }
 
+/// What a request was understood to say.
+#[cfg(feature = "roundtrip")]
+pub(crate) fn shown<T: Serialize>(value: &T) -> Result<Value, Fault> {
+    serde_json::to_value(value).map_err(unwritable)
+}
+
 /// JSON that somebody else wrote and whose constraints are theirs to keep: the
 /// answer of a control plane, a frame of an agent.
 pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {

@@ -14,6 +14,7 @@ pub(crate) fn generate(service: &Service<'_>) -> Result<String, Problem> {
     interface(&mut text, service)?;
     serve(&mut text, service)?;
     codecs(&mut text, service)?;
+    round_trips(&mut text, service)?;
     clients(&mut text, service)?;
     errors(&mut text, service)?;
     Ok(text)
@@ -118,6 +119,34 @@ fn codecs(text: &mut String, service: &Service<'_>) -> Result<(), Problem> {
             )?;
         }
     }
+    Ok(())
+}
+
+/// The same functions by the operation's name and by way of JSON, so that a test
+/// can hold every one of them against another implementation.
+fn round_trips(text: &mut String, service: &Service<'_>) -> Result<(), Problem> {
+    writeln!(text, "/// What `request` was understood to say, as JSON.")?;
+    writeln!(text, "#[cfg(feature = \"roundtrip\")]")?;
+    writeln!(text, "pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {{")?;
+    writeln!(text, "match request.operation {{")?;
+    for served in service.served {
+        let (name, method) = (&served.name, field(&served.name));
+        writeln!(text, "{name:?} => codec::shown(&decode_{method}(request)?),")?;
+    }
+    writeln!(text, "other => Err(SERVICE.refuse(other)), }} }}\n")?;
+    writeln!(text, "/// The answer to `request` that is `value` in JSON.")?;
+    writeln!(text, "#[cfg(feature = \"roundtrip\")]")?;
+    writeln!(text, "pub fn rewrite(value: serde_json::Value, request: &Request<'_>)")?;
+    writeln!(text, "-> Result<Vec<u8>, Fault> {{ match request.operation {{")?;
+    for served in service.served {
+        let (name, method) = (&served.name, field(&served.name));
+        if acknowledged(service, name)? {
+            writeln!(text, "{name:?} => Ok(codec::acknowledge(&SERVICE, {name:?}, request.id)),")?;
+        } else {
+            writeln!(text, "{name:?} => encode_{method}(&codec::from_value(value)?, request),")?;
+        }
+    }
+    writeln!(text, "other => Err(SERVICE.refuse(other)), }} }}\n")?;
     Ok(())
 }
 

@@ -16,15 +16,14 @@ const TAG_TEXT: &str = r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)";
 /// `generated_schema.rs` of a service.
 pub(crate) fn file(service: &Service<'_>) -> Result<String, Problem> {
     let inputs = service.inputs()?;
-    let shapes = match service.model.metadata.protocol.as_str() {
-        "json" => inputs.clone(),
-        _ => {
-            let silent = service.model.operations.values().filter(|operation| operation.silent);
-            let silent = silent.filter_map(|o| Some(o.output.as_ref()?.shape.as_str()));
-            let mut shapes: BTreeSet<String> = service.ways()?.into_keys().collect();
-            silent.for_each(|shape| drop(shapes.remove(shape)));
-            shapes
-        }
+    let shapes = if service.model.metadata.protocol == "json" {
+        inputs.clone()
+    } else {
+        let operations = service.model.operations.values();
+        let silent = operations.filter(|operation| operation.silent);
+        let silent: BTreeSet<&str> =
+            silent.filter_map(|o| Some(o.output.as_ref()?.shape.as_str())).collect();
+        service.ways()?.into_keys().filter(|name| !silent.contains(name.as_str())).collect()
     };
     let table = Table { service, inputs };
     let mut tables = String::new();

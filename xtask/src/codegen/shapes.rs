@@ -46,6 +46,12 @@ fn structure(
     derives.extend(ways.read.then_some("serde::Deserialize"));
     derives.extend(ways.written.then_some("serde::Serialize"));
     writeln!(text, "#[derive({})]", derives.join(", "))?;
+    // Frames travel both ways already, so this is for services only.
+    for (travels, missing) in [(ways.read, "Deserialize"), (ways.written, "Serialize")] {
+        if !travels {
+            writeln!(text, "#[cfg_attr(feature = \"roundtrip\", derive(serde::{missing}))]")?;
+        }
+    }
     if !shape.members.is_empty() {
         writeln!(text, "#[serde(rename_all = {:?})]", case.serde())?;
     }
@@ -157,10 +163,12 @@ mod tests {
         let shapes = r#"{"A": {"type": "structure", "members": {"taskARN": {"shape": "S"}}},
             "S": {"type": "string"}}"#;
         let read = generated(shapes, Ways { read: true, written: false });
-        assert!(read.contains("Deserialize") && !read.contains("Serialize)"), "{read}");
+        let only = |way| format!("#[derive(Clone, Debug, Default, PartialEq, serde::{way})]");
+        assert!(read.contains(&only("Deserialize")), "{read}");
+        assert!(read.contains(r#"(feature = "roundtrip", derive(serde::Serialize))"#), "{read}");
         assert!(read.contains(r#"rename = "taskARN""#) && !read.contains("skip"), "{read}");
         let written = generated(shapes, Ways { read: false, written: true });
-        assert!(!written.contains("Deserialize") && written.contains("skip"), "{written}");
+        assert!(written.contains(&only("Serialize")) && written.contains("skip"), "{written}");
     }
 
     #[test]

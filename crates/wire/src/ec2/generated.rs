@@ -1781,6 +1781,128 @@ fn encode_revoke_security_group_ingress(
     )
 }
 
+/// What `request` was understood to say, as JSON.
+#[cfg(feature = "roundtrip")]
+pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
+    match request.operation {
+        "AttachNetworkInterface" => codec::shown(&decode_attach_network_interface(request)?),
+        "AuthorizeSecurityGroupEgress" => {
+            codec::shown(&decode_authorize_security_group_egress(request)?)
+        }
+        "AuthorizeSecurityGroupIngress" => {
+            codec::shown(&decode_authorize_security_group_ingress(request)?)
+        }
+        "CreateNetworkInterface" => codec::shown(&decode_create_network_interface(request)?),
+        "CreateSecurityGroup" => codec::shown(&decode_create_security_group(request)?),
+        "CreateSubnet" => codec::shown(&decode_create_subnet(request)?),
+        "CreateTags" => codec::shown(&decode_create_tags(request)?),
+        "CreateVpc" => codec::shown(&decode_create_vpc(request)?),
+        "DeleteNetworkInterface" => codec::shown(&decode_delete_network_interface(request)?),
+        "DeleteSecurityGroup" => codec::shown(&decode_delete_security_group(request)?),
+        "DeleteSubnet" => codec::shown(&decode_delete_subnet(request)?),
+        "DeleteTags" => codec::shown(&decode_delete_tags(request)?),
+        "DeleteVpc" => codec::shown(&decode_delete_vpc(request)?),
+        "DescribeAvailabilityZones" => codec::shown(&decode_describe_availability_zones(request)?),
+        "DescribeInstanceTypes" => codec::shown(&decode_describe_instance_types(request)?),
+        "DescribeInstances" => codec::shown(&decode_describe_instances(request)?),
+        "DescribeNetworkInterfaces" => codec::shown(&decode_describe_network_interfaces(request)?),
+        "DescribeRegions" => codec::shown(&decode_describe_regions(request)?),
+        "DescribeSecurityGroupRules" => {
+            codec::shown(&decode_describe_security_group_rules(request)?)
+        }
+        "DescribeSecurityGroups" => codec::shown(&decode_describe_security_groups(request)?),
+        "DescribeSubnets" => codec::shown(&decode_describe_subnets(request)?),
+        "DescribeTags" => codec::shown(&decode_describe_tags(request)?),
+        "DescribeVpcAttribute" => codec::shown(&decode_describe_vpc_attribute(request)?),
+        "DescribeVpcs" => codec::shown(&decode_describe_vpcs(request)?),
+        "DetachNetworkInterface" => codec::shown(&decode_detach_network_interface(request)?),
+        "ModifyNetworkInterfaceAttribute" => {
+            codec::shown(&decode_modify_network_interface_attribute(request)?)
+        }
+        "ModifySecurityGroupRules" => codec::shown(&decode_modify_security_group_rules(request)?),
+        "ModifySubnetAttribute" => codec::shown(&decode_modify_subnet_attribute(request)?),
+        "ModifyVpcAttribute" => codec::shown(&decode_modify_vpc_attribute(request)?),
+        "RevokeSecurityGroupEgress" => codec::shown(&decode_revoke_security_group_egress(request)?),
+        "RevokeSecurityGroupIngress" => {
+            codec::shown(&decode_revoke_security_group_ingress(request)?)
+        }
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
+/// The answer to `request` that is `value` in JSON.
+#[cfg(feature = "roundtrip")]
+pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    match request.operation {
+        "AttachNetworkInterface" => {
+            encode_attach_network_interface(&codec::from_value(value)?, request)
+        }
+        "AuthorizeSecurityGroupEgress" => {
+            encode_authorize_security_group_egress(&codec::from_value(value)?, request)
+        }
+        "AuthorizeSecurityGroupIngress" => {
+            encode_authorize_security_group_ingress(&codec::from_value(value)?, request)
+        }
+        "CreateNetworkInterface" => {
+            encode_create_network_interface(&codec::from_value(value)?, request)
+        }
+        "CreateSecurityGroup" => encode_create_security_group(&codec::from_value(value)?, request),
+        "CreateSubnet" => encode_create_subnet(&codec::from_value(value)?, request),
+        "CreateTags" => Ok(codec::acknowledge(&SERVICE, "CreateTags", request.id)),
+        "CreateVpc" => encode_create_vpc(&codec::from_value(value)?, request),
+        "DeleteNetworkInterface" => {
+            Ok(codec::acknowledge(&SERVICE, "DeleteNetworkInterface", request.id))
+        }
+        "DeleteSecurityGroup" => encode_delete_security_group(&codec::from_value(value)?, request),
+        "DeleteSubnet" => Ok(codec::acknowledge(&SERVICE, "DeleteSubnet", request.id)),
+        "DeleteTags" => Ok(codec::acknowledge(&SERVICE, "DeleteTags", request.id)),
+        "DeleteVpc" => Ok(codec::acknowledge(&SERVICE, "DeleteVpc", request.id)),
+        "DescribeAvailabilityZones" => {
+            encode_describe_availability_zones(&codec::from_value(value)?, request)
+        }
+        "DescribeInstanceTypes" => {
+            encode_describe_instance_types(&codec::from_value(value)?, request)
+        }
+        "DescribeInstances" => encode_describe_instances(&codec::from_value(value)?, request),
+        "DescribeNetworkInterfaces" => {
+            encode_describe_network_interfaces(&codec::from_value(value)?, request)
+        }
+        "DescribeRegions" => encode_describe_regions(&codec::from_value(value)?, request),
+        "DescribeSecurityGroupRules" => {
+            encode_describe_security_group_rules(&codec::from_value(value)?, request)
+        }
+        "DescribeSecurityGroups" => {
+            encode_describe_security_groups(&codec::from_value(value)?, request)
+        }
+        "DescribeSubnets" => encode_describe_subnets(&codec::from_value(value)?, request),
+        "DescribeTags" => encode_describe_tags(&codec::from_value(value)?, request),
+        "DescribeVpcAttribute" => {
+            encode_describe_vpc_attribute(&codec::from_value(value)?, request)
+        }
+        "DescribeVpcs" => encode_describe_vpcs(&codec::from_value(value)?, request),
+        "DetachNetworkInterface" => {
+            Ok(codec::acknowledge(&SERVICE, "DetachNetworkInterface", request.id))
+        }
+        "ModifyNetworkInterfaceAttribute" => {
+            Ok(codec::acknowledge(&SERVICE, "ModifyNetworkInterfaceAttribute", request.id))
+        }
+        "ModifySecurityGroupRules" => {
+            encode_modify_security_group_rules(&codec::from_value(value)?, request)
+        }
+        "ModifySubnetAttribute" => {
+            Ok(codec::acknowledge(&SERVICE, "ModifySubnetAttribute", request.id))
+        }
+        "ModifyVpcAttribute" => Ok(codec::acknowledge(&SERVICE, "ModifyVpcAttribute", request.id)),
+        "RevokeSecurityGroupEgress" => {
+            encode_revoke_security_group_egress(&codec::from_value(value)?, request)
+        }
+        "RevokeSecurityGroupIngress" => {
+            encode_revoke_security_group_ingress(&codec::from_value(value)?, request)
+        }
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
 /// Values of `AmdSevSnpSpecification`.
 pub mod amd_sev_snp_specification {
     pub const ENABLED: &str = "enabled";
@@ -1806,6 +1928,7 @@ pub mod architecture_values {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachNetworkInterfaceRequest {
     pub device_index: Option<i32>,
@@ -1818,6 +1941,7 @@ pub struct AttachNetworkInterfaceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachNetworkInterfaceResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1827,6 +1951,7 @@ pub struct AttachNetworkInterfaceResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachmentEnaSrdSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1836,6 +1961,7 @@ pub struct AttachmentEnaSrdSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachmentEnaSrdUdpSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1864,12 +1990,14 @@ pub struct AttributeBooleanValue {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttributeValue {
     pub value: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthorizeSecurityGroupEgressRequest {
     pub cidr_ip: Option<String>,
@@ -1885,6 +2013,7 @@ pub struct AuthorizeSecurityGroupEgressRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthorizeSecurityGroupEgressResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1894,6 +2023,7 @@ pub struct AuthorizeSecurityGroupEgressResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthorizeSecurityGroupIngressRequest {
     pub cidr_ip: Option<String>,
@@ -1910,6 +2040,7 @@ pub struct AuthorizeSecurityGroupIngressRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthorizeSecurityGroupIngressResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1919,6 +2050,7 @@ pub struct AuthorizeSecurityGroupIngressResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AvailabilityZone {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1952,6 +2084,7 @@ pub struct AvailabilityZone {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AvailabilityZoneGeography {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1959,6 +2092,7 @@ pub struct AvailabilityZoneGeography {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AvailabilityZoneMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1982,6 +2116,7 @@ pub mod availability_zone_state {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AvailabilityZoneSubGeography {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2003,6 +2138,7 @@ pub mod block_public_access_mode {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct BlockPublicAccessStates {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2030,6 +2166,7 @@ pub mod capacity_reservation_preference {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CapacityReservationSpecificationResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2039,6 +2176,7 @@ pub struct CapacityReservationSpecificationResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CapacityReservationTargetResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2048,6 +2186,7 @@ pub struct CapacityReservationTargetResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ConnectionTrackingConfiguration {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2059,6 +2198,7 @@ pub struct ConnectionTrackingConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ConnectionTrackingSpecificationRequest {
     pub tcp_established_timeout: Option<i32>,
@@ -2067,6 +2207,7 @@ pub struct ConnectionTrackingSpecificationRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ConnectionTrackingSpecificationResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2078,6 +2219,7 @@ pub struct ConnectionTrackingSpecificationResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CpuOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2091,6 +2233,7 @@ pub struct CpuOptions {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateNetworkInterfaceRequest {
     pub client_token: Option<String>,
@@ -2115,6 +2258,7 @@ pub struct CreateNetworkInterfaceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateNetworkInterfaceResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2124,6 +2268,7 @@ pub struct CreateNetworkInterfaceResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateSecurityGroupRequest {
     pub description: Option<String>,
@@ -2134,6 +2279,7 @@ pub struct CreateSecurityGroupRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateSecurityGroupResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2145,6 +2291,7 @@ pub struct CreateSecurityGroupResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateSubnetRequest {
     pub availability_zone: Option<String>,
@@ -2163,6 +2310,7 @@ pub struct CreateSubnetRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateSubnetResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2170,6 +2318,7 @@ pub struct CreateSubnetResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateTagsRequest {
     pub dry_run: Option<bool>,
@@ -2178,9 +2327,11 @@ pub struct CreateTagsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct CreateTagsResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateVpcRequest {
     pub amazon_provided_ipv6_cidr_block: Option<bool>,
@@ -2199,6 +2350,7 @@ pub struct CreateVpcRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateVpcResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2206,6 +2358,7 @@ pub struct CreateVpcResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DefaultConnectionTrackingConfiguration {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2217,6 +2370,7 @@ pub struct DefaultConnectionTrackingConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteNetworkInterfaceRequest {
     pub dry_run: Option<bool>,
@@ -2224,9 +2378,11 @@ pub struct DeleteNetworkInterfaceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteNetworkInterfaceResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteSecurityGroupRequest {
     pub dry_run: Option<bool>,
@@ -2235,6 +2391,7 @@ pub struct DeleteSecurityGroupRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteSecurityGroupResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2244,6 +2401,7 @@ pub struct DeleteSecurityGroupResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteSubnetRequest {
     pub dry_run: Option<bool>,
@@ -2251,9 +2409,11 @@ pub struct DeleteSubnetRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteSubnetResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteTagsRequest {
     pub dry_run: Option<bool>,
@@ -2262,9 +2422,11 @@ pub struct DeleteTagsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteTagsResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteVpcRequest {
     pub dry_run: Option<bool>,
@@ -2272,9 +2434,11 @@ pub struct DeleteVpcRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteVpcResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeAvailabilityZonesRequest {
     pub all_availability_zones: Option<bool>,
@@ -2285,6 +2449,7 @@ pub struct DescribeAvailabilityZonesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeAvailabilityZonesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2292,6 +2457,7 @@ pub struct DescribeAvailabilityZonesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeInstanceTypesRequest {
     pub dry_run: Option<bool>,
@@ -2303,6 +2469,7 @@ pub struct DescribeInstanceTypesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeInstanceTypesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2312,6 +2479,7 @@ pub struct DescribeInstanceTypesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeInstancesRequest {
     pub dry_run: Option<bool>,
@@ -2323,6 +2491,7 @@ pub struct DescribeInstancesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeInstancesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2332,6 +2501,7 @@ pub struct DescribeInstancesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeNetworkInterfacesRequest {
     pub dry_run: Option<bool>,
@@ -2343,6 +2513,7 @@ pub struct DescribeNetworkInterfacesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeNetworkInterfacesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2352,6 +2523,7 @@ pub struct DescribeNetworkInterfacesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeRegionsRequest {
     pub all_regions: Option<bool>,
@@ -2361,6 +2533,7 @@ pub struct DescribeRegionsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeRegionsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2368,6 +2541,7 @@ pub struct DescribeRegionsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSecurityGroupRulesRequest {
     pub dry_run: Option<bool>,
@@ -2378,6 +2552,7 @@ pub struct DescribeSecurityGroupRulesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSecurityGroupRulesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2387,6 +2562,7 @@ pub struct DescribeSecurityGroupRulesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSecurityGroupsRequest {
     pub dry_run: Option<bool>,
@@ -2398,6 +2574,7 @@ pub struct DescribeSecurityGroupsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSecurityGroupsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2407,6 +2584,7 @@ pub struct DescribeSecurityGroupsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSubnetsRequest {
     pub dry_run: Option<bool>,
@@ -2417,6 +2595,7 @@ pub struct DescribeSubnetsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeSubnetsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2426,6 +2605,7 @@ pub struct DescribeSubnetsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeTagsRequest {
     pub dry_run: Option<bool>,
@@ -2435,6 +2615,7 @@ pub struct DescribeTagsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeTagsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2444,6 +2625,7 @@ pub struct DescribeTagsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeVpcAttributeRequest {
     pub attribute: Option<String>,
@@ -2452,6 +2634,7 @@ pub struct DescribeVpcAttributeRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeVpcAttributeResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2465,6 +2648,7 @@ pub struct DescribeVpcAttributeResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeVpcsRequest {
     pub dry_run: Option<bool>,
@@ -2475,6 +2659,7 @@ pub struct DescribeVpcsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DescribeVpcsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2484,6 +2669,7 @@ pub struct DescribeVpcsResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DetachNetworkInterfaceRequest {
     pub attachment_id: Option<String>,
@@ -2492,6 +2678,7 @@ pub struct DetachNetworkInterfaceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DetachNetworkInterfaceResponse {}
 
 /// Values of `DeviceType`.
@@ -2501,6 +2688,7 @@ pub mod device_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DiskInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2518,6 +2706,7 @@ pub mod disk_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EbsCardInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2543,6 +2732,7 @@ pub mod ebs_encryption_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EbsInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2564,6 +2754,7 @@ pub struct EbsInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EbsInstanceBlockDevice {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2592,6 +2783,7 @@ pub mod ebs_nvme_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EbsOptimizedInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2616,6 +2808,7 @@ pub mod ebs_optimized_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EfaInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2623,6 +2816,7 @@ pub struct EfaInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ElasticGpuAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2636,6 +2830,7 @@ pub struct ElasticGpuAssociation {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ElasticInferenceAcceleratorAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2649,6 +2844,7 @@ pub struct ElasticInferenceAcceleratorAssociation {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EnaSrdSpecification {
     pub ena_srd_enabled: Option<bool>,
@@ -2656,6 +2852,7 @@ pub struct EnaSrdSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EnaSrdUdpSpecification {
     pub ena_srd_udp_enabled: Option<bool>,
@@ -2669,6 +2866,7 @@ pub mod ena_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct EnclaveOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2683,6 +2881,7 @@ pub mod ephemeral_nvme_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Filter {
     pub name: Option<String>,
@@ -2696,6 +2895,7 @@ pub mod flexible_ena_queues_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct FpgaDeviceInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2709,6 +2909,7 @@ pub struct FpgaDeviceInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct FpgaDeviceMemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2716,6 +2917,7 @@ pub struct FpgaDeviceMemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct FpgaInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2725,6 +2927,7 @@ pub struct FpgaInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GpuDeviceInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2744,6 +2947,7 @@ pub struct GpuDeviceInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GpuDeviceMemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2751,6 +2955,7 @@ pub struct GpuDeviceMemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GpuInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2760,6 +2965,7 @@ pub struct GpuInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GroupIdentifier {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2769,6 +2975,7 @@ pub struct GroupIdentifier {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct HibernationOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2794,6 +3001,7 @@ pub mod hypervisor_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct IamInstanceProfile {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2803,6 +3011,7 @@ pub struct IamInstanceProfile {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InferenceAcceleratorInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2812,6 +3021,7 @@ pub struct InferenceAcceleratorInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InferenceDeviceInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2825,6 +3035,7 @@ pub struct InferenceDeviceInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InferenceDeviceMemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2832,6 +3043,7 @@ pub struct InferenceDeviceMemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Instance {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2960,6 +3172,7 @@ pub struct Instance {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceAttachmentEnaSrdSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2969,6 +3182,7 @@ pub struct InstanceAttachmentEnaSrdSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceAttachmentEnaSrdUdpSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2989,6 +3203,7 @@ pub mod instance_bandwidth_weighting {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceBlockDeviceMapping {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3004,6 +3219,7 @@ pub mod instance_boot_mode_values {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceIpv4Prefix {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3020,6 +3236,7 @@ pub struct InstanceIpv6Address {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceIpv6Prefix {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3035,6 +3252,7 @@ pub mod instance_lifecycle_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceMaintenanceOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3050,6 +3268,7 @@ pub mod instance_metadata_endpoint_state {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceMetadataOptionsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3085,6 +3304,7 @@ pub mod instance_metadata_tags_state {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceNetworkInterface {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3130,6 +3350,7 @@ pub struct InstanceNetworkInterface {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceNetworkInterfaceAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3145,6 +3366,7 @@ pub struct InstanceNetworkInterfaceAssociation {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceNetworkInterfaceAttachment {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3166,6 +3388,7 @@ pub struct InstanceNetworkInterfaceAttachment {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceNetworkPerformanceOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3173,6 +3396,7 @@ pub struct InstanceNetworkPerformanceOptions {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstancePrivateIpAddress {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3192,6 +3416,7 @@ pub mod instance_reboot_migration_state {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceSecondaryInterface {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3217,6 +3442,7 @@ pub struct InstanceSecondaryInterface {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceSecondaryInterfaceAttachment {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3234,6 +3460,7 @@ pub struct InstanceSecondaryInterfaceAttachment {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceSecondaryInterfacePrivateIpAddress {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3241,6 +3468,7 @@ pub struct InstanceSecondaryInterfacePrivateIpAddress {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceState {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3266,6 +3494,7 @@ pub mod instance_storage_encryption_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceStorageInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3285,6 +3514,7 @@ pub mod instance_type_hypervisor {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceTypeInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3389,6 +3619,7 @@ pub mod ip_source {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Ipv4PrefixSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3396,6 +3627,7 @@ pub struct Ipv4PrefixSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Ipv4PrefixSpecificationRequest {
     pub ipv4_prefix: Option<String>,
@@ -3408,6 +3640,7 @@ pub mod ipv6_address_attribute {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Ipv6PrefixSpecification {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3415,6 +3648,7 @@ pub struct Ipv6PrefixSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Ipv6PrefixSpecificationRequest {
     pub ipv6_prefix: Option<String>,
@@ -3430,6 +3664,7 @@ pub struct Ipv6Range {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct LicenseConfiguration {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3437,6 +3672,7 @@ pub struct LicenseConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MediaAcceleratorInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3446,6 +3682,7 @@ pub struct MediaAcceleratorInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MediaDeviceInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3459,6 +3696,7 @@ pub struct MediaDeviceInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MediaDeviceMemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3466,6 +3704,7 @@ pub struct MediaDeviceMemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3473,6 +3712,7 @@ pub struct MemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ModifyNetworkInterfaceAttributeRequest {
     pub associate_public_ip_address: Option<bool>,
@@ -3489,9 +3729,11 @@ pub struct ModifyNetworkInterfaceAttributeRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct ModifyNetworkInterfaceAttributeResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ModifySecurityGroupRulesRequest {
     pub dry_run: Option<bool>,
@@ -3500,6 +3742,7 @@ pub struct ModifySecurityGroupRulesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ModifySecurityGroupRulesResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3507,6 +3750,7 @@ pub struct ModifySecurityGroupRulesResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ModifySubnetAttributeRequest {
     pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
@@ -3524,9 +3768,11 @@ pub struct ModifySubnetAttributeRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct ModifySubnetAttributeResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ModifyVpcAttributeRequest {
     pub enable_dns_hostnames: Option<AttributeBooleanValue>,
@@ -3536,9 +3782,11 @@ pub struct ModifyVpcAttributeRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct ModifyVpcAttributeResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Monitoring {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3562,6 +3810,7 @@ pub mod nested_virtualization_specification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkCardInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3595,6 +3844,7 @@ pub mod network_card_interface_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3638,6 +3888,7 @@ pub struct NetworkInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterface {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3707,6 +3958,7 @@ pub struct NetworkInterface {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterfaceAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3726,6 +3978,7 @@ pub struct NetworkInterfaceAssociation {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterfaceAttachment {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3751,6 +4004,7 @@ pub struct NetworkInterfaceAttachment {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterfaceAttachmentChanges {
     pub attachment_id: Option<String>,
@@ -3768,6 +4022,7 @@ pub mod network_interface_creation_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterfaceIpv6Address {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3779,6 +4034,7 @@ pub struct NetworkInterfaceIpv6Address {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkInterfacePrivateIpAddress {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3823,6 +4079,7 @@ pub mod network_interface_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NeuronDeviceCoreInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3832,6 +4089,7 @@ pub struct NeuronDeviceCoreInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NeuronDeviceInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3845,6 +4103,7 @@ pub struct NeuronDeviceInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NeuronDeviceMemoryInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3852,6 +4111,7 @@ pub struct NeuronDeviceMemoryInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NeuronInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3867,6 +4127,7 @@ pub mod nitro_enclaves_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct NitroTpmInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3880,12 +4141,14 @@ pub mod nitro_tpm_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct OperatorRequest {
     pub principal: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct OperatorResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3903,6 +4166,7 @@ pub mod phc_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Placement {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3928,6 +4192,7 @@ pub struct Placement {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PlacementGroupInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3956,6 +4221,7 @@ pub struct PrefixListId {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PrivateDnsNameOptionsOnLaunch {
     #[serde(rename = "EnableResourceNameDnsAAAARecord", skip_serializing_if = "Option::is_none")]
@@ -3967,6 +4233,7 @@ pub struct PrivateDnsNameOptionsOnLaunch {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PrivateDnsNameOptionsResponse {
     #[serde(rename = "EnableResourceNameDnsAAAARecord", skip_serializing_if = "Option::is_none")]
@@ -3978,6 +4245,7 @@ pub struct PrivateDnsNameOptionsResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PrivateIpAddressSpecification {
     pub primary: Option<bool>,
@@ -3985,6 +4253,7 @@ pub struct PrivateIpAddressSpecification {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ProcessorInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3998,6 +4267,7 @@ pub struct ProcessorInfo {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ProductCode {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4013,6 +4283,7 @@ pub mod product_code_values {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PublicIpDnsNameOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4032,6 +4303,7 @@ pub mod reboot_migration_support {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ReferencedSecurityGroup {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4047,6 +4319,7 @@ pub struct ReferencedSecurityGroup {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Region {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4060,6 +4333,7 @@ pub struct Region {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RegionGeography {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4067,6 +4341,7 @@ pub struct RegionGeography {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Reservation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4207,6 +4482,7 @@ pub mod resource_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RevokeSecurityGroupEgressRequest {
     pub cidr_ip: Option<String>,
@@ -4222,6 +4498,7 @@ pub struct RevokeSecurityGroupEgressRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RevokeSecurityGroupEgressResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4233,6 +4510,7 @@ pub struct RevokeSecurityGroupEgressResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RevokeSecurityGroupIngressRequest {
     pub cidr_ip: Option<String>,
@@ -4249,6 +4527,7 @@ pub struct RevokeSecurityGroupIngressRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RevokeSecurityGroupIngressResult {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4260,6 +4539,7 @@ pub struct RevokeSecurityGroupIngressResult {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RevokedSecurityGroupRule {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4304,6 +4584,7 @@ pub mod secondary_interface_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SecurityGroup {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4327,6 +4608,7 @@ pub struct SecurityGroup {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SecurityGroupRule {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4360,6 +4642,7 @@ pub struct SecurityGroupRule {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SecurityGroupRuleRequest {
     pub cidr_ipv4: Option<String>,
@@ -4373,6 +4656,7 @@ pub struct SecurityGroupRuleRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SecurityGroupRuleUpdate {
     pub security_group_rule: Option<SecurityGroupRuleRequest>,
@@ -4380,6 +4664,7 @@ pub struct SecurityGroupRuleUpdate {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct StateReason {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4389,6 +4674,7 @@ pub struct StateReason {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Subnet {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4440,6 +4726,7 @@ pub struct Subnet {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SubnetCidrBlockState {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4459,6 +4746,7 @@ pub mod subnet_cidr_block_state_code {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SubnetIpv6CidrBlockAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4498,6 +4786,7 @@ pub struct Tag {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct TagDescription {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4511,6 +4800,7 @@ pub struct TagDescription {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct TagSpecification {
     pub resource_type: Option<String>,
@@ -4551,6 +4841,7 @@ pub struct UserIdGroupPair {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VCpuInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4572,6 +4863,7 @@ pub mod virtualization_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Vpc {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4608,6 +4900,7 @@ pub mod vpc_attribute_name {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcCidrBlockAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4619,6 +4912,7 @@ pub struct VpcCidrBlockAssociation {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcCidrBlockState {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4638,6 +4932,7 @@ pub mod vpc_cidr_block_state_code {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcEncryptionControl {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4657,6 +4952,7 @@ pub struct VpcEncryptionControl {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcEncryptionControlConfiguration {
     pub api_gateway_v2_exclusion: Option<String>,
@@ -4673,6 +4969,7 @@ pub struct VpcEncryptionControlConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcEncryptionControlExclusion {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4696,6 +4993,7 @@ pub mod vpc_encryption_control_exclusion_state_input {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcEncryptionControlExclusions {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -4740,6 +5038,7 @@ pub mod vpc_encryption_control_state {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct VpcIpv6CidrBlockAssociation {
     #[serde(skip_serializing_if = "Option::is_none")]

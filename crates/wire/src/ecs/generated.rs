@@ -1119,6 +1119,146 @@ fn encode_update_task_protection(
     codec::encode_json(value)
 }
 
+/// What `request` was understood to say, as JSON.
+#[cfg(feature = "roundtrip")]
+pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
+    match request.operation {
+        "CreateCluster" => codec::shown(&decode_create_cluster(request)?),
+        "DeleteAccountSetting" => codec::shown(&decode_delete_account_setting(request)?),
+        "DeleteAttributes" => codec::shown(&decode_delete_attributes(request)?),
+        "DeleteCluster" => codec::shown(&decode_delete_cluster(request)?),
+        "DeleteTaskDefinitions" => codec::shown(&decode_delete_task_definitions(request)?),
+        "DeregisterContainerInstance" => {
+            codec::shown(&decode_deregister_container_instance(request)?)
+        }
+        "DeregisterTaskDefinition" => codec::shown(&decode_deregister_task_definition(request)?),
+        "DescribeClusters" => codec::shown(&decode_describe_clusters(request)?),
+        "DescribeContainerInstances" => {
+            codec::shown(&decode_describe_container_instances(request)?)
+        }
+        "DescribeTaskDefinition" => codec::shown(&decode_describe_task_definition(request)?),
+        "DescribeTasks" => codec::shown(&decode_describe_tasks(request)?),
+        "DiscoverPollEndpoint" => codec::shown(&decode_discover_poll_endpoint(request)?),
+        "GetTaskProtection" => codec::shown(&decode_get_task_protection(request)?),
+        "ListAccountSettings" => codec::shown(&decode_list_account_settings(request)?),
+        "ListAttributes" => codec::shown(&decode_list_attributes(request)?),
+        "ListClusters" => codec::shown(&decode_list_clusters(request)?),
+        "ListContainerInstances" => codec::shown(&decode_list_container_instances(request)?),
+        "ListTagsForResource" => codec::shown(&decode_list_tags_for_resource(request)?),
+        "ListTaskDefinitionFamilies" => {
+            codec::shown(&decode_list_task_definition_families(request)?)
+        }
+        "ListTaskDefinitions" => codec::shown(&decode_list_task_definitions(request)?),
+        "ListTasks" => codec::shown(&decode_list_tasks(request)?),
+        "PutAccountSetting" => codec::shown(&decode_put_account_setting(request)?),
+        "PutAccountSettingDefault" => codec::shown(&decode_put_account_setting_default(request)?),
+        "PutAttributes" => codec::shown(&decode_put_attributes(request)?),
+        "RegisterContainerInstance" => codec::shown(&decode_register_container_instance(request)?),
+        "RegisterTaskDefinition" => codec::shown(&decode_register_task_definition(request)?),
+        "RunTask" => codec::shown(&decode_run_task(request)?),
+        "StartTask" => codec::shown(&decode_start_task(request)?),
+        "StopTask" => codec::shown(&decode_stop_task(request)?),
+        "SubmitAttachmentStateChanges" => {
+            codec::shown(&decode_submit_attachment_state_changes(request)?)
+        }
+        "SubmitContainerStateChange" => {
+            codec::shown(&decode_submit_container_state_change(request)?)
+        }
+        "SubmitTaskStateChange" => codec::shown(&decode_submit_task_state_change(request)?),
+        "TagResource" => codec::shown(&decode_tag_resource(request)?),
+        "UntagResource" => codec::shown(&decode_untag_resource(request)?),
+        "UpdateCluster" => codec::shown(&decode_update_cluster(request)?),
+        "UpdateClusterSettings" => codec::shown(&decode_update_cluster_settings(request)?),
+        "UpdateContainerInstancesState" => {
+            codec::shown(&decode_update_container_instances_state(request)?)
+        }
+        "UpdateTaskProtection" => codec::shown(&decode_update_task_protection(request)?),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
+/// The answer to `request` that is `value` in JSON.
+#[cfg(feature = "roundtrip")]
+pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    match request.operation {
+        "CreateCluster" => encode_create_cluster(&codec::from_value(value)?, request),
+        "DeleteAccountSetting" => {
+            encode_delete_account_setting(&codec::from_value(value)?, request)
+        }
+        "DeleteAttributes" => encode_delete_attributes(&codec::from_value(value)?, request),
+        "DeleteCluster" => encode_delete_cluster(&codec::from_value(value)?, request),
+        "DeleteTaskDefinitions" => {
+            encode_delete_task_definitions(&codec::from_value(value)?, request)
+        }
+        "DeregisterContainerInstance" => {
+            encode_deregister_container_instance(&codec::from_value(value)?, request)
+        }
+        "DeregisterTaskDefinition" => {
+            encode_deregister_task_definition(&codec::from_value(value)?, request)
+        }
+        "DescribeClusters" => encode_describe_clusters(&codec::from_value(value)?, request),
+        "DescribeContainerInstances" => {
+            encode_describe_container_instances(&codec::from_value(value)?, request)
+        }
+        "DescribeTaskDefinition" => {
+            encode_describe_task_definition(&codec::from_value(value)?, request)
+        }
+        "DescribeTasks" => encode_describe_tasks(&codec::from_value(value)?, request),
+        "DiscoverPollEndpoint" => {
+            encode_discover_poll_endpoint(&codec::from_value(value)?, request)
+        }
+        "GetTaskProtection" => encode_get_task_protection(&codec::from_value(value)?, request),
+        "ListAccountSettings" => encode_list_account_settings(&codec::from_value(value)?, request),
+        "ListAttributes" => encode_list_attributes(&codec::from_value(value)?, request),
+        "ListClusters" => encode_list_clusters(&codec::from_value(value)?, request),
+        "ListContainerInstances" => {
+            encode_list_container_instances(&codec::from_value(value)?, request)
+        }
+        "ListTagsForResource" => encode_list_tags_for_resource(&codec::from_value(value)?, request),
+        "ListTaskDefinitionFamilies" => {
+            encode_list_task_definition_families(&codec::from_value(value)?, request)
+        }
+        "ListTaskDefinitions" => encode_list_task_definitions(&codec::from_value(value)?, request),
+        "ListTasks" => encode_list_tasks(&codec::from_value(value)?, request),
+        "PutAccountSetting" => encode_put_account_setting(&codec::from_value(value)?, request),
+        "PutAccountSettingDefault" => {
+            encode_put_account_setting_default(&codec::from_value(value)?, request)
+        }
+        "PutAttributes" => encode_put_attributes(&codec::from_value(value)?, request),
+        "RegisterContainerInstance" => {
+            encode_register_container_instance(&codec::from_value(value)?, request)
+        }
+        "RegisterTaskDefinition" => {
+            encode_register_task_definition(&codec::from_value(value)?, request)
+        }
+        "RunTask" => encode_run_task(&codec::from_value(value)?, request),
+        "StartTask" => encode_start_task(&codec::from_value(value)?, request),
+        "StopTask" => encode_stop_task(&codec::from_value(value)?, request),
+        "SubmitAttachmentStateChanges" => {
+            encode_submit_attachment_state_changes(&codec::from_value(value)?, request)
+        }
+        "SubmitContainerStateChange" => {
+            encode_submit_container_state_change(&codec::from_value(value)?, request)
+        }
+        "SubmitTaskStateChange" => {
+            encode_submit_task_state_change(&codec::from_value(value)?, request)
+        }
+        "TagResource" => encode_tag_resource(&codec::from_value(value)?, request),
+        "UntagResource" => encode_untag_resource(&codec::from_value(value)?, request),
+        "UpdateCluster" => encode_update_cluster(&codec::from_value(value)?, request),
+        "UpdateClusterSettings" => {
+            encode_update_cluster_settings(&codec::from_value(value)?, request)
+        }
+        "UpdateContainerInstancesState" => {
+            encode_update_container_instances_state(&codec::from_value(value)?, request)
+        }
+        "UpdateTaskProtection" => {
+            encode_update_task_protection(&codec::from_value(value)?, request)
+        }
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
 impl crate::client::Call for CreateClusterRequest {
     type Response = CreateClusterResponse;
     const OPERATION: &'static str = "CreateCluster";
@@ -1307,6 +1447,7 @@ pub struct Attribute {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct AwsVpcConfiguration {
     pub assign_public_ip: Option<String>,
@@ -1429,6 +1570,7 @@ pub mod connectivity {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1786,6 +1928,7 @@ pub struct CreateClusterResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAccountSettingRequest {
     pub name: Option<String>,
@@ -1793,6 +1936,7 @@ pub struct DeleteAccountSettingRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAccountSettingResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1800,6 +1944,7 @@ pub struct DeleteAccountSettingResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAttributesRequest {
     pub attributes: Option<Vec<Attribute>>,
@@ -1807,6 +1952,7 @@ pub struct DeleteAttributesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAttributesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1814,12 +1960,14 @@ pub struct DeleteAttributesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteClusterRequest {
     pub cluster: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteClusterResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1827,12 +1975,14 @@ pub struct DeleteClusterResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteTaskDefinitionsRequest {
     pub task_definitions: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteTaskDefinitionsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1842,6 +1992,7 @@ pub struct DeleteTaskDefinitionsResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeregisterContainerInstanceRequest {
     pub cluster: Option<String>,
@@ -1850,6 +2001,7 @@ pub struct DeregisterContainerInstanceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeregisterContainerInstanceResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1857,12 +2009,14 @@ pub struct DeregisterContainerInstanceResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeregisterTaskDefinitionRequest {
     pub task_definition: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DeregisterTaskDefinitionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1870,6 +2024,7 @@ pub struct DeregisterTaskDefinitionResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeClustersRequest {
     pub clusters: Option<Vec<String>>,
@@ -1877,6 +2032,7 @@ pub struct DescribeClustersRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeClustersResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1886,6 +2042,7 @@ pub struct DescribeClustersResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeContainerInstancesRequest {
     pub cluster: Option<String>,
@@ -1894,6 +2051,7 @@ pub struct DescribeContainerInstancesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeContainerInstancesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1903,6 +2061,7 @@ pub struct DescribeContainerInstancesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeTaskDefinitionRequest {
     pub include: Option<Vec<String>>,
@@ -1910,6 +2069,7 @@ pub struct DescribeTaskDefinitionRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeTaskDefinitionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1919,6 +2079,7 @@ pub struct DescribeTaskDefinitionResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeTasksRequest {
     pub cluster: Option<String>,
@@ -1927,6 +2088,7 @@ pub struct DescribeTasksRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribeTasksResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2001,6 +2163,7 @@ pub mod ebs_resource_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct EBSTagSpecification {
     pub propagate_tags: Option<String>,
@@ -2119,6 +2282,7 @@ pub struct FSxWindowsFileServerVolumeConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2145,6 +2309,7 @@ pub mod firelens_configuration_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskProtectionRequest {
     pub cluster: Option<String>,
@@ -2152,6 +2317,7 @@ pub struct GetTaskProtectionRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskProtectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2329,6 +2495,7 @@ pub struct LinuxParameters {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListAccountSettingsRequest {
     pub effective_settings: Option<bool>,
@@ -2340,6 +2507,7 @@ pub struct ListAccountSettingsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListAccountSettingsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2349,6 +2517,7 @@ pub struct ListAccountSettingsResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListAttributesRequest {
     pub attribute_name: Option<String>,
@@ -2360,6 +2529,7 @@ pub struct ListAttributesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListAttributesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2369,6 +2539,7 @@ pub struct ListAttributesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListClustersRequest {
     pub max_results: Option<i32>,
@@ -2376,6 +2547,7 @@ pub struct ListClustersRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListClustersResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2385,6 +2557,7 @@ pub struct ListClustersResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListContainerInstancesRequest {
     pub cluster: Option<String>,
@@ -2395,6 +2568,7 @@ pub struct ListContainerInstancesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListContainerInstancesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2404,12 +2578,14 @@ pub struct ListContainerInstancesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTagsForResourceRequest {
     pub resource_arn: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTagsForResourceResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2417,6 +2593,7 @@ pub struct ListTagsForResourceResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTaskDefinitionFamiliesRequest {
     pub family_prefix: Option<String>,
@@ -2426,6 +2603,7 @@ pub struct ListTaskDefinitionFamiliesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTaskDefinitionFamiliesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2435,6 +2613,7 @@ pub struct ListTaskDefinitionFamiliesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTaskDefinitionsRequest {
     pub family_prefix: Option<String>,
@@ -2445,6 +2624,7 @@ pub struct ListTaskDefinitionsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTaskDefinitionsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2454,6 +2634,7 @@ pub struct ListTaskDefinitionsResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTasksRequest {
     pub cluster: Option<String>,
@@ -2469,6 +2650,7 @@ pub struct ListTasksRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ListTasksResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2501,6 +2683,7 @@ pub mod log_driver {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedAgent {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2569,12 +2752,14 @@ pub struct NetworkBinding {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkConfiguration {
     pub awsvpc_configuration: Option<AwsVpcConfiguration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkInterface {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2623,6 +2808,7 @@ pub mod pid_mode {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementConstraint {
     pub expression: Option<String>,
@@ -2636,6 +2822,7 @@ pub mod placement_constraint_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementStrategy {
     pub field: Option<String>,
@@ -2689,6 +2876,7 @@ pub mod propagate_tags {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedTask {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2716,6 +2904,7 @@ pub mod proxy_configuration_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAccountSettingDefaultRequest {
     pub name: Option<String>,
@@ -2723,6 +2912,7 @@ pub struct PutAccountSettingDefaultRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAccountSettingDefaultResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2730,6 +2920,7 @@ pub struct PutAccountSettingDefaultResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAccountSettingRequest {
     pub name: Option<String>,
@@ -2738,6 +2929,7 @@ pub struct PutAccountSettingRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAccountSettingResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2745,6 +2937,7 @@ pub struct PutAccountSettingResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAttributesRequest {
     pub attributes: Option<Vec<Attribute>>,
@@ -2752,6 +2945,7 @@ pub struct PutAttributesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct PutAttributesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2789,6 +2983,7 @@ pub struct RegisterContainerInstanceResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct RegisterTaskDefinitionRequest {
     pub container_definitions: Option<Vec<ContainerDefinition>>,
@@ -2813,6 +3008,7 @@ pub struct RegisterTaskDefinitionRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct RegisterTaskDefinitionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2864,6 +3060,7 @@ pub mod resource_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct RunTaskRequest {
     pub capacity_provider_strategy: Option<Vec<CapacityProviderStrategyItem>>,
@@ -2889,6 +3086,7 @@ pub struct RunTaskRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct RunTaskResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2935,6 +3133,7 @@ pub struct Secret {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct Setting {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2982,6 +3181,7 @@ pub mod sort_order {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct StartTaskRequest {
     pub cluster: Option<String>,
@@ -3001,6 +3201,7 @@ pub struct StartTaskRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct StartTaskResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3010,6 +3211,7 @@ pub struct StartTaskResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct StopTaskRequest {
     pub cluster: Option<String>,
@@ -3018,6 +3220,7 @@ pub struct StopTaskRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct StopTaskResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3119,6 +3322,7 @@ pub struct Tag {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TagResourceRequest {
     pub resource_arn: Option<String>,
@@ -3126,6 +3330,7 @@ pub struct TagResourceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct TagResourceResponse {}
 
 /// Values of `TargetType`.
@@ -3134,6 +3339,7 @@ pub mod target_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3215,6 +3421,7 @@ pub struct Task {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3307,6 +3514,7 @@ pub mod task_definition_status {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskEphemeralStorage {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3329,6 +3537,7 @@ pub mod task_filesystem_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskManagedEBSVolumeConfiguration {
     pub encrypted: Option<bool>,
@@ -3346,6 +3555,7 @@ pub struct TaskManagedEBSVolumeConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskManagedEBSVolumeTerminationPolicy {
     pub delete_on_termination: Option<bool>,
@@ -3382,6 +3592,7 @@ pub mod task_stop_code {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskVolumeConfiguration {
     #[serde(rename = "managedEBSVolume")]
@@ -3416,6 +3627,7 @@ pub struct TrustedExecutionConfiguration {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct TrustedExecutionSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3455,6 +3667,7 @@ pub mod ulimit_name {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UntagResourceRequest {
     pub resource_arn: Option<String>,
@@ -3462,9 +3675,11 @@ pub struct UntagResourceRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct UntagResourceResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateClusterRequest {
     pub cluster: Option<String>,
@@ -3474,6 +3689,7 @@ pub struct UpdateClusterRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateClusterResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3481,6 +3697,7 @@ pub struct UpdateClusterResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateClusterSettingsRequest {
     pub cluster: Option<String>,
@@ -3488,6 +3705,7 @@ pub struct UpdateClusterSettingsRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateClusterSettingsResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3495,6 +3713,7 @@ pub struct UpdateClusterSettingsResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateContainerInstancesStateRequest {
     pub cluster: Option<String>,
@@ -3503,6 +3722,7 @@ pub struct UpdateContainerInstancesStateRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateContainerInstancesStateResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3512,6 +3732,7 @@ pub struct UpdateContainerInstancesStateResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateTaskProtectionRequest {
     pub cluster: Option<String>,
@@ -3521,6 +3742,7 @@ pub struct UpdateTaskProtectionRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateTaskProtectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -502,6 +502,50 @@ fn decode_put_role_policy(request: &Request<'_>) -> Result<PutRolePolicyRequest,
     codec::decode(&SERVICE, &schema::PUT_ROLE_POLICY_REQUEST, request)
 }
 
+/// What `request` was understood to say, as JSON.
+#[cfg(feature = "roundtrip")]
+pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
+    match request.operation {
+        "AttachRolePolicy" => codec::shown(&decode_attach_role_policy(request)?),
+        "CreateRole" => codec::shown(&decode_create_role(request)?),
+        "CreateServiceLinkedRole" => codec::shown(&decode_create_service_linked_role(request)?),
+        "DeleteRole" => codec::shown(&decode_delete_role(request)?),
+        "DeleteRolePolicy" => codec::shown(&decode_delete_role_policy(request)?),
+        "DetachRolePolicy" => codec::shown(&decode_detach_role_policy(request)?),
+        "GetRole" => codec::shown(&decode_get_role(request)?),
+        "GetRolePolicy" => codec::shown(&decode_get_role_policy(request)?),
+        "ListAttachedRolePolicies" => codec::shown(&decode_list_attached_role_policies(request)?),
+        "ListRolePolicies" => codec::shown(&decode_list_role_policies(request)?),
+        "ListRoles" => codec::shown(&decode_list_roles(request)?),
+        "PutRolePolicy" => codec::shown(&decode_put_role_policy(request)?),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
+/// The answer to `request` that is `value` in JSON.
+#[cfg(feature = "roundtrip")]
+pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    match request.operation {
+        "AttachRolePolicy" => Ok(codec::acknowledge(&SERVICE, "AttachRolePolicy", request.id)),
+        "CreateRole" => encode_create_role(&codec::from_value(value)?, request),
+        "CreateServiceLinkedRole" => {
+            encode_create_service_linked_role(&codec::from_value(value)?, request)
+        }
+        "DeleteRole" => Ok(codec::acknowledge(&SERVICE, "DeleteRole", request.id)),
+        "DeleteRolePolicy" => Ok(codec::acknowledge(&SERVICE, "DeleteRolePolicy", request.id)),
+        "DetachRolePolicy" => Ok(codec::acknowledge(&SERVICE, "DetachRolePolicy", request.id)),
+        "GetRole" => encode_get_role(&codec::from_value(value)?, request),
+        "GetRolePolicy" => encode_get_role_policy(&codec::from_value(value)?, request),
+        "ListAttachedRolePolicies" => {
+            encode_list_attached_role_policies(&codec::from_value(value)?, request)
+        }
+        "ListRolePolicies" => encode_list_role_policies(&codec::from_value(value)?, request),
+        "ListRoles" => encode_list_roles(&codec::from_value(value)?, request),
+        "PutRolePolicy" => Ok(codec::acknowledge(&SERVICE, "PutRolePolicy", request.id)),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
 /// Codes of faults.
 pub mod code {
     pub const CONCURRENT_MODIFICATION_EXCEPTION: &str = "ConcurrentModificationException";
@@ -517,6 +561,7 @@ pub mod code {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachRolePolicyRequest {
     pub policy_arn: Option<String>,
@@ -524,9 +569,11 @@ pub struct AttachRolePolicyRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct AttachRolePolicyResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachedPermissionsBoundary {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -536,6 +583,7 @@ pub struct AttachedPermissionsBoundary {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachedPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -545,6 +593,7 @@ pub struct AttachedPolicy {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateRoleRequest {
     pub assume_role_policy_document: Option<String>,
@@ -557,6 +606,7 @@ pub struct CreateRoleRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateRoleResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -564,6 +614,7 @@ pub struct CreateRoleResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateServiceLinkedRoleRequest {
     #[serde(rename = "AWSServiceName")]
@@ -573,6 +624,7 @@ pub struct CreateServiceLinkedRoleRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateServiceLinkedRoleResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -580,6 +632,7 @@ pub struct CreateServiceLinkedRoleResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteRolePolicyRequest {
     pub policy_name: Option<String>,
@@ -587,18 +640,22 @@ pub struct DeleteRolePolicyRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteRolePolicyResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteRoleRequest {
     pub role_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DeleteRoleResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct DetachRolePolicyRequest {
     pub policy_arn: Option<String>,
@@ -606,9 +663,11 @@ pub struct DetachRolePolicyRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct DetachRolePolicyResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GetRolePolicyRequest {
     pub policy_name: Option<String>,
@@ -616,6 +675,7 @@ pub struct GetRolePolicyRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GetRolePolicyResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -627,12 +687,14 @@ pub struct GetRolePolicyResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GetRoleRequest {
     pub role_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GetRoleResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -640,6 +702,7 @@ pub struct GetRoleResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListAttachedRolePoliciesRequest {
     pub marker: Option<String>,
@@ -649,6 +712,7 @@ pub struct ListAttachedRolePoliciesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListAttachedRolePoliciesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -660,6 +724,7 @@ pub struct ListAttachedRolePoliciesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListRolePoliciesRequest {
     pub marker: Option<String>,
@@ -668,6 +733,7 @@ pub struct ListRolePoliciesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListRolePoliciesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -679,6 +745,7 @@ pub struct ListRolePoliciesResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListRolesRequest {
     pub marker: Option<String>,
@@ -687,6 +754,7 @@ pub struct ListRolesRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ListRolesResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -703,6 +771,7 @@ pub mod permissions_boundary_attachment_type {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PutRolePolicyRequest {
     pub policy_document: Option<String>,
@@ -711,9 +780,11 @@ pub struct PutRolePolicyRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 pub struct PutRolePolicyResponse {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Role {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -743,6 +814,7 @@ pub struct Role {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct RoleLastUsed {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -752,6 +824,7 @@ pub struct RoleLastUsed {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct SourceRoleTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]

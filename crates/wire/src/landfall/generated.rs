@@ -185,6 +185,36 @@ fn encode_restore(value: &RestoreResponse, _: &Request<'_>) -> Result<Vec<u8>, F
     codec::encode_json(value)
 }
 
+/// What `request` was understood to say, as JSON.
+#[cfg(feature = "roundtrip")]
+pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
+    match request.operation {
+        "BackUp" => codec::shown(&decode_back_up(request)?),
+        "CreateAccount" => codec::shown(&decode_create_account(request)?),
+        "DeleteAccount" => codec::shown(&decode_delete_account(request)?),
+        "ExplainPlacement" => codec::shown(&decode_explain_placement(request)?),
+        "ExplainTask" => codec::shown(&decode_explain_task(request)?),
+        "ListAccounts" => codec::shown(&decode_list_accounts(request)?),
+        "Restore" => codec::shown(&decode_restore(request)?),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
+/// The answer to `request` that is `value` in JSON.
+#[cfg(feature = "roundtrip")]
+pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    match request.operation {
+        "BackUp" => encode_back_up(&codec::from_value(value)?, request),
+        "CreateAccount" => encode_create_account(&codec::from_value(value)?, request),
+        "DeleteAccount" => encode_delete_account(&codec::from_value(value)?, request),
+        "ExplainPlacement" => encode_explain_placement(&codec::from_value(value)?, request),
+        "ExplainTask" => encode_explain_task(&codec::from_value(value)?, request),
+        "ListAccounts" => encode_list_accounts(&codec::from_value(value)?, request),
+        "Restore" => encode_restore(&codec::from_value(value)?, request),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
 impl crate::client::Call for BackUpRequest {
     type Response = BackUpResponse;
     const OPERATION: &'static str = "BackUp";

@@ -99,6 +99,26 @@ fn encode_get_caller_identity(
     )
 }
 
+/// What `request` was understood to say, as JSON.
+#[cfg(feature = "roundtrip")]
+pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
+    match request.operation {
+        "AssumeRole" => codec::shown(&decode_assume_role(request)?),
+        "GetCallerIdentity" => codec::shown(&decode_get_caller_identity(request)?),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
+/// The answer to `request` that is `value` in JSON.
+#[cfg(feature = "roundtrip")]
+pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    match request.operation {
+        "AssumeRole" => encode_assume_role(&codec::from_value(value)?, request),
+        "GetCallerIdentity" => encode_get_caller_identity(&codec::from_value(value)?, request),
+        other => Err(SERVICE.refuse(other)),
+    }
+}
+
 /// Codes of faults.
 pub mod code {
     pub const EXPIRED_TOKEN_EXCEPTION: &str = "ExpiredTokenException";
@@ -108,6 +128,7 @@ pub mod code {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AssumeRoleRequest {
     pub duration_seconds: Option<i32>,
@@ -126,6 +147,7 @@ pub struct AssumeRoleRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AssumeRoleResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +165,7 @@ pub struct AssumeRoleResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct AssumedRoleUser {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +175,7 @@ pub struct AssumedRoleUser {
 }
 
 #[derive(Clone, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Credentials {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,9 +200,11 @@ impl std::fmt::Debug for Credentials {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 pub struct GetCallerIdentityRequest {}
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct GetCallerIdentityResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +216,7 @@ pub struct GetCallerIdentityResponse {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct PolicyDescriptorType {
     #[serde(rename = "arn")]
@@ -197,6 +224,7 @@ pub struct PolicyDescriptorType {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct ProvidedContext {
     pub context_assertion: Option<String>,
@@ -204,6 +232,7 @@ pub struct ProvidedContext {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
     pub key: Option<String>,
