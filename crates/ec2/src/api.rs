@@ -10,6 +10,7 @@ mod instances;
 mod listing;
 mod network_interfaces;
 mod rules;
+mod security_group_rules;
 mod security_groups;
 mod subnets;
 mod tags;
@@ -18,6 +19,7 @@ mod vpcs;
 use crate::error::Error;
 use async_trait::async_trait;
 use chassis::Cx;
+use security_group_rules::permit;
 use wire::Fault;
 use wire::ec2 as shapes;
 
@@ -66,6 +68,8 @@ operations! {
             -> DescribeInstancesResult by instances::describe;
         describe_network_interfaces(DescribeNetworkInterfacesRequest)
             -> DescribeNetworkInterfacesResult by network_interfaces::describe;
+        describe_security_group_rules(DescribeSecurityGroupRulesRequest)
+            -> DescribeSecurityGroupRulesResult by security_group_rules::describe;
         describe_security_groups(DescribeSecurityGroupsRequest)
             -> DescribeSecurityGroupsResult by security_groups::describe;
         describe_subnets(DescribeSubnetsRequest)
@@ -74,14 +78,20 @@ operations! {
             -> DescribeVpcsResult by vpcs::describe;
     }
     changes {
+        authorize_security_group_egress(AuthorizeSecurityGroupEgressRequest)
+            -> AuthorizeSecurityGroupEgressResult by permit::authorize_egress;
         authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest)
-            -> AuthorizeSecurityGroupIngressResult by security_groups::ingress::authorize;
+            -> AuthorizeSecurityGroupIngressResult by permit::authorize_ingress;
         create_security_group(CreateSecurityGroupRequest)
             -> CreateSecurityGroupResult by security_groups::create;
         delete_security_group(DeleteSecurityGroupRequest)
             -> DeleteSecurityGroupResult by security_groups::delete;
+        modify_security_group_rules(ModifySecurityGroupRulesRequest)
+            -> ModifySecurityGroupRulesResult by security_group_rules::modify;
+        revoke_security_group_egress(RevokeSecurityGroupEgressRequest)
+            -> RevokeSecurityGroupEgressResult by permit::revoke_egress;
         revoke_security_group_ingress(RevokeSecurityGroupIngressRequest)
-            -> RevokeSecurityGroupIngressResult by security_groups::ingress::revoke;
+            -> RevokeSecurityGroupIngressResult by permit::revoke_ingress;
     }
 }
 

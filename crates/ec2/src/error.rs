@@ -123,6 +123,10 @@ pub enum Error {
     #[error("security group {group} is not in VPC {vpc}")]
     GroupOutsideVpc { group: SecurityGroupId, vpc: VpcId },
 
+    /// A rule refers to a group of another VPC; those come with peering.
+    #[error("security group {group}, which a rule refers to, is not in VPC {vpc}")]
+    PeerOutsideVpc { group: SecurityGroupId, vpc: VpcId },
+
     /// The instance does not stand in the zone of the subnet.
     #[error("instance {instance} is not in zone {zone}")]
     NotInZone { instance: InstanceId, zone: String },
@@ -301,6 +305,10 @@ impl Error {
             ),
             Self::GroupOutsideVpc { .. } => client(
                 "InvalidParameter",
+                "You have specified two resources that belong to different networks.",
+            ),
+            Self::PeerOutsideVpc { .. } => client(
+                "InvalidGroup.NotFound",
                 "You have specified two resources that belong to different networks.",
             ),
             Self::NotInZone { instance, zone } => client(

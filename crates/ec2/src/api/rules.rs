@@ -158,12 +158,17 @@ fn read_cidr(cidr: &str, family: Family) -> Result<IpNet, Error> {
     if found == family { Ok(block.trunc()) } else { Err(Error::NotACidr(cidr.to_owned())) }
 }
 
-/// The block of the flat form's `CidrIp`, which takes IPv4 alone.
+/// The block of a parameter that takes IPv4 alone, such as the flat form's `CidrIp`.
 pub(super) fn read_ipv4(cidr: &str) -> Result<IpNet, Error> {
     read_cidr(cidr, Family::V4)
 }
 
-fn sound_description(description: Option<&String>) -> Result<Option<String>, Error> {
+/// The block of a parameter that takes IPv6 alone.
+pub(super) fn read_ipv6(cidr: &str) -> Result<IpNet, Error> {
+    read_cidr(cidr, Family::V6)
+}
+
+pub(super) fn sound_description(description: Option<&String>) -> Result<Option<String>, Error> {
     let Some(description) = description.filter(|text| !text.is_empty()) else { return Ok(None) };
     if sound_text(description) {
         Ok(Some(description.clone()))

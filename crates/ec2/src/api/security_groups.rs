@@ -1,7 +1,5 @@
 //! Security groups: making, showing and deleting them. Their rules are in
-//! [`ingress`].
-
-pub(super) mod ingress;
+//! [`super::security_group_rules`].
 
 use super::filters::{Field, Filters, each, nothing, one};
 use super::listing::{Listing, Pages};
@@ -130,12 +128,12 @@ pub(super) async fn delete(
 }
 
 /// The end of a transaction: a dry run has got this far, and no farther.
-fn commit<T>(dry_run: bool, outcome: T) -> Result<T, Error> {
+pub(super) fn commit<T>(dry_run: bool, outcome: T) -> Result<T, Error> {
     if dry_run { Err(Error::DryRun) } else { Ok(outcome) }
 }
 
 /// The group that a request means, by id or else by name in the default VPC.
-fn find(
+pub(super) fn find(
     txn: &Txn,
     scope: &Scope,
     id: Option<&str>,
@@ -160,12 +158,17 @@ fn find(
     }
 }
 
-fn by_id(txn: &Txn, scope: &Scope, text: &str) -> Result<Arc<SecurityGroup>, Error> {
+pub(super) fn by_id(txn: &Txn, scope: &Scope, text: &str) -> Result<Arc<SecurityGroup>, Error> {
     let id: SecurityGroupId = text.parse().map_err(|_| Error::MalformedGroupId(text.to_owned()))?;
     txn.get(scope, id.as_str()).ok_or_else(|| Error::NoGroup(text.to_owned()))
 }
 
-fn named(txn: &Txn, scope: &Scope, vpc: &VpcId, name: &str) -> Option<Arc<SecurityGroup>> {
+pub(super) fn named(
+    txn: &Txn,
+    scope: &Scope,
+    vpc: &VpcId,
+    name: &str,
+) -> Option<Arc<SecurityGroup>> {
     txn.by::<SecurityGroup>(scope, BY_VPC, vpc.as_str()).find(|group| group.name == name)
 }
 

@@ -6,7 +6,7 @@ use crate::testing::{World, now};
 use wire::{Body, Fault, Request};
 
 /// What EC2 answers to a form, as botocore writes it.
-fn ask(world: &World, operation: &str, form: &[(&str, &str)]) -> Result<String, Fault> {
+pub(super) fn ask(world: &World, operation: &str, form: &[(&str, &str)]) -> Result<String, Fault> {
     let form: Vec<(String, String)> =
         form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let request = Request { operation, id: "r-1", body: Body::Form(&form) };
@@ -14,18 +14,18 @@ fn ask(world: &World, operation: &str, form: &[(&str, &str)]) -> Result<String, 
     Ok(String::from_utf8(answer).expect("XML"))
 }
 
-fn code(world: &World, operation: &str, form: &[(&str, &str)]) -> String {
+pub(super) fn code(world: &World, operation: &str, form: &[(&str, &str)]) -> String {
     ask(world, operation, form).expect_err("refused").code.into_owned()
 }
 
 /// Each text between `<tag>` and its end.
-fn all<'a>(xml: &'a str, tag: &str) -> Vec<&'a str> {
+pub(super) fn all<'a>(xml: &'a str, tag: &str) -> Vec<&'a str> {
     let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
     let parts = xml.split(open.as_str()).skip(1);
     parts.filter_map(|rest| Some(rest.split_once(close.as_str())?.0)).collect()
 }
 
-fn only<'a>(xml: &'a str, tag: &str) -> &'a str {
+pub(super) fn only<'a>(xml: &'a str, tag: &str) -> &'a str {
     let found = all(xml, tag);
     assert_eq!(found.len(), 1, "<{tag}> in {xml}");
     found[0]
@@ -108,7 +108,7 @@ fn zones_are_those_of_the_region() {
 }
 
 /// Makes the group `name` and answers with its id.
-fn group(world: &World, name: &str) -> String {
+pub(super) fn group(world: &World, name: &str) -> String {
     let form = [("GroupName", name), ("GroupDescription", "for a test")];
     let xml = ask(world, "CreateSecurityGroup", &form).expect("made");
     only(&xml, "groupId").to_owned()
