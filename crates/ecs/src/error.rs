@@ -60,6 +60,10 @@ pub enum Error {
     #[error("client token {0:?} was used for another request")]
     TokenReused(String),
 
+    /// The caller may not do this. The text is for whom sent it.
+    #[error("{0}")]
+    Denied(String),
+
     /// An instance speaks for another, or for none that it is.
     #[error("instance {0} may only speak for itself")]
     NotYours(InstanceId),
@@ -130,6 +134,7 @@ impl Error {
                 code::CONFLICT_EXCEPTION,
                 "The provided clientToken is already in use with a different request.",
             ),
+            Self::Denied(text) => Fault::denied(code::ACCESS_DENIED_EXCEPTION, text.clone()),
             Self::NotYours(_) => Fault::denied(
                 code::ACCESS_DENIED_EXCEPTION,
                 "An instance may only act on its own container instance and tasks.",

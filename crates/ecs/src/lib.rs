@@ -12,6 +12,7 @@
 //! | `definition` | whether a task definition is sound, and what it demands |
 //! | `launch` | a definition with the overrides of one launch |
 //! | `starting` | making tasks, once it is known where they go |
+//! | [`account_settings`] | which settings there are, and what holds for whom |
 //! | [`view`] | what follows from the state |
 //! | [`acs`] | telling agents what to run |
 //! | [`tcs`] | hearing how containers fare |
@@ -40,6 +41,7 @@ mod starting;
 #[cfg(test)]
 mod testing;
 
+pub mod account_settings;
 pub mod acs;
 pub mod controllers;
 pub mod records;
@@ -210,5 +212,37 @@ impl ecs::Api<Cx> for Ecs {
         request: ecs::SubmitAttachmentStateChangesRequest,
     ) -> Result<ecs::SubmitAttachmentStateChangesResponse, Fault> {
         api::submit_attachment_state_changes(cx, &request).map_err(told)
+    }
+
+    async fn put_account_setting(
+        &self,
+        cx: &Cx,
+        request: ecs::PutAccountSettingRequest,
+    ) -> Result<ecs::PutAccountSettingResponse, Fault> {
+        api::put_account_setting(cx, request).await.map_err(told)
+    }
+
+    async fn put_account_setting_default(
+        &self,
+        cx: &Cx,
+        request: ecs::PutAccountSettingDefaultRequest,
+    ) -> Result<ecs::PutAccountSettingDefaultResponse, Fault> {
+        api::put_account_setting_default(cx, request).await.map_err(told)
+    }
+
+    async fn delete_account_setting(
+        &self,
+        cx: &Cx,
+        request: ecs::DeleteAccountSettingRequest,
+    ) -> Result<ecs::DeleteAccountSettingResponse, Fault> {
+        api::delete_account_setting(cx, request).await.map_err(told)
+    }
+
+    async fn list_account_settings(
+        &self,
+        cx: &Cx,
+        request: ecs::ListAccountSettingsRequest,
+    ) -> Result<ecs::ListAccountSettingsResponse, Fault> {
+        api::list_account_settings(cx, &request).map_err(told)
     }
 }

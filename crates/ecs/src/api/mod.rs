@@ -2,6 +2,7 @@
 //! request into domain types, *change* the world in one transaction, *show* the
 //! result in the service's own shapes. None of them waits for anything.
 
+mod account_settings;
 mod clusters;
 mod container_instances;
 mod discover_poll_endpoint;
@@ -12,6 +13,9 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use account_settings::{
+    delete_account_setting, list_account_settings, put_account_setting, put_account_setting_default,
+};
 pub(crate) use clusters::{create_cluster, describe_clusters, list_clusters};
 pub(crate) use container_instances::{
     describe_container_instances, list_container_instances, register_container_instance,

@@ -1,11 +1,13 @@
 //! What we keep. One writer per field: `ecs` writes these and nobody else does;
 //! what EC2 keeps of a task's interface is EC2's.
 
+mod account_setting;
 mod cluster;
 mod definition;
 mod instance;
 mod task;
 
+pub use account_setting::AccountSetting;
 pub use cluster::Cluster;
 pub use definition::{Definition, DefinitionStatus, NetworkMode, Spec};
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
@@ -23,6 +25,7 @@ use wire::ecs::Tag;
 #[must_use]
 pub fn records(registry: Registry) -> Registry {
     registry
+        .record::<AccountSetting>()
         .record::<Cluster>()
         .record::<Definition>()
         .record::<ContainerInstance>()

@@ -1,5 +1,6 @@
 //! The operations, on a store in memory.
 
+mod account_settings;
 mod clusters;
 mod instances;
 mod refusals;
