@@ -1,5 +1,6 @@
 """What botocore signs we believe, as it is, and not once it is touched."""
 
+import re
 import time
 import urllib.parse
 
@@ -93,8 +94,9 @@ def test_order_and_case_are_the_clients(echo):
 
 
 def test_literal_paths_are_s3s(echo):
-    # Of what need not be encoded and is, S3 and botocore think differently.
-    for path in (path for path in PATHS if "%2e" not in path):
+    # Of what need not be encoded and is, and the other way round, S3 and botocore
+    # think differently.
+    for path in (path for path in PATHS if re.fullmatch("[a-z0-9/._~%A-F-]*", path) and "%2e" not in path):
         request = sign(botocore.auth.S3SigV4Auth, "GET", path, "", {}, b"", service="s3")
         answer = echo.ask("verify", secret=SECRET, now=int(time.time()), **{**request, "service": "ecs"})
         assert answer == {}, (path, answer)
