@@ -4,6 +4,9 @@ PROFILE ?= release
 LANDFALL = target/$(PROFILE)/landfall
 VENV = .venv
 
+# Tests that need root: real namespaces, rules, containers and mounts.
+KERNEL = (package(card) and binary(it)) or (package(agent) and binary(it)) or (package(store-sqlite) and test(/^disk::/))
+
 .PHONY: help up down test check unit wire sim kernel e2e bench deny setup setup-tests build venv
 
 help: ## Show what can be made
@@ -33,7 +36,7 @@ check: ## Format, lints, architecture, generated code
 	cargo xtask tidy
 
 unit: ## What needs neither root nor network
-	cargo nextest run --locked --workspace -E 'not (package(sim) or (package(card) and binary(it)) or (package(agent) and binary(it)))'
+	cargo nextest run --locked --workspace -E 'not (package(sim) or $(KERNEL))'
 	cargo test --locked --workspace --doc --quiet
 
 wire: venv ## Our codecs and signatures beside botocore's
@@ -44,7 +47,7 @@ sim: ## The control plane and the agent's engine under virtual time
 	cargo nextest run --locked --package sim
 
 kernel: ## Real namespaces, real rules, real containers (root)
-	cargo nextest run --locked --package card --package agent -E 'binary(it)'
+	cargo nextest run --locked --package card --package agent --package store-sqlite -E '$(KERNEL)'
 
 e2e: ## boto3 and the AWS CLI against a running Landfall (root)
 	cargo build --locked --package landfall

@@ -1,5 +1,6 @@
 """Landfall dies; nothing else does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,35 @@ def test_down_and_up_again_keeps_the_state(own_landfall):
     assert landfall.ecs.describe_task_definition(taskDefinition="kept")["taskDefinition"]["revision"] == 1
     (arn,) = run(landfall, "kept:1", network.subnet)
     stop(landfall, wait(landfall, arn, "RUNNING")["taskArn"])
+
+
+def test_a_backup_is_restored_under_running_tasks(own_landfall, tmp_path):
+    landfall = own_landfall
+    network = Network(landfall)
+    definition = register(landfall, "kept", web())
+    group = network.group("web", tcp(80))
+    (kept,) = run(landfall, definition, network.subnet, group)
+    host = address(wait(landfall, kept, "RUNNING"))
+    made = json.loads(landfall.run("backup", str(tmp_path / "backup"), "--json").stdout)
+    assert made["records"] > 10
+    again = landfall.run("backup", str(tmp_path / "backup"), check=False)
+    assert again.returncode != 0 and "exists already" in again.stderr
+
+    (unknown,) = run(landfall, definition, network.subnet, group)
+    lost = address(wait(landfall, unknown, "RUNNING"))
+    pid = landfall.pid()
+    refused = landfall.run("restore", str(tmp_path / "backup"), check=False)
+    assert refused.returncode != 0 and "--yes" in refused.stderr, "nobody was there to ask"
+    landfall.run("restore", "--yes", str(tmp_path / "backup"))
+    assert landfall.pid() == pid, "the program went on"
+    assert task(landfall, kept)["lastStatus"] == "RUNNING"
+    eventually("the kept task serving", lambda: fetch(host))
+    missing = landfall.ecs.describe_tasks(tasks=[unknown])["failures"]
+    assert [f["reason"] for f in missing] == ["MISSING"]
+    eventually("the unknown task being gone", lambda: len(footprint(landfall)["namespaces"]) == 2, 60)
+    assert fetch(lost, timeout=0.5) is None
+    (fresh,) = run(landfall, definition, network.subnet, group)
+    stop(landfall, wait(landfall, fresh, "RUNNING")["taskArn"], kept)
 
 
 def test_namespaces_made_by_others_do_not_hide_ours(own_landfall):

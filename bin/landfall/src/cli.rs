@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Doctor(Output),
     /// Print what a task's containers wrote.
     Logs(Logs),
+    /// Copy the state to a file, whether or not Landfall runs.
+    Backup(Backup),
+    /// Put a backup in place of the state, whether or not Landfall runs.
+    Restore(Restore),
     /// Manage the images on this machine.
     #[command(subcommand)]
     Image(Image),
@@ -99,6 +103,24 @@ pub(crate) struct Logs {
     /// Go on printing as more is written, until the task stops.
     #[arg(long, short)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to make. It holds every secret that the state holds.
+    pub(crate) file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// What `landfall backup` made.
+    pub(crate) file: PathBuf,
+    /// Do not ask: tasks that the backup does not know will be stopped.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,12 +17,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Registry, Store};
-use store_sqlite::SqliteBackend;
+use store_sqlite::backup::BackupError;
+use store_sqlite::{OpenError, SqliteBackend};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use wire::sigv4::Credentials;
 
 /// How many reports of the card may wait for a connection.
@@ -40,19 +41,71 @@ struct Machine {
     containerd: Option<PathBuf>,
 }
 
+/// What a running Landfall can be asked by a signal.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Why everything has ended.
+enum Ended {
+    /// It was asked to.
+    Asked,
+    /// There is a backup to take up in place of the state.
+    Restoring,
+}
+
+/// Every kind of record that the state may hold.
+pub(crate) fn registry() -> Registry {
+    [chassis::records, iam::records, ec2::records, ecs::records]
+        .into_iter()
+        .fold(Registry::new(), |registry, add| add(registry))
+}
+
 /// Runs the control plane, the agent and the card until a signal asks to stop.
 /// Tasks are left running: they end by StopTask, or by `landfall down`.
+///
+/// SIGHUP ends all of it too, and begins again with the state that `landfall
+/// restore` has staged: nothing in the program outlives the state it was made of.
 pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    loop {
+        if adopt(layout).await? {
+            tracing::warn!("the state was restored from a backup");
+        }
+        match Box::pin(serve(layout, up, &mut signals)).await? {
+            Ended::Asked => return Ok(()),
+            Ended::Restoring => {}
+        }
+    }
+}
+
+/// Takes up what is staged, once the last request that still reads the state has
+/// let go of it.
+async fn adopt(layout: &Layout) -> Result<bool, AnyError> {
+    let limit = Instant::now() + SHUTDOWN_LIMIT;
+    loop {
+        match store_sqlite::backup::adopt(&layout.database()) {
+            Err(BackupError::Source(OpenError::InUse { .. })) if Instant::now() < limit => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            adopted => return Ok(adopted?),
+        }
+    }
+}
+
+/// One life of the program, from its state to the signal that ends it.
+async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended, AnyError> {
     let scope = Scope { account: AccountId::first(), region: up.region.parse::<Region>()? };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
 
     // The state. Opening it also makes sure that no other Landfall has it.
     let backend = SqliteBackend::open(&layout.database())?;
-    let registry = [chassis::records, iam::records, ec2::records, ecs::records]
-        .into_iter()
-        .fold(Registry::new(), |registry, add| add(registry));
-    let platform = Platform::new(Store::open(Box::new(backend), registry).await?);
+    let platform = Platform::new(Store::open(Box::new(backend), registry()).await?);
 
     // Who there is from the first start: the root user, and this machine, whose
     // registration furnishes its region with a default VPC.
@@ -128,8 +181,9 @@ pub(crate) async fn run(layout: &Layout, up: &Up) -> Result<(), AnyError> {
     });
 
     let outcome = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        _ = signals.terminate.recv() => Ok(Ended::Asked),
+        _ = signals.interrupt.recv() => Ok(Ended::Asked),
+        _ = signals.hangup.recv() => Ok(Ended::Restoring),
         ended = programs.join_next() => Err(match ended {
             Some(Err(error)) => format!("a part of Landfall died: {error}"),
             _ => "a part of Landfall ended".to_owned(),

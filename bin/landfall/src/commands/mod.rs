@@ -1,11 +1,13 @@
 //! One file per thing that a person can ask for.
 
+mod backup;
 mod completions;
 mod doctor;
 mod down;
 mod env;
 mod image;
 mod logs;
+mod restore;
 mod status;
 mod up;
 mod version;
@@ -29,6 +31,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Status(output) => status::run(&layout, &output)?,
         Command::Doctor(output) => return doctor::run(&layout, &output),
         Command::Logs(logs) => logs::run(&layout, &logs)?,
+        Command::Backup(backup) => backup::run(&layout, &backup)?,
+        Command::Restore(restore) => restore::run(&layout, &restore)?,
         Command::Image(Image::Load { file }) => image::load(&layout, &file)?,
         Command::Completions { shell } => completions::run(shell),
         Command::Version(output) => version::run(&output)?,

@@ -17,7 +17,7 @@
 //! - *Never a reset.* A file that is not ours, is damaged, or is newer than this
 //!   program is refused, and not written to.
 //!
-//! Others may read the database meanwhile, with `sqlite3` or for a backup.
+//! Others may read the database meanwhile, with `sqlite3` or for a [`backup`].
 //!
 //! # Tables
 //!
@@ -26,6 +26,7 @@
 //! these tables and the newest revision. That the file is ours at all is said by
 //! SQLite's `application_id`.
 
+pub mod backup;
 mod open;
 mod records;
 

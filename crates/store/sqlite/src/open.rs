@@ -142,7 +142,34 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+/// A connection with `flags` to a database that there is, is ours and of a format
+/// that we know. It may be in use.
+pub(crate) fn reading(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    let opening = Opening { path };
+    opening.look()?;
+    let connection = opening.step("opening", Connection::open_with_flags(path, flags))?;
+    opening.step("setting the timeout", connection.busy_timeout(PATIENCE))?;
+    if opening.identify(&connection)? {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    opening.examine(&connection)?;
+    Ok(connection)
+}
+
+/// Keeps a connection from changing anything.
+pub(crate) fn only_read(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    Opening { path }.step("refusing to write", connection.pragma_update(None, "query_only", true))
+}
+
+/// The newest revision in a database of ours.
+pub(crate) fn revision(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT revision FROM meta WHERE only = 1";
+    let revision: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    // Never negative: it counts.
+    Ok(u64::try_from(revision).unwrap_or(0))
+}
+
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);
     name.into()

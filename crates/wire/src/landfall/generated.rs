@@ -15,13 +15,11 @@ pub static SERVICE: Service = Service {
     namespace: "",
     invalid: "InvalidParameterException",
     operations: &[
-        Operation { name: "BackUp", input: &schema::BACK_UP_REQUEST },
         Operation { name: "CreateAccount", input: &schema::CREATE_ACCOUNT_REQUEST },
         Operation { name: "DeleteAccount", input: &schema::DELETE_ACCOUNT_REQUEST },
         Operation { name: "ExplainPlacement", input: &schema::EXPLAIN_PLACEMENT_REQUEST },
         Operation { name: "ExplainTask", input: &schema::EXPLAIN_TASK_REQUEST },
         Operation { name: "ListAccounts", input: &schema::LIST_ACCOUNTS_REQUEST },
-        Operation { name: "Restore", input: &schema::RESTORE_REQUEST },
     ],
     unserved: UNSERVED,
 };
@@ -31,11 +29,6 @@ const UNSERVED: &[&str] = &[];
 /// What a shell implements: the operations, each refused until it is.
 #[async_trait]
 pub trait Api<C: Sync>: Send + Sync {
-    async fn back_up(&self, cx: &C, request: BackUpRequest) -> Result<BackUpResponse, Fault> {
-        let _ = (cx, request);
-        Err(SERVICE.unavailable("BackUp"))
-    }
-
     async fn create_account(
         &self,
         cx: &C,
@@ -80,11 +73,6 @@ pub trait Api<C: Sync>: Send + Sync {
         let _ = (cx, request);
         Err(SERVICE.unavailable("ListAccounts"))
     }
-
-    async fn restore(&self, cx: &C, request: RestoreRequest) -> Result<RestoreResponse, Fault> {
-        let _ = (cx, request);
-        Err(SERVICE.unavailable("Restore"))
-    }
 }
 
 /// Answers `request` with the bytes of a response, or of none.
@@ -94,10 +82,6 @@ pub async fn serve<C: Sync>(
     request: &Request<'_>,
 ) -> Result<Vec<u8>, Fault> {
     match request.operation {
-        "BackUp" => {
-            let input = decode_back_up(request)?;
-            encode_back_up(&api.back_up(cx, input).await?, request)
-        }
         "CreateAccount" => {
             let input = decode_create_account(request)?;
             encode_create_account(&api.create_account(cx, input).await?, request)
@@ -118,20 +102,8 @@ pub async fn serve<C: Sync>(
             let input = decode_list_accounts(request)?;
             encode_list_accounts(&api.list_accounts(cx, input).await?, request)
         }
-        "Restore" => {
-            let input = decode_restore(request)?;
-            encode_restore(&api.restore(cx, input).await?, request)
-        }
         other => Err(SERVICE.refuse(other)),
     }
-}
-
-fn decode_back_up(request: &Request<'_>) -> Result<BackUpRequest, Fault> {
-    codec::decode(&SERVICE, &schema::BACK_UP_REQUEST, request)
-}
-
-fn encode_back_up(value: &BackUpResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_json(value)
 }
 
 fn decode_create_account(request: &Request<'_>) -> Result<CreateAccountRequest, Fault> {
@@ -177,25 +149,15 @@ fn encode_list_accounts(value: &ListAccountsResponse, _: &Request<'_>) -> Result
     codec::encode_json(value)
 }
 
-fn decode_restore(request: &Request<'_>) -> Result<RestoreRequest, Fault> {
-    codec::decode(&SERVICE, &schema::RESTORE_REQUEST, request)
-}
-
-fn encode_restore(value: &RestoreResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    codec::encode_json(value)
-}
-
 /// What `request` was understood to say, as JSON.
 #[cfg(feature = "roundtrip")]
 pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
     match request.operation {
-        "BackUp" => codec::shown(&decode_back_up(request)?),
         "CreateAccount" => codec::shown(&decode_create_account(request)?),
         "DeleteAccount" => codec::shown(&decode_delete_account(request)?),
         "ExplainPlacement" => codec::shown(&decode_explain_placement(request)?),
         "ExplainTask" => codec::shown(&decode_explain_task(request)?),
         "ListAccounts" => codec::shown(&decode_list_accounts(request)?),
-        "Restore" => codec::shown(&decode_restore(request)?),
         other => Err(SERVICE.refuse(other)),
     }
 }
@@ -204,30 +166,12 @@ pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
 #[cfg(feature = "roundtrip")]
 pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     match request.operation {
-        "BackUp" => encode_back_up(&codec::from_value(value)?, request),
         "CreateAccount" => encode_create_account(&codec::from_value(value)?, request),
         "DeleteAccount" => encode_delete_account(&codec::from_value(value)?, request),
         "ExplainPlacement" => encode_explain_placement(&codec::from_value(value)?, request),
         "ExplainTask" => encode_explain_task(&codec::from_value(value)?, request),
         "ListAccounts" => encode_list_accounts(&codec::from_value(value)?, request),
-        "Restore" => encode_restore(&codec::from_value(value)?, request),
         other => Err(SERVICE.refuse(other)),
-    }
-}
-
-impl crate::client::Call for BackUpRequest {
-    type Response = BackUpResponse;
-    const OPERATION: &'static str = "BackUp";
-    fn service() -> &'static Service {
-        &SERVICE
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, Fault> {
-        codec::encode_json(self)
-    }
-
-    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
-        codec::decode_json(body)
     }
 }
 
@@ -311,22 +255,6 @@ impl crate::client::Call for ListAccountsRequest {
     }
 }
 
-impl crate::client::Call for RestoreRequest {
-    type Response = RestoreResponse;
-    const OPERATION: &'static str = "Restore";
-    fn service() -> &'static Service {
-        &SERVICE
-    }
-
-    fn encode(&self) -> Result<Vec<u8>, Fault> {
-        codec::encode_json(self)
-    }
-
-    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
-        codec::decode_json(body)
-    }
-}
-
 /// Codes of faults.
 pub mod code {
     pub const ACCESS_DENIED_EXCEPTION: &str = "AccessDeniedException";
@@ -353,24 +281,6 @@ pub struct Account {
 pub mod account_status {
     pub const ACTIVE: &str = "ACTIVE";
     pub const CLOSING: &str = "CLOSING";
-}
-
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackUpRequest {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackUpResponse {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -553,22 +463,6 @@ pub struct Refusal {
     pub code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoreRequest {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoreResponse {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]

@@ -4,9 +4,6 @@ use crate::schema::{Kind, Member, Shape, plain};
 
 static ACCOUNT_NAME: Shape = Shape::new(Kind::String).min(1).max(50);
 
-pub(super) static BACK_UP_REQUEST: Shape =
-    Shape::structure(&[Member::new("path", &PATH).required()]);
-
 pub(super) static CREATE_ACCOUNT_REQUEST: Shape =
     Shape::structure(&[Member::new("name", &ACCOUNT_NAME)]);
 
@@ -37,8 +34,6 @@ pub(super) static LIST_ACCOUNTS_REQUEST: Shape = Shape::structure(&[
 
 static MAX_RESULTS: Shape = Shape::new(Kind::Integer).min(1).max(1000);
 
-static PATH: Shape = Shape::new(Kind::String).min(1).max(4096);
-
 pub(super) static PLACEMENT_CONSTRAINT: Shape = Shape::structure(&[
     Member::new("expression", &plain::STRING),
     Member::new("type", &PLACEMENT_CONSTRAINT_TYPE),
@@ -58,8 +53,5 @@ pub(super) static PLACEMENT_STRATEGY: Shape = Shape::structure(&[
 
 static PLACEMENT_STRATEGY_TYPE: Shape =
     Shape::new(Kind::String).values(&["random", "spread", "binpack"]);
-
-pub(super) static RESTORE_REQUEST: Shape =
-    Shape::structure(&[Member::new("path", &PATH).required()]);
 
 static STRING_LIST: Shape = Shape::list(&plain::STRING);

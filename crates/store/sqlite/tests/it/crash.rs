@@ -18,7 +18,11 @@ use store_sqlite::SqliteBackend;
 
 const WRITERS: usize = 4;
 const PARTS: usize = 5;
-const ROUNDS: u64 = 15;
+/// Crashes in the life of one database. It grows with each, and is looked
+/// through after each.
+const ROUNDS: u64 = 25;
+/// Databases; `LIVES=100` for a long night.
+const LIVES: u64 = 8;
 
 fn open(path: &Path) -> Store {
     let backend = SqliteBackend::open(path).expect("the database opens after any crash");
@@ -27,14 +31,18 @@ fn open(path: &Path) -> Store {
 
 #[test]
 fn what_was_acknowledged_survives_sigkill() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("state.db");
-    let mut acknowledged = BTreeMap::new();
-    for round in 0..ROUNDS {
-        run_and_kill(&path, round, &mut acknowledged);
-        inspect(&path, &acknowledged);
+    #[expect(clippy::disallowed_methods, reason = "a knob of this test")]
+    let lives = std::env::var("LIVES").map_or(LIVES, |text| text.parse().expect("a number"));
+    for life in 0..lives {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("state.db");
+        let mut acknowledged = BTreeMap::new();
+        for round in life * ROUNDS..(life + 1) * ROUNDS {
+            run_and_kill(&path, round, &mut acknowledged);
+            inspect(&path, &acknowledged);
+        }
+        assert_eq!(acknowledged.len(), WRITERS, "every writer got somewhere");
     }
-    assert_eq!(acknowledged.len(), WRITERS, "every writer got somewhere");
 }
 
 /// The example, which cargo builds with the tests and puts beside them.
@@ -81,7 +89,7 @@ fn run_and_kill(path: &Path, round: u64, acknowledged: &mut BTreeMap<usize, u64>
         }
     }
     #[expect(clippy::disallowed_methods, reason = "the moment is to be an arbitrary one")]
-    thread::sleep(Duration::from_micros(round * 7_919 % 120_000));
+    thread::sleep(Duration::from_micros(round * 7_919 % 60_000));
     child.kill().expect("SIGKILL");
     child.wait().expect("is dead");
     noted.extend(lines);

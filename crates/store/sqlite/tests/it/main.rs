@@ -1,6 +1,8 @@
 //! The SQLite backend: the suite of all backends, and what is its own.
 
+mod backup;
 mod crash;
+mod disk;
 mod files;
 
 use store::Backend;

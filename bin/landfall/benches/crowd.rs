@@ -1,0 +1,324 @@
+//! The control plane at size: simulated instances and tasks by the real handlers,
+//! on the real store, behind the real edge.
+//!
+//! Instances are records whose agents are said to be connected; no agent speaks.
+//! Tasks use network mode `none`: a VPC has not the addresses for a hundred
+//! thousand interfaces. What is printed is JSON, one object a line, for
+//! `tests/bench` to show beside its rivals.
+//!
+//! usage: cargo bench --package landfall --bench crowd [-- INSTANCES TASKS_EACH]
+
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and runs its own server")]
+
+use chassis::{Caller, Cx, Edge, Platform, Principal, Shutdown};
+use ecs::records::{AgentSession, ContainerInstance};
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use ident::{AccountId, Scope};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::{Registry, Store, StoreError};
+use store_sqlite::SqliteBackend;
+use tokio::net::TcpListener;
+use wire::client::{Call, Client};
+use wire::ecs::{self as shapes, Api};
+use wire::sigv4::Credentials;
+
+const REGION: &str = "us-east-1";
+const CLUSTER: &str = "crowd";
+/// How many callers ask at once where throughput is measured.
+const CALLERS: usize = 32;
+/// How many requests a latency is measured by.
+const SAMPLES: usize = 2000;
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse().ok());
+    let instances: usize = numbers.next().unwrap_or(10_000);
+    let each: usize = numbers.next().unwrap_or(10);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(measure(instances, each));
+}
+
+async fn measure(instances: usize, each: usize) {
+    // Growth first, on stores that are thrown away: the same load per instance.
+    for part in [10, 5, 2, 1] {
+        let size = instances / part;
+        let world = World::new(Store::in_memory(registry()), size).await;
+        let rate = world.fill(size * each).await;
+        print(
+            "in memory",
+            &json!({ "instances": size, "tasks": size * each, "tasks_per_s": rate }),
+        );
+    }
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.db");
+    let empty = resident_kib();
+    let world = World::new(open(&path).await, instances).await;
+    let before = resident_kib();
+    let tasks = instances * each;
+    let rate = world.fill(tasks).await;
+    let after = resident_kib();
+    print(
+        "durable",
+        &json!({
+            "instances": instances, "tasks": tasks, "tasks_per_s": rate,
+            "bytes_per_instance": (before - empty) * 1024 / instances,
+            "bytes_per_task": (after - before) * 1024 / tasks,
+        }),
+    );
+    for callers in [1, CALLERS] {
+        print("commits", &json!({ "callers": callers, "per_s": world.commits(callers).await }));
+    }
+    world.over_http().await;
+    drop(world);
+
+    let began = Instant::now();
+    let store = open(&path).await;
+    let records = format!("{:?}", store.view());
+    print("start", &json!({ "ms": began.elapsed().as_millis(), "view": records }));
+}
+
+fn registry() -> Registry {
+    [chassis::records, iam::records, ec2::records, ::ecs::records]
+        .into_iter()
+        .fold(Registry::new(), |registry, add| add(registry))
+}
+
+/// Opens the state as the program does, once whoever had it has let go of it.
+async fn open(path: &Path) -> Store {
+    let backend = loop {
+        match SqliteBackend::open(path) {
+            Err(store_sqlite::OpenError::InUse { .. }) => tokio::task::yield_now().await,
+            opened => break opened.expect("the database opens"),
+        }
+    };
+    Store::open(Box::new(backend), registry()).await.expect("the state is sound")
+}
+
+struct World {
+    platform: Platform,
+    cx: Cx,
+    ecs: ::ecs::Ecs,
+}
+
+impl World {
+    /// A cluster with this many connected instances.
+    async fn new(store: Store, instances: usize) -> Self {
+        let platform = Platform::new(store);
+        let account = AccountId::first();
+        let scope = Scope { account, region: REGION.parse().expect("a region") };
+        let cx = Cx {
+            platform: platform.clone(),
+            caller: Caller { scope, principal: Principal::Root, access_key: "AKIA".to_owned() },
+            request_id: "bench".to_owned(),
+        };
+        let ecs = ::ecs::Ecs { public_url: "http://127.0.0.1:4566".to_owned() };
+        let world = Self { platform, cx, ecs };
+        world.cluster(CLUSTER).await;
+        let container = shapes::ContainerDefinition {
+            name: Some("web".to_owned()),
+            image: Some("web".to_owned()),
+            cpu: Some(64),
+            memory: Some(64),
+            ..Default::default()
+        };
+        let definition = shapes::RegisterTaskDefinitionRequest {
+            family: Some("web".to_owned()),
+            network_mode: Some("none".to_owned()),
+            container_definitions: Some(vec![container]),
+            ..Default::default()
+        };
+        world.ecs.register_task_definition(&world.cx, definition).await.expect("registered");
+        each(instances, CALLERS, |number| world.instance(number)).await;
+        world
+    }
+
+    async fn cluster(&self, name: &str) {
+        let request = shapes::CreateClusterRequest {
+            cluster_name: Some(name.to_owned()),
+            ..Default::default()
+        };
+        self.ecs.create_cluster(&self.cx, request).await.expect("created");
+    }
+
+    /// Registers an instance, and says that its agent is there.
+    async fn instance(&self, number: usize) {
+        let resource = |name: &str, value| shapes::Resource {
+            name: Some(name.to_owned()),
+            r#type: Some("INTEGER".to_owned()),
+            integer_value: Some(value),
+            ..Default::default()
+        };
+        let attribute = |name: &str, value: Option<String>| shapes::Attribute {
+            name: Some(name.to_owned()),
+            value,
+            ..Default::default()
+        };
+        let request = shapes::RegisterContainerInstanceRequest {
+            cluster: Some(CLUSTER.to_owned()),
+            total_resources: Some(vec![resource("CPU", 8192), resource("MEMORY", 16384)]),
+            attributes: Some(vec![
+                attribute("com.amazonaws.ecs.capability.docker-remote-api.1.18", None),
+                attribute("com.amazonaws.ecs.capability.docker-remote-api.1.25", None),
+                attribute("rack", Some(format!("r{}", number % 40))),
+            ]),
+            ..Default::default()
+        };
+        let answer = self.ecs.register_container_instance(&self.cx, request).await;
+        let arn =
+            answer.expect("registered").container_instance.and_then(|i| i.container_instance_arn);
+        let arn = arn.expect("has an ARN");
+        let id = arn.rsplit('/').next().expect("ends with an id");
+        let connected = self.platform.store.transact(|txn| {
+            let found = txn.get::<ContainerInstance>(self.cx.scope(), id).expect("is there");
+            txn.put(ContainerInstance {
+                session: Some(AgentSession { id: format!("session-{number}") }),
+                ..ContainerInstance::clone(&found)
+            });
+            Ok::<_, StoreError>(())
+        });
+        connected.await.expect("connected");
+    }
+
+    /// Starts this many tasks, ten at a time, and says how many a second that were.
+    async fn fill(&self, tasks: usize) -> usize {
+        let began = Instant::now();
+        each(tasks / 10, CALLERS, |_| async {
+            let answer = self.ecs.run_task(&self.cx, run(10)).await.expect("run");
+            assert_eq!(answer.failures, Some(vec![]), "there is room for all");
+        })
+        .await;
+        rate(tasks, began.elapsed())
+    }
+
+    /// Small transactions of this many callers, in durable commits a second.
+    async fn commits(&self, callers: usize) -> usize {
+        let began = Instant::now();
+        each(SAMPLES, callers, |n| async move { self.cluster(&format!("c{callers}-{n}")).await })
+            .await;
+        rate(SAMPLES, began.elapsed())
+    }
+
+    /// Latencies by one connection, and throughput by several, through the edge.
+    async fn over_http(&self) {
+        let key = iam::bootstrap(&self.platform, &AccountId::first()).await.expect("a key");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}/", listener.local_addr().expect("bound"));
+        let (trigger, shutdown) = Shutdown::new();
+        let edge =
+            Edge::new(self.platform.clone(), Arc::new(iam::Iam::new(self.platform.store.clone())))
+                .service(chassis::service::Ecs(Arc::new(self.ecs.clone())));
+        let serving = tokio::spawn(edge.serve(listener, shutdown));
+        let asker = Asker {
+            http: Http::builder(TokioExecutor::new()).build_http(),
+            signer: Client {
+                endpoint: endpoint.parse().expect("a URI"),
+                region: REGION.to_owned(),
+                credentials: Credentials {
+                    access_key: key.access_key_id,
+                    secret_key: key.secret.reveal().to_owned(),
+                    session_token: None,
+                },
+            },
+        };
+        let answer = self.ecs.run_task(&self.cx, run(10)).await.expect("run");
+        let arns: Vec<String> =
+            answer.tasks.into_iter().flatten().filter_map(|task| task.task_arn).collect();
+        let run_one = serde_json::to_vec(&json!({
+            "cluster": CLUSTER, "taskDefinition": "web", "count": 1
+        }));
+        let describe = json!({ "cluster": CLUSTER, "tasks": arns[..1] });
+        let describe_ten = json!({ "cluster": CLUSTER, "tasks": arns });
+        let list = json!({ "cluster": CLUSTER, "maxResults": 100 });
+        let bodies = [
+            ("RunTask", "RunTask", run_one.expect("JSON")),
+            ("DescribeTasks", "DescribeTasks", serde_json::to_vec(&describe).expect("JSON")),
+            (
+                "DescribeTasks of 10",
+                "DescribeTasks",
+                serde_json::to_vec(&describe_ten).expect("JSON"),
+            ),
+            ("ListTasks", "ListTasks", serde_json::to_vec(&list).expect("JSON")),
+        ];
+        for (name, operation, body) in &bodies {
+            for callers in [1, CALLERS] {
+                let began = Instant::now();
+                let mut times: Vec<Duration> = stream::iter(0..SAMPLES)
+                    .map(|_| asker.call(operation, body))
+                    .buffer_unordered(callers)
+                    .collect()
+                    .await;
+                let per_s = rate(SAMPLES, began.elapsed());
+                times.sort_unstable();
+                let at = |share: usize| times[SAMPLES * share / 1000].as_micros();
+                print(
+                    "http",
+                    &json!({
+                        "call": name, "callers": callers, "per_s": per_s,
+                        "p50_us": at(500), "p99_us": at(990),
+                    }),
+                );
+            }
+        }
+        trigger.shut_down();
+        serving.await.expect("served");
+    }
+}
+
+/// A client of the edge.
+struct Asker {
+    http: Http<HttpConnector, Full<Bytes>>,
+    signer: Client,
+}
+
+impl Asker {
+    /// Makes one call and says how long it took, signing included.
+    async fn call(&self, operation: &str, body: &[u8]) -> Duration {
+        let began = Instant::now();
+        let now = chassis::Clock::now(&chassis::SystemClock);
+        let service = <shapes::CreateClusterRequest as Call>::service();
+        let request = self.signer.post(service, operation, body.to_vec(), now).expect("signed");
+        let request = request.map(|body| Full::new(Bytes::from(body)));
+        let answer = self.http.request(request).await.expect("answered");
+        assert!(answer.status().is_success(), "{operation}: {}", answer.status());
+        answer.into_body().collect().await.expect("read");
+        began.elapsed()
+    }
+}
+
+fn run(count: i32) -> shapes::RunTaskRequest {
+    shapes::RunTaskRequest {
+        cluster: Some(CLUSTER.to_owned()),
+        task_definition: Some("web".to_owned()),
+        count: Some(count),
+        ..Default::default()
+    }
+}
+
+/// Does `work` for each number below `count`, `width` of them at a time.
+async fn each<F: Future<Output = ()>>(count: usize, width: usize, work: impl Fn(usize) -> F) {
+    stream::iter(0..count).map(work).buffer_unordered(width).collect::<Vec<()>>().await;
+}
+
+fn rate(count: usize, took: Duration) -> usize {
+    let micros = usize::try_from(took.as_micros()).unwrap_or(usize::MAX).max(1);
+    count * 1_000_000 / micros
+}
+
+fn print(what: &str, numbers: &serde_json::Value) {
+    println!("{}", json!({ "what": what, "numbers": numbers }));
+}
+
+/// Resident memory of this process.
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("proc is mounted");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+}
