@@ -57,7 +57,9 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Signatures are read but not verified, and whoever has no key acts as the
-    /// owner of the first account. For throw-away environments.
+    /// owner of the first account. For throw-away environments. What a web page
+    /// could send is verified all the same: anything with an `Origin`, without an
+    /// `Authorization` header (presigned), or by another method than POST.
     pub accept_any_credentials: bool,
 }
 

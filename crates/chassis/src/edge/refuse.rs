@@ -60,6 +60,15 @@ pub(super) fn not_authorized(form: Form, arn: &str, service: &str, operation: &s
     }
 }
 
+/// An operation, asked for at a path where nothing is.
+pub(super) fn nothing_there(protocol: Protocol, path: &str) -> Fault {
+    let code = match protocol {
+        Protocol::Json11 => "UnknownOperationException",
+        Protocol::Ec2Query | Protocol::AwsQuery => "InvalidAction",
+    };
+    Fault::new(404, code, format!("Operations are answered at the path /, not at {path}."))
+}
+
 /// A handler panicked. What it said is for our logs.
 pub(super) fn internal(form: Form) -> Fault {
     let code = match form {

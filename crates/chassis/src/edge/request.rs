@@ -6,9 +6,9 @@ use super::refuse::{self, full};
 use super::{Response, Visit};
 use crate::{Caller, Cx, KeyInfo, Principal, Secret};
 use futures::FutureExt as _;
-use http::header::{CONTENT_ENCODING, HOST};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use hyper::body::{Bytes, Incoming};
 use ident::{AccountId, Scope};
 use std::panic::AssertUnwindSafe;
@@ -58,6 +58,9 @@ impl Visit {
         if claim.signature.service() != service && !self.edge.options.accept_any_credentials {
             let text = format!("Credential should be scoped to correct service: '{service}'.");
             return Err(self.refusal(&Refusal::Incomplete(text), about));
+        }
+        if head.uri.path().bytes().any(|byte| byte != b'/') {
+            return Err(refuse::nothing_there(call.service.protocol, head.uri.path()));
         }
         self.authorize(&caller, service, &call.operation, about.form)?;
         self.dispatch(caller, call, body, about).await
@@ -116,8 +119,11 @@ impl Visit {
             Refusal::Incomplete("Credential should be scoped to a valid region.".to_owned())
         })?;
         let key = self.edge.authenticator.key(&signature.access_key);
-        let any = self.edge.options.accept_any_credentials;
-        let key = key.or_else(|| any.then(anybody)).ok_or(Refusal::UnknownKey)?;
+        let key = match key {
+            Some(key) => key,
+            None if self.anything_goes(head) => anybody(),
+            None => return Err(self.unbelieved(Refusal::UnknownKey)),
+        };
         let caller = Caller {
             scope: Scope { account: key.account, region },
             principal: key.principal,
@@ -134,9 +140,10 @@ impl Visit {
         head: &Parts,
         body: &[u8],
     ) -> Result<Caller, Refusal> {
-        if !self.edge.options.accept_any_credentials {
+        if !self.anything_goes(head) {
             let now = self.edge.platform.now();
-            claim.signature.verify(&signed(head, body), claim.secret.reveal(), now)?;
+            let verified = claim.signature.verify(&signed(head, body), claim.secret.reveal(), now);
+            verified.map_err(|refusal| self.unbelieved(refusal))?;
             // After the signature, so that only the owner of the key learns it.
             let token = claim.token.as_ref().map(Secret::reveal);
             if claim.signature.session_token.as_deref() != token {
@@ -144,6 +151,32 @@ impl Visit {
             }
         }
         Ok(claim.caller.clone())
+    }
+
+    /// Whether the signature of this request need not be right.
+    ///
+    /// Where any credentials will do, any page that a browser on this machine shows
+    /// could send requests here, and what it could send must be signed with a real
+    /// key. A page of another origin cannot set `Authorization` without a preflight,
+    /// which is never granted. One that passes as ours, because its name was made to
+    /// resolve to this address, can; but its browser adds `Origin` to all but GET and
+    /// HEAD, and opens websockets without headers of the page's choice.
+    fn anything_goes(&self, head: &Parts) -> bool {
+        let page = head.headers.contains_key(ORIGIN) || !head.headers.contains_key(AUTHORIZATION);
+        let socket = self.edge.sockets.contains_key(head.uri.path());
+        self.edge.options.accept_any_credentials && !page && (socket || head.method == Method::POST)
+    }
+
+    /// Tells whoever relies on [`Self::anything_goes`] why it does not go here.
+    fn unbelieved(&self, refusal: Refusal) -> Refusal {
+        if !self.edge.options.accept_any_credentials {
+            return refusal;
+        }
+        Refusal::Incomplete(
+            "Landfall accepts any credentials, but not in what a web page could have sent: \
+             use POST, an Authorization header, and no Origin."
+                .to_owned(),
+        )
     }
 
     /// A refusal to believe, in the words of the request's protocol.

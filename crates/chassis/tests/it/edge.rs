@@ -208,7 +208,7 @@ async fn bodies_may_come_in_chunks() {
 }
 
 /// A request as it goes over the wire, head and body.
-fn raw(signer: &Signer, body: &[u8], more: &str) -> (String, Vec<u8>) {
+pub(crate) fn raw(signer: &Signer, body: &[u8], more: &str) -> (String, Vec<u8>) {
     let request = signer.create_cluster(body);
     let mut head = format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n{more}", body.len());
     for (name, value) in request.headers() {
@@ -362,6 +362,42 @@ async fn any_credentials_will_do_if_so_told() {
     assert_eq!(refusal(&response), (403, "AccessDenied".to_owned()), "and its rights");
     let code = refusal(&world.send(json("CreateCluster", b"{}")).await).1;
     assert_eq!(code, "MissingAuthenticationTokenException", "there must be some");
+}
+
+#[tokio::test]
+async fn no_web_page_has_any_credentials() {
+    let world = World::with(Options { accept_any_credentials: true }, Vec::new()).await;
+    let nobody = Signer { key: "test", secret: "", ..ROOT };
+    let guess = Signer { secret: "guess", ..ROOT };
+    for signer in [nobody, guess] {
+        let request = signer.create_cluster(b"{}");
+        assert_eq!(world.send(request).await.status(), 200);
+        // Of a page elsewhere, or at a name that it made resolve to us.
+        let mut request = signer.create_cluster(b"{}");
+        request.headers_mut().insert("origin", "http://localhost:4566".parse().expect("a header"));
+        let response = world.send(request).await;
+        assert_eq!(refusal(&response), (400, "IncompleteSignatureException".to_owned()));
+        assert!(text(&response).contains("web page"), "{}", text(&response));
+        // Of an image on a page: nothing but a URL, or nothing but a GET.
+        let stamp = "20231114T221320Z";
+        let uri = format!(
+            "/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+             &X-Amz-Credential={}/20231114/r-1/sts/aws4_request&X-Amz-Date={stamp}\
+             &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=0",
+            signer.key
+        )
+        .replace("r-1", "eu-west-1");
+        let presigned = Request::get(&uri).header("host", "localhost");
+        let response = world.send(presigned.body(Full::default()).expect("a request")).await;
+        assert_eq!(refusal(&response), (400, "IncompleteSignature".to_owned()));
+        let get = Request::get("/?Action=GetCallerIdentity&Version=2011-06-15");
+        let get = get.header("host", "localhost").body(Full::default()).expect("a request");
+        let response = world.send(Signer { service: "sts", ..signer }.request(get, b"")).await;
+        assert_eq!(refusal(&response), (400, "IncompleteSignature".to_owned()));
+    }
+    let mut request = ROOT.create_cluster(b"{}");
+    request.headers_mut().insert("origin", "http://localhost:4566".parse().expect("a header"));
+    assert_eq!(world.send(request).await.status(), 200, "a right signature is one");
 }
 
 #[tokio::test]

@@ -2,5 +2,6 @@
 
 mod controllers;
 mod edge;
+mod http;
 mod sockets;
 mod world;
