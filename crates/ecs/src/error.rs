@@ -60,6 +60,26 @@ pub enum Error {
     #[error("client token {0:?} was used for another request")]
     TokenReused(String),
 
+    /// The cluster cannot be deleted while it has these.
+    #[error("the cluster has {0} yet")]
+    InUse(Content),
+
+    /// No such container instance to have attributes.
+    #[error("attribute target {0} does not exist")]
+    NoTarget(String),
+
+    /// A user may give a resource ten attributes.
+    #[error("{0} has too many attributes")]
+    TooManyAttributes(String),
+
+    /// An ARN names nothing that there is.
+    #[error("the resource does not exist")]
+    NoResource,
+
+    /// A user may give a resource fifty tags.
+    #[error("the resource has too many tags")]
+    TooManyTags,
+
     /// The caller may not do this. The text is for whom sent it.
     #[error("{0}")]
     Denied(String),
@@ -88,6 +108,23 @@ pub enum Error {
     /// The state store would not take the change. The request may be retried.
     #[error("state store refused the change")]
     Store(#[from] StoreError),
+}
+
+/// What keeps a cluster from being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Content {
+    ContainerInstances,
+    Tasks,
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::ContainerInstances => "container instances",
+            Self::Tasks => "tasks",
+        })
+    }
 }
 
 impl Error {
@@ -133,6 +170,33 @@ impl Error {
             Self::TokenReused(_) => Fault::client(
                 code::CONFLICT_EXCEPTION,
                 "The provided clientToken is already in use with a different request.",
+            ),
+            Self::InUse(Content::ContainerInstances) => Fault::client(
+                code::CLUSTER_CONTAINS_CONTAINER_INSTANCES_EXCEPTION,
+                "The Cluster cannot be deleted while Container Instances are active or draining.",
+            ),
+            Self::InUse(Content::Tasks) => Fault::client(
+                code::CLUSTER_CONTAINS_TASKS_EXCEPTION,
+                "The Cluster cannot be deleted while Tasks are active.",
+            ),
+            Self::NoTarget(target) => Fault::client(
+                code::TARGET_NOT_FOUND_EXCEPTION,
+                format!("The specified target was not found: {target}"),
+            ),
+            Self::TooManyAttributes(target) => Fault::client(
+                code::ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION,
+                format!(
+                    "You can apply up to 10 custom attributes for each resource. Remove existing \
+                     attributes of {target} with DeleteAttributes."
+                ),
+            ),
+            Self::NoResource => Fault::client(
+                code::RESOURCE_NOT_FOUND_EXCEPTION,
+                "The specified resource was not found.",
+            ),
+            Self::TooManyTags => Fault::client(
+                code::LIMIT_EXCEEDED_EXCEPTION,
+                "A resource can have at most 50 tags.",
             ),
             Self::Denied(text) => Fault::denied(code::ACCESS_DENIED_EXCEPTION, text.clone()),
             Self::NotYours(_) => Fault::denied(

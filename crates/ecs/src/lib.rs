@@ -13,6 +13,7 @@
 //! | `launch` | a definition with the overrides of one launch |
 //! | `starting` | making tasks, once it is known where they go |
 //! | [`account_settings`] | which settings there are, and what holds for whom |
+//! | `tags` | the rules of tags, for whatever has some |
 //! | [`view`] | what follows from the state |
 //! | [`acs`] | telling agents what to run |
 //! | [`tcs`] | hearing how containers fare |
@@ -38,6 +39,7 @@ mod launch;
 mod names;
 mod show;
 mod starting;
+mod tags;
 #[cfg(test)]
 mod testing;
 
@@ -244,5 +246,77 @@ impl ecs::Api<Cx> for Ecs {
         request: ecs::ListAccountSettingsRequest,
     ) -> Result<ecs::ListAccountSettingsResponse, Fault> {
         api::list_account_settings(cx, &request).map_err(told)
+    }
+
+    async fn delete_cluster(
+        &self,
+        cx: &Cx,
+        request: ecs::DeleteClusterRequest,
+    ) -> Result<ecs::DeleteClusterResponse, Fault> {
+        api::delete_cluster(cx, request).await.map_err(told)
+    }
+
+    async fn update_cluster(
+        &self,
+        cx: &Cx,
+        request: ecs::UpdateClusterRequest,
+    ) -> Result<ecs::UpdateClusterResponse, Fault> {
+        api::update_cluster(cx, request).await.map_err(told)
+    }
+
+    async fn update_cluster_settings(
+        &self,
+        cx: &Cx,
+        request: ecs::UpdateClusterSettingsRequest,
+    ) -> Result<ecs::UpdateClusterSettingsResponse, Fault> {
+        api::update_cluster_settings(cx, request).await.map_err(told)
+    }
+
+    async fn put_attributes(
+        &self,
+        cx: &Cx,
+        request: ecs::PutAttributesRequest,
+    ) -> Result<ecs::PutAttributesResponse, Fault> {
+        api::put_attributes(cx, request).await.map_err(told)
+    }
+
+    async fn delete_attributes(
+        &self,
+        cx: &Cx,
+        request: ecs::DeleteAttributesRequest,
+    ) -> Result<ecs::DeleteAttributesResponse, Fault> {
+        api::delete_attributes(cx, request).await.map_err(told)
+    }
+
+    async fn list_attributes(
+        &self,
+        cx: &Cx,
+        request: ecs::ListAttributesRequest,
+    ) -> Result<ecs::ListAttributesResponse, Fault> {
+        api::list_attributes(cx, &request).map_err(told)
+    }
+
+    async fn tag_resource(
+        &self,
+        cx: &Cx,
+        request: ecs::TagResourceRequest,
+    ) -> Result<ecs::TagResourceResponse, Fault> {
+        api::tag_resource(cx, request).await.map_err(told)
+    }
+
+    async fn untag_resource(
+        &self,
+        cx: &Cx,
+        request: ecs::UntagResourceRequest,
+    ) -> Result<ecs::UntagResourceResponse, Fault> {
+        api::untag_resource(cx, request).await.map_err(told)
+    }
+
+    async fn list_tags_for_resource(
+        &self,
+        cx: &Cx,
+        request: ecs::ListTagsForResourceRequest,
+    ) -> Result<ecs::ListTagsForResourceResponse, Fault> {
+        api::list_tags_for_resource(cx, &request).map_err(told)
     }
 }

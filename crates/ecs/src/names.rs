@@ -114,16 +114,71 @@ pub(crate) fn definition(scope: &Scope, text: &str) -> Result<DefinitionName, Er
     Ok(DefinitionName { family, revision })
 }
 
+/// What the ARN of a thing with tags names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    Cluster(ClusterName),
+    Definition(Family, u32),
+    Task(ClusterName, TaskId),
+    Instance(ClusterName, ContainerInstanceId),
+    /// A service or a task set of this cluster.
+    Service(ClusterName),
+    /// Something else that has tags on AWS and does not exist here.
+    Other,
+}
+
+/// The thing with tags that a request names, by its ARN alone. ARNs of before
+/// 2018, which do not say the cluster, are not taken.
+pub(crate) fn resource(scope: &Scope, text: &str) -> Result<Resource, Error> {
+    let malformed = || malformed(text);
+    let (kind, name) = ours(scope, text)?.split_once('/').ok_or_else(malformed)?;
+    let placed = || {
+        let (cluster, rest) = name
+            .split_once('/')
+            .ok_or_else(|| Error::invalid("Long arn format must be used for tagging operations"))?;
+        Ok::<_, Error>((cluster.parse().map_err(|_| malformed())?, rest))
+    };
+    match kind {
+        "cluster" => Ok(Resource::Cluster(name.parse().map_err(|_| malformed())?)),
+        "task-definition" => match definition(scope, text) {
+            Ok(DefinitionName { family, revision: Some(revision) }) => {
+                Ok(Resource::Definition(family, revision))
+            }
+            Ok(_) | Err(_) => Err(malformed()),
+        },
+        "task" => {
+            let (cluster, id) = placed()?;
+            Ok(Resource::Task(cluster, id.parse().map_err(|_| malformed())?))
+        }
+        "container-instance" => {
+            let (cluster, id) = placed()?;
+            Ok(Resource::Instance(cluster, id.parse().map_err(|_| malformed())?))
+        }
+        "service" | "task-set" => Ok(Resource::Service(placed()?.0)),
+        "capacity-provider" | "daemon" | "daemon-task-definition" => Ok(Resource::Other),
+        _ => Err(malformed()),
+    }
+}
+
 /// What follows the kind in an ARN of this account and region, or the text
 /// itself if it is not an ARN.
 fn short<'t>(scope: &Scope, kind: &str, text: &'t str) -> Result<&'t str, Error> {
     if !text.starts_with("arn:") {
         return Ok(text);
     }
-    let malformed = || Error::invalid(format!("Invalid identifier: {text}"));
-    let arn: Arn = text.parse().map_err(|_| malformed())?;
+    let rest = ours(scope, text)?.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/'));
+    rest.ok_or_else(|| malformed(text))
+}
+
+fn malformed(text: &str) -> Error {
+    Error::invalid(format!("Invalid identifier: {text}"))
+}
+
+/// The resource in an ARN of this account and region.
+fn ours<'t>(scope: &Scope, text: &'t str) -> Result<&'t str, Error> {
+    let arn: Arn = text.parse().map_err(|_| malformed(text))?;
     if arn.service != SERVICE {
-        return Err(malformed());
+        return Err(malformed(text));
     }
     if arn.scope.account != scope.account {
         return Err(Error::invalid(format!(
@@ -138,9 +193,7 @@ fn short<'t>(scope: &Scope, kind: &str, text: &'t str) -> Result<&'t str, Error>
         )));
     }
     // The borrowed text rather than the parsed copy: it has to outlive this call.
-    let resource = text.splitn(6, ':').last().unwrap_or_default();
-    let rest = resource.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/'));
-    rest.ok_or_else(malformed)
+    Ok(text.splitn(6, ':').last().unwrap_or_default())
 }
 
 fn in_cluster(name: &str) -> (Option<&str>, &str) {

@@ -35,7 +35,7 @@ pub(crate) fn cluster(view: &View, cluster: &Cluster, include: &[String]) -> ecs
     ecs::Cluster {
         cluster_arn: Some(cluster.arn().to_string()),
         cluster_name: Some(cluster.name.to_string()),
-        status: Some("ACTIVE".to_owned()),
+        status: Some(if cluster.is_active() { "ACTIVE" } else { "INACTIVE" }.to_owned()),
         registered_container_instances_count: Some(count(
             view::instances(view, scope, &cluster.name).count(),
         )),

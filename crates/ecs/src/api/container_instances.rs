@@ -1,16 +1,16 @@
 //! `RegisterContainerInstance`, `DescribeContainerInstances`,
 //! `ListContainerInstances`.
 
-use super::clusters::found_or_made;
+use super::clusters::{found_or_made, plain};
 use super::{existing, known_cluster, paging};
 use crate::records::{
-    BY_CLUSTER, BY_EC2_INSTANCE, Cluster, ContainerInstance, InstanceStatus, VersionInfo, tags,
+    BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
 use crate::{Error, names, show};
 use chassis::{Cx, Principal};
 use ident::{ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::resources::{Capacity, Ports, Protocol};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Txn, View};
 use wire::ecs::{self, RegisterContainerInstanceRequest, Resource};
 
@@ -148,18 +148,8 @@ fn cluster_for(cx: &Cx, txn: &mut Txn, name: &ClusterName, now: Timestamp) -> Re
     if *name != ClusterName::default() {
         return existing(txn.view(), cx.scope(), name).map(drop);
     }
-    let wanted = Cluster {
-        scope: cx.scope().clone(),
-        name: name.clone(),
-        created_at: now,
-        tags: Tags::default(),
-        settings: vec![],
-        configuration: None,
-        capacity_providers: vec![],
-        default_strategy: vec![],
-        service_connect_namespace: None,
-    };
-    found_or_made(txn, wanted);
+    let plain = plain(cx, txn.view(), name.clone(), now);
+    found_or_made(txn, plain);
     Ok(())
 }
 
@@ -183,8 +173,14 @@ fn again(
     }
     let mut capacity = machine.capacity.clone();
     let ec2_instance = known.ec2_instance.clone();
-    let attributes =
+    let mut attributes =
         described(txn.view(), cx, ec2_instance.as_ref(), &machine.attributes, &mut capacity);
+    for name in &known.custom {
+        // The agent's word stands even here: it wants to hear it again.
+        if let Some(value) = known.attributes.get(name) {
+            attributes.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
     Ok(ContainerInstance {
         capacity,
         other_resources: machine.other_resources.clone(),
@@ -233,6 +229,7 @@ fn anew(
         capacity,
         other_resources: machine.other_resources.clone(),
         attributes,
+        custom: BTreeSet::new(),
         version_info: machine.version_info.clone(),
         tags: machine.tags.clone(),
         health: vec![],

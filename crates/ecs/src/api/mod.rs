@@ -3,11 +3,13 @@
 //! result in the service's own shapes. None of them waits for anything.
 
 mod account_settings;
+mod attributes;
 mod clusters;
 mod container_instances;
 mod discover_poll_endpoint;
 mod run_task;
 mod submit;
+mod tagging;
 mod task_definitions;
 mod tasks;
 #[cfg(test)]
@@ -16,7 +18,11 @@ mod tests;
 pub(crate) use account_settings::{
     delete_account_setting, list_account_settings, put_account_setting, put_account_setting_default,
 };
-pub(crate) use clusters::{create_cluster, describe_clusters, list_clusters};
+pub(crate) use attributes::{delete_attributes, list_attributes, put_attributes};
+pub(crate) use clusters::{
+    create_cluster, delete_cluster, describe_clusters, list_clusters, update_cluster,
+    update_cluster_settings,
+};
 pub(crate) use container_instances::{
     describe_container_instances, list_container_instances, register_container_instance,
 };
@@ -25,6 +31,7 @@ pub(crate) use run_task::run_task;
 pub(crate) use submit::{
     submit_attachment_state_changes, submit_container_state_change, submit_task_state_change,
 };
+pub(crate) use tagging::{list_tags_for_resource, tag_resource, untag_resource};
 pub(crate) use task_definitions::{
     describe_task_definition, list_task_definitions, register_task_definition,
 };
@@ -55,7 +62,8 @@ fn known_cluster(view: &View, scope: &Scope, text: Option<&str>) -> Result<Arc<C
 }
 
 fn existing(view: &View, scope: &Scope, name: &ClusterName) -> Result<Arc<Cluster>, Error> {
-    view.get(scope, name.as_str()).ok_or_else(|| Error::NoCluster(name.clone()))
+    let found: Option<Arc<Cluster>> = view.get(scope, name.as_str());
+    found.filter(|cluster| cluster.is_active()).ok_or_else(|| Error::NoCluster(name.clone()))
 }
 
 /// What a request wants described: something, and not too much of it.

@@ -10,6 +10,7 @@ use crate::launch::Launch;
 use crate::names::DefinitionName;
 use crate::records::{Definition, DefinitionStatus, LaunchType, NetworkMode, Task, tags};
 use crate::starting::{Start, start};
+use crate::tags::MAX_TAGS;
 use crate::{Error, definition, names, show, view};
 use chassis::Cx;
 use chassis::idempotency::{self, Digest, Key, Seen};
@@ -22,8 +23,6 @@ use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
 
 /// As many tasks as one request may start.
 const MAX_COUNT: i32 = 10;
-/// As many tags as a task may have, besides those that the system gives it.
-const MAX_TAGS: usize = 50;
 /// As many characters as the words of a request may have.
 const MAX_STARTED_BY: usize = 128;
 const MAX_GROUP: usize = 255;

@@ -14,6 +14,9 @@ pub struct Cluster {
     pub name: ClusterName,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was deleted, if it was. It is to be seen for a while yet.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
     /// Its tags.
     pub tags: Tags,
     /// Its settings as its maker gave them.
@@ -29,6 +32,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Whether it takes instances and tasks.
+    pub fn is_active(&self) -> bool {
+        self.deleted_at.is_none()
+    }
+
     /// Its ARN.
     pub fn arn(&self) -> Arn {
         crate::names::cluster_arn(&self.scope, &self.name)

@@ -3,7 +3,7 @@
 use ident::{Arn, ClusterName, ContainerInstanceId, InstanceId, Scope, Tags, Timestamp};
 use sched::resources::Capacity;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Record;
 
 /// See the module. What remains of its capacity is not here: it follows from
@@ -32,6 +32,9 @@ pub struct ContainerInstance {
     pub other_resources: Vec<wire::ecs::Resource>,
     /// Its attributes: what the agent sent, and what we know of the machine.
     pub attributes: BTreeMap<String, Option<String>>,
+    /// Which of them a user put, so that they outlast what an agent registers.
+    #[serde(default)]
+    pub custom: BTreeSet<String>,
     /// What the agent is.
     pub version_info: VersionInfo,
     /// Its tags.
