@@ -5,6 +5,7 @@
 //! for what security groups permit.
 
 mod availability_zones;
+mod cidr;
 mod filters;
 mod instances;
 mod listing;
@@ -13,6 +14,7 @@ mod rules;
 mod security_group_rules;
 mod security_groups;
 mod subnets;
+mod tagging;
 mod tags;
 mod vpcs;
 
@@ -28,11 +30,16 @@ use wire::ec2 as shapes;
 pub struct Ec2;
 
 /// The trait's methods, each one line. What shows only looks at the state; what
-/// changes it waits for the change to be durable.
+/// changes it waits for the change to be durable. `DryRun` is dealt with here: a
+/// handler does all it does on a state that keeps nothing of it, and succeeds in
+/// vain. The last list is of operations that have no `DryRun`.
 macro_rules! operations {
     (
         shows { $($show:ident($asked:ident) -> $shown:ident by $look:path;)* }
         changes { $($change:ident($wanted:ident) -> $changed:ident by $act:path;)* }
+        changes at_once {
+            $($at_once:ident($wish:ident) -> $done:ident by $do:path;)*
+        }
     ) => {
         #[async_trait]
         impl shapes::Api<Cx> for Ec2 {
@@ -43,7 +50,9 @@ macro_rules! operations {
                     request: shapes::$asked,
                 ) -> Result<shapes::$shown, Fault> {
                     furnished(cx).await?;
-                    $look(cx, request).map_err(Error::answer)
+                    let dry_run = request.dry_run == Some(true);
+                    let shown = $look(cx, request).map_err(Error::answer)?;
+                    if dry_run { Err(Error::DryRun.answer()) } else { Ok(shown) }
                 }
             )*
             $(
@@ -53,7 +62,21 @@ macro_rules! operations {
                     request: shapes::$wanted,
                 ) -> Result<shapes::$changed, Fault> {
                     furnished(cx).await?;
+                    if request.dry_run == Some(true) {
+                        $act(&rehearsal(cx), request).await.map_err(Error::answer)?;
+                        return Err(Error::DryRun.answer());
+                    }
                     $act(cx, request).await.map_err(Error::answer)
+                }
+            )*
+            $(
+                async fn $at_once(
+                    &self,
+                    cx: &Cx,
+                    request: shapes::$wish,
+                ) -> Result<shapes::$done, Fault> {
+                    furnished(cx).await?;
+                    $do(cx, request).await.map_err(Error::answer)
                 }
             )*
         }
@@ -74,6 +97,10 @@ operations! {
             -> DescribeSecurityGroupsResult by security_groups::describe;
         describe_subnets(DescribeSubnetsRequest)
             -> DescribeSubnetsResult by subnets::describe;
+        describe_tags(DescribeTagsRequest)
+            -> DescribeTagsResult by tagging::describe;
+        describe_vpc_attribute(DescribeVpcAttributeRequest)
+            -> DescribeVpcAttributeResult by vpcs::attributes::describe;
         describe_vpcs(DescribeVpcsRequest)
             -> DescribeVpcsResult by vpcs::describe;
     }
@@ -84,8 +111,20 @@ operations! {
             -> AuthorizeSecurityGroupIngressResult by permit::authorize_ingress;
         create_security_group(CreateSecurityGroupRequest)
             -> CreateSecurityGroupResult by security_groups::create;
+        create_subnet(CreateSubnetRequest)
+            -> CreateSubnetResult by subnets::change::create;
+        create_tags(CreateTagsRequest)
+            -> CreateTagsResponse by tagging::create;
+        create_vpc(CreateVpcRequest)
+            -> CreateVpcResult by vpcs::create::create;
         delete_security_group(DeleteSecurityGroupRequest)
             -> DeleteSecurityGroupResult by security_groups::delete;
+        delete_subnet(DeleteSubnetRequest)
+            -> DeleteSubnetResponse by subnets::change::delete;
+        delete_tags(DeleteTagsRequest)
+            -> DeleteTagsResponse by tagging::delete;
+        delete_vpc(DeleteVpcRequest)
+            -> DeleteVpcResponse by vpcs::create::delete;
         modify_security_group_rules(ModifySecurityGroupRulesRequest)
             -> ModifySecurityGroupRulesResult by security_group_rules::modify;
         revoke_security_group_egress(RevokeSecurityGroupEgressRequest)
@@ -93,6 +132,19 @@ operations! {
         revoke_security_group_ingress(RevokeSecurityGroupIngressRequest)
             -> RevokeSecurityGroupIngressResult by permit::revoke_ingress;
     }
+    changes at_once {
+        modify_subnet_attribute(ModifySubnetAttributeRequest)
+            -> ModifySubnetAttributeResponse by subnets::change::modify;
+        modify_vpc_attribute(ModifyVpcAttributeRequest)
+            -> ModifyVpcAttributeResponse by vpcs::attributes::modify;
+    }
+}
+
+/// The context of a dry run.
+fn rehearsal(cx: &Cx) -> Cx {
+    let mut cx = cx.clone();
+    cx.platform.store = cx.platform.store.rehearsal();
+    cx
 }
 
 /// A region is furnished when it is first looked at.

@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::records::{
-    DEFAULT_GROUP, DefaultVpc, Direction, GroupRule, SecurityGroup, Subnet, VniLease, Vpc,
+    DEFAULT_GROUP, DefaultVpc, Direction, GroupRule, SecurityGroup, Subnet, Tenancy, VniLease, Vpc,
 };
 use crate::zones;
 use chassis::Platform;
@@ -44,6 +44,9 @@ pub fn furnish(txn: &mut Txn, scope: &Scope, bits: &mut dyn FnMut() -> u128) -> 
         is_default: true,
         enable_dns_support: true,
         enable_dns_hostnames: true,
+        enable_network_address_usage_metrics: false,
+        tenancy: Tenancy::Default,
+        subnets_made: 0,
         tags: Tags::default(),
     });
     let blocks = whole.subnets(SUBNET_PREFIX).into_iter().flatten();
@@ -65,7 +68,7 @@ pub fn furnish(txn: &mut Txn, scope: &Scope, bits: &mut dyn FnMut() -> u128) -> 
 
 /// The group that every VPC has: its members trust one another, and may go
 /// anywhere.
-fn default_group(
+pub(crate) fn default_group(
     scope: &Scope,
     vpc: &VpcId,
     bits: &mut dyn FnMut() -> u128,
@@ -106,7 +109,7 @@ fn block(address: Ipv4Addr, prefix: u8) -> Result<Ipv4Net, Error> {
 }
 
 /// A network identifier for a new VPC that no other in the installation has.
-fn lease_vni(
+pub(crate) fn lease_vni(
     txn: &mut Txn,
     owner: &Scope,
     vpc: &VpcId,

@@ -7,6 +7,7 @@
 //! some of these and matches on the variants.
 
 use ident::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use ipnet::Ipv4Net;
 use store::StoreError;
 use wire::Fault;
 
@@ -100,6 +101,30 @@ pub enum Error {
     /// Something still uses or names the resource.
     #[error("{0} is in use")]
     InUse(String),
+
+    #[error("there is something in VPC {0}")]
+    VpcInUse(VpcId),
+
+    #[error("there is an interface in subnet {0}")]
+    SubnetInUse(SubnetId),
+
+    /// A VPC cannot have this block; likewise below.
+    #[error("no VPC can have {0}")]
+    VpcRange(Ipv4Net),
+
+    #[error("no subnet of the VPC can have {0}")]
+    SubnetRange(Ipv4Net),
+
+    #[error("{0} overlaps another subnet")]
+    SubnetConflict(Ipv4Net),
+
+    /// No kind of resource that we know has ids like this one.
+    #[error("{0:?} is no id of anything")]
+    NotAnId(String),
+
+    /// AWS would do this and Landfall does not yet: a parameter, by its name.
+    #[error("{0} is not supported")]
+    Unsupported(&'static str),
 
     #[error("subnet {0} has no free address")]
     NoAddress(SubnetId),
@@ -284,6 +309,29 @@ impl Error {
             Self::InUse(id) => {
                 client("DependencyViolation", format!("resource {id} has a dependent object"))
             }
+            Self::VpcInUse(id) => client(
+                "DependencyViolation",
+                format!("The vpc '{id}' has dependencies and cannot be deleted."),
+            ),
+            Self::SubnetInUse(id) => client(
+                "DependencyViolation",
+                format!("The subnet '{id}' has dependencies and cannot be deleted."),
+            ),
+            Self::VpcRange(block) => {
+                client("InvalidVpc.Range", format!("The CIDR '{block}' is invalid."))
+            }
+            Self::SubnetRange(block) => {
+                client("InvalidSubnet.Range", format!("The CIDR '{block}' is invalid."))
+            }
+            Self::SubnetConflict(block) => client(
+                "InvalidSubnet.Conflict",
+                format!("The CIDR '{block}' conflicts with another subnet"),
+            ),
+            Self::NotAnId(id) => client("InvalidID", format!("The ID '{id}' is not valid")),
+            Self::Unsupported(parameter) => client(
+                "UnsupportedOperation",
+                format!("Landfall does not support {parameter} yet."),
+            ),
             Self::NoAddress(id) => client(
                 "InsufficientFreeAddressesInSubnet",
                 format!(

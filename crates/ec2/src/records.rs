@@ -48,8 +48,30 @@ pub struct Vpc {
     pub enable_dns_support: bool,
     /// Whether its interfaces have names.
     pub enable_dns_hostnames: bool,
+    /// Whether its use of addresses is to be measured. Kept and shown.
+    #[serde(default)]
+    pub enable_network_address_usage_metrics: bool,
+    /// Whose hardware its instances may run on. Kept and shown.
+    #[serde(default)]
+    pub tenancy: Tenancy,
+    /// How many subnets were made in it. Whoever makes one writes this record, so
+    /// that of two who do it at once, or of one who deletes the VPC meanwhile,
+    /// only one commits.
+    #[serde(default)]
+    pub subnets_made: u64,
     /// Its tags.
     pub tags: Tags,
+}
+
+/// Whose hardware instances run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tenancy {
+    /// Anybody's.
+    #[default]
+    Default,
+    /// The account's own.
+    Dedicated,
 }
 
 /// A subnet.

@@ -20,6 +20,10 @@ pub enum BlockError {
     /// AWS allows /16 to /28.
     #[error("a block must be between /16 and /28 in size, and {0} is not")]
     Size(Ipv4Net),
+    /// The addresses mean something else to every machine: this host, loopback,
+    /// link-local, multicast, reserved.
+    #[error("{0} is of addresses that no host has")]
+    Reserved(Ipv4Net),
     /// A subnet must lie in one of its VPC's blocks.
     #[error("{0} is in no block of the VPC")]
     Outside(Ipv4Net),
@@ -42,6 +46,11 @@ pub fn vpc_block(
     existing: impl IntoIterator<Item = Ipv4Net>,
 ) -> Result<Ipv4Net, BlockError> {
     let block = sized(wanted)?;
+    let first = block.network();
+    // Each of these is /4 to /16: a block is inside or outside, never around.
+    if matches!(first.octets()[0], 0 | 127 | 224..=255) || first.is_link_local() {
+        return Err(BlockError::Reserved(block));
+    }
     apart(block, existing)
 }
 
@@ -124,6 +133,7 @@ fn scatter(seed: u64) -> u64 {
 mod tests {
     use super::*;
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
     use ident::{SubnetId, VpcId};
     use proptest::prelude::*;
 
@@ -143,6 +153,11 @@ mod tests {
         for bad in ["10.0.0.0/15", "10.0.0.0/29", "0.0.0.0/0", "10.0.0.1/32"] {
             assert_eq!(vpc_block(net(bad), []), Err(BlockError::Size(net(bad).trunc())));
         }
+        for bad in ["0.1.0.0/16", "127.0.0.0/24", "169.254.0.0/16", "224.0.0.0/20", "255.0.0.0/28"]
+        {
+            assert_eq!(vpc_block(net(bad), []), Err(BlockError::Reserved(net(bad))));
+        }
+        assert_eq!(vpc_block(net("169.253.0.0/16"), []), Ok(net("169.253.0.0/16")));
     }
 
     #[test]
@@ -188,6 +203,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn accepted_subnets_divide_the_vpc(
+            blocks in proptest::collection::vec((0_u32..1 << 14, 14_u8..=30), 0..60),
+        ) {
+            // Inside the VPC and a little beyond it.
+            let vpc = [net("10.0.32.0/19"), net("10.0.0.0/24")];
+            let mut taken: Vec<Ipv4Net> = Vec::new();
+            for (offset, prefix) in blocks {
+                let first = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + offset);
+                let wanted = Ipv4Net::new(first, prefix).expect("a prefix");
+                let ends = [wanted.network(), wanted.broadcast()];
+                let inside = vpc.iter().any(|whole| ends.iter().all(|end| whole.contains(end)));
+                let sized = (16..=28).contains(&prefix);
+                let free = taken.iter().all(|other| {
+                    ends[1] < other.network() || other.broadcast() < ends[0]
+                });
+                match subnet_block(wanted, &vpc, taken.iter().copied()) {
+                    Ok(block) => {
+                        prop_assert!(sized && inside && free, "{wanted}");
+                        prop_assert_eq!([block.addr(), block.broadcast()], ends);
+                        taken.push(block);
+                    }
+                    Err(BlockError::Size(_)) => prop_assert!(!sized, "{wanted}"),
+                    Err(BlockError::Outside(_)) => prop_assert!(sized && !inside, "{wanted}"),
+                    Err(BlockError::Overlap { .. }) => prop_assert!(inside && !free, "{wanted}"),
+                    Err(BlockError::Reserved(_)) => prop_assert!(false, "{wanted}"),
+                }
+            }
+        }
+
         #[test]
         fn the_last_free_address_is_found(prefix in 16_u8..=28, seed: u64, which: u32) {
             let subnet = Subnet {

@@ -32,6 +32,8 @@ pub struct Store {
     shared: Arc<Shared>,
     /// Dropped with the last handle; `None` if commits are made inline.
     _committer: Option<Arc<Committer>>,
+    /// Whether what transactions did is dropped instead of committed.
+    rehearses: bool,
 }
 
 /// What the handles and the committer share.
@@ -117,7 +119,7 @@ impl Store {
     /// in one call of the backend, so that one fsync serves them all.
     pub async fn open(backend: Box<dyn Backend>, registry: Registry) -> Result<Self, StoreError> {
         let (shared, committer) = committer::start(backend, registry).await?;
-        Ok(Self { shared, _committer: Some(Arc::new(committer)) })
+        Ok(Self { shared, _committer: Some(Arc::new(committer)), rehearses: false })
     }
 
     /// Opens the state in `backend` without a thread. Transactions commit before
@@ -131,19 +133,30 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let view = registry.decode(backend.load()?)?;
         let shared = Shared::new(registry, view, Engine::Inline(backend));
-        Ok(Self { shared: Arc::new(shared), _committer: None })
+        Ok(Self { shared: Arc::new(shared), _committer: None, rehearses: false })
     }
 
     /// An empty store that commits inline, to memory.
     pub fn in_memory(registry: Registry) -> Self {
         let view = View::at(Revision::default());
         let engine = Engine::Inline(Box::new(MemoryBackend::new()));
-        Self { shared: Arc::new(Shared::new(registry, view, engine)), _committer: None }
+        Self {
+            shared: Arc::new(Shared::new(registry, view, engine)),
+            _committer: None,
+            rehearses: false,
+        }
     }
 
     /// The newest durable state.
     pub fn view(&self) -> Arc<View> {
         self.shared.durable()
+    }
+
+    /// A handle on the same state whose transactions succeed or fail as they
+    /// would, and write nothing: for who only asks whether something can be done.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        Self { rehearses: true, ..self.clone() }
     }
 
     /// Runs `body` on the newest state and resolves once what it did is durable.
@@ -170,7 +183,7 @@ impl Store {
         for _ in 0..MAX_ATTEMPTS {
             let permit = Arc::clone(&self.shared.room).acquire_owned().await;
             let Ok(permit) = permit else { return Err(StoreError::Stopped.into()) };
-            let (answer, settlement) = self.shared.run(&mut body, permit)?;
+            let (answer, settlement) = self.shared.run(&mut body, permit, self.rehearses)?;
             match settlement.outcome().await {
                 Outcome::Durable => return answer,
                 Outcome::Conflict => {}
@@ -229,6 +242,7 @@ impl Shared {
         &self,
         body: &mut impl FnMut(&mut Txn) -> Result<T, E>,
         permit: OwnedSemaphorePermit,
+        rehearses: bool,
     ) -> Result<(Result<T, E>, Settlement), E> {
         let mut state = self.state();
         let State { head, engine } = &mut *state;
@@ -239,7 +253,7 @@ impl Shared {
         let mut txn = Txn::new(self.registry.clone(), Arc::clone(head));
         let answer = body(&mut txn);
         let written = match &answer {
-            Ok(_) => txn.finish()?,
+            Ok(_) => txn.finish()?.filter(|_| !rehearses),
             Err(_) => None,
         };
         let write = written.map(|(commit, view)| (Arc::new(view), commit));

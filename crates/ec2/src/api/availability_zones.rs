@@ -15,9 +15,6 @@ pub(super) fn describe(
     request: shapes::DescribeAvailabilityZonesRequest,
 ) -> Result<shapes::DescribeAvailabilityZonesResult, Error> {
     let filters = Filters::parse(request.filters, FIELDS, |_| None)?;
-    if request.dry_run == Some(true) {
-        return Err(Error::DryRun);
-    }
     let names = request.zone_names.unwrap_or_default();
     let ids = request.zone_ids.unwrap_or_default();
 

@@ -18,7 +18,6 @@ pub(super) struct Listing<T: 'static> {
 
 /// The parameters of a list that every operation has.
 pub(super) struct Pages {
-    pub(super) dry_run: Option<bool>,
     pub(super) max_results: Option<i32>,
     pub(super) next_token: Option<String>,
 }
@@ -34,9 +33,6 @@ impl<T> Listing<T> {
     ) -> Result<Self, Error> {
         let token = pages.next_token.as_deref().filter(|token| !token.is_empty());
         let paging = Paging::parse(list, LIMITS, pages.max_results, token).map_err(refuse)?;
-        if pages.dry_run == Some(true) {
-            return Err(Error::DryRun);
-        }
         let ids = ids.filter(|ids| !ids.is_empty()).map(BTreeSet::from_iter);
         Ok(Self { ids, filters, paging })
     }

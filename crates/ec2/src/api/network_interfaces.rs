@@ -27,11 +27,7 @@ pub(super) fn describe(
         ));
     }
     let filters = Filters::parse(request.filters, FIELDS, |eni| eni.tag_set.as_ref())?;
-    let pages = Pages {
-        dry_run: request.dry_run,
-        max_results: request.max_results,
-        next_token: request.next_token,
-    };
+    let pages = Pages { max_results: request.max_results, next_token: request.next_token };
     let listing = Listing::parse("DescribeNetworkInterfaces", ids, filters, &pages)?;
 
     let view = cx.view();

@@ -7,7 +7,7 @@ pub(super) mod permit;
 use super::filters::{Field, Filters, one};
 use super::listing::{Listing, Pages};
 use super::rules;
-use super::security_groups::{by_id, commit};
+use super::security_groups::by_id;
 use crate::error::Error;
 use crate::records::{Direction, GroupRule, SecurityGroup};
 use chassis::Cx;
@@ -29,11 +29,7 @@ pub(super) fn describe(
     let ids = request.security_group_rule_ids.unwrap_or_default();
     rule_ids(ids.clone())?;
     let filters = Filters::parse(request.filters, FIELDS, |rule| rule.tags.as_ref())?;
-    let pages = Pages {
-        dry_run: request.dry_run,
-        max_results: request.max_results,
-        next_token: request.next_token,
-    };
+    let pages = Pages { max_results: request.max_results, next_token: request.next_token };
     let listing = Listing::parse("DescribeSecurityGroupRules", Some(ids), filters, &pages)?;
 
     let mut all: Vec<shapes::SecurityGroupRule> = Vec::new();
@@ -72,7 +68,6 @@ pub(super) async fn modify(
             )));
         }
     }
-    let dry_run = request.dry_run == Some(true);
     let scope = cx.scope();
 
     cx.store()
@@ -93,7 +88,7 @@ pub(super) async fn modify(
             }
             within_limits(&group)?;
             txn.put(group);
-            commit(dry_run, ())
+            Ok::<_, Error>(())
         })
         .await?;
     Ok(shapes::ModifySecurityGroupRulesResult { r#return: Some(true) })

@@ -23,7 +23,6 @@ pub(super) async fn create(
     let name = sound_name(request.group_name.as_deref())?;
     let description = sound_description(request.description)?;
     let tags = tags::read(request.tag_specifications, "security-group")?;
-    let dry_run = request.dry_run == Some(true);
     let scope = cx.scope();
 
     let group = cx
@@ -46,7 +45,7 @@ pub(super) async fn create(
                 tags: tags.clone(),
             };
             txn.put(group.clone());
-            commit(dry_run, group)
+            Ok(group)
         })
         .await?;
 
@@ -79,11 +78,7 @@ pub(super) fn describe(
         }
     }
     let filters = Filters::parse(request.filters, FIELDS, |group| group.tags.as_ref())?;
-    let pages = Pages {
-        dry_run: request.dry_run,
-        max_results: request.max_results,
-        next_token: request.next_token,
-    };
+    let pages = Pages { max_results: request.max_results, next_token: request.next_token };
     let listing = Listing::parse("DescribeSecurityGroups", Some(ids), filters, &pages)?;
 
     let all = view.list::<SecurityGroup>(cx.scope()).map(|group| show(&group));
@@ -99,7 +94,6 @@ pub(super) async fn delete(
     cx: &Cx,
     request: shapes::DeleteSecurityGroupRequest,
 ) -> Result<shapes::DeleteSecurityGroupResult, Error> {
-    let dry_run = request.dry_run == Some(true);
     let scope = cx.scope();
 
     let id = cx
@@ -120,16 +114,11 @@ pub(super) async fn delete(
                 return Err(Error::InUse(group.id.to_string()));
             }
             txn.delete::<SecurityGroup>(scope, id);
-            commit(dry_run, group.id.clone())
+            Ok(group.id.clone())
         })
         .await?;
 
     Ok(shapes::DeleteSecurityGroupResult { group_id: text(id), r#return: Some(true) })
-}
-
-/// The end of a transaction: a dry run has got this far, and no farther.
-pub(super) fn commit<T>(dry_run: bool, outcome: T) -> Result<T, Error> {
-    if dry_run { Err(Error::DryRun) } else { Ok(outcome) }
 }
 
 /// The group that a request means, by id or else by name in the default VPC.

@@ -1,4 +1,6 @@
-//! `DescribeSubnets`.
+//! Subnets: showing them, and [making, changing and deleting](change) them.
+
+pub(super) mod change;
 
 use super::filters::{Field, Filters, nothing, one};
 use super::listing::{Listing, Pages};
@@ -15,10 +17,10 @@ pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeSubnetsRequest,
 ) -> Result<shapes::DescribeSubnetsResult, Error> {
-    let shapes::DescribeSubnetsRequest { subnet_ids, filters, dry_run, max_results, next_token } =
+    let shapes::DescribeSubnetsRequest { subnet_ids, filters, max_results, next_token, .. } =
         request;
     let filters = Filters::parse(filters, FIELDS, |subnet| subnet.tags.as_ref())?;
-    let pages = Pages { dry_run, max_results, next_token };
+    let pages = Pages { max_results, next_token };
     let listing = Listing::parse("DescribeSubnets", subnet_ids, filters, &pages)?;
 
     let view = cx.view();

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use ident::Tags;
-use std::collections::BTreeMap;
 use wire::ec2::{Tag, TagSpecification};
 
 /// How many tags a resource may have.
@@ -17,7 +16,7 @@ pub(super) fn read(
     specifications: Option<Vec<TagSpecification>>,
     kind: &'static str,
 ) -> Result<Tags, Error> {
-    let mut tags = BTreeMap::new();
+    let mut tags = Tags::default();
     for specification in specifications.unwrap_or_default() {
         let named = specification.resource_type.ok_or(Error::Missing("resourceType"))?;
         if named != kind {
@@ -26,27 +25,51 @@ pub(super) fn read(
             )));
         }
         for tag in specification.tags.unwrap_or_default() {
-            let (key, value) = sound(tag)?;
-            if tags.insert(key.clone(), value).is_some() {
-                return Err(Error::Invalid(format!(
-                    "Tag key '{key}' is specified more than once."
-                )));
-            }
+            insert(&mut tags, tag)?;
         }
     }
-    if tags.len() > MAX_TAGS {
-        return Err(Error::TooManyTags);
-    }
-    Ok(Tags(tags))
+    within_limits(&tags)?;
+    Ok(tags)
 }
 
-fn sound(tag: Tag) -> Result<(String, String), Error> {
+/// Tags that a request wants a resource to have, each key once.
+pub(super) fn sound_all(wanted: Vec<Tag>) -> Result<Tags, Error> {
+    let mut tags = Tags::default();
+    for tag in wanted {
+        insert(&mut tags, tag)?;
+    }
+    within_limits(&tags)?;
+    Ok(tags)
+}
+
+/// Whether a resource may have these. Those that AWS's services give do not count.
+pub(super) fn within_limits(tags: &Tags) -> Result<(), Error> {
+    let counted = tags.iter().filter(|(key, _)| !reserved(key)).count();
+    if counted > MAX_TAGS { Err(Error::TooManyTags) } else { Ok(()) }
+}
+
+fn insert(tags: &mut Tags, tag: Tag) -> Result<(), Error> {
     let key = tag.key.unwrap_or_default();
     let value = tag.value.unwrap_or_default();
+    sound_key(&key)?;
+    if value.chars().count() > MAX_VALUE {
+        return Err(Error::Invalid(format!(
+            "Tag value exceeds the maximum length of {MAX_VALUE} characters"
+        )));
+    }
+    if tags.0.contains_key(&key) {
+        return Err(Error::Invalid(format!("Tag key '{key}' is specified more than once.")));
+    }
+    tags.0.insert(key, value);
+    Ok(())
+}
+
+/// Refuses what a client cannot use as a key.
+pub(super) fn sound_key(key: &str) -> Result<(), Error> {
     if key.is_empty() {
         return Err(Error::Invalid("Tag keys cannot be empty.".to_owned()));
     }
-    if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+    if reserved(key) {
         return Err(Error::Invalid(
             "Tag keys starting with 'aws:' are reserved for internal use".to_owned(),
         ));
@@ -56,12 +79,12 @@ fn sound(tag: Tag) -> Result<(String, String), Error> {
             "Tag key exceeds the maximum length of {MAX_KEY} characters"
         )));
     }
-    if value.chars().count() > MAX_VALUE {
-        return Err(Error::Invalid(format!(
-            "Tag value exceeds the maximum length of {MAX_VALUE} characters"
-        )));
-    }
-    Ok((key, value))
+    Ok(())
+}
+
+/// Whether only AWS's own services use the key.
+pub(super) fn reserved(key: &str) -> bool {
+    key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
 }
 
 /// The tags in an answer.

@@ -1,5 +1,8 @@
 //! The operations, asked as a client asks: a form in, XML out.
 
+mod tagging;
+mod vpcs;
+
 use super::Ec2;
 use crate::records::{AttachmentStatus, Eni, SecurityGroup};
 use crate::testing::{World, now};

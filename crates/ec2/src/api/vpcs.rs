@@ -1,4 +1,8 @@
-//! `DescribeVpcs`.
+//! VPCs: showing them, [making and deleting](create) them, and their
+//! [attributes].
+
+pub(super) mod attributes;
+pub(super) mod create;
 
 use super::filters::{Field, Filters, each, nothing, one};
 use super::listing::{Listing, Pages};
@@ -6,6 +10,9 @@ use super::{tags, text};
 use crate::error::Error;
 use crate::records;
 use chassis::Cx;
+use ident::Scope;
+use std::sync::Arc;
+use store::{Txn, View};
 use wire::ec2 as shapes;
 
 /// Shows VPCs.
@@ -13,16 +20,31 @@ pub(super) fn describe(
     cx: &Cx,
     request: shapes::DescribeVpcsRequest,
 ) -> Result<shapes::DescribeVpcsResult, Error> {
-    let shapes::DescribeVpcsRequest { vpc_ids, filters, dry_run, max_results, next_token } =
-        request;
+    let shapes::DescribeVpcsRequest { vpc_ids, filters, max_results, next_token, .. } = request;
     let filters = Filters::parse(filters, FIELDS, |vpc| vpc.tags.as_ref())?;
-    let pages = Pages { dry_run, max_results, next_token };
+    let pages = Pages { max_results, next_token };
     let listing = Listing::parse("DescribeVpcs", vpc_ids, filters, &pages)?;
 
     let view = cx.view();
     let all = view.list::<records::Vpc>(cx.scope()).map(|vpc| show(&vpc));
     let page = listing.page(all, |vpc| vpc.vpc_id.as_ref(), Error::NoVpc)?;
     Ok(shapes::DescribeVpcsResult { vpcs: Some(page.items), next_token: page.next_token })
+}
+
+/// The VPC that a request names, to be changed.
+fn find(txn: &Txn, scope: &Scope, id: Option<&str>) -> Result<Arc<records::Vpc>, Error> {
+    let id = named(id)?;
+    txn.get(scope, id).ok_or_else(|| Error::NoVpc(id.to_owned()))
+}
+
+/// The VPC that a request names, to be looked at.
+fn find_in(view: &View, scope: &Scope, id: Option<&str>) -> Result<Arc<records::Vpc>, Error> {
+    let id = named(id)?;
+    view.get(scope, id).ok_or_else(|| Error::NoVpc(id.to_owned()))
+}
+
+fn named(id: Option<&str>) -> Result<&str, Error> {
+    id.filter(|id| !id.is_empty()).ok_or(Error::Missing("vpcId"))
 }
 
 const FIELDS: &[Field<shapes::Vpc>] = &[
@@ -72,7 +94,11 @@ fn show(vpc: &records::Vpc) -> shapes::Vpc {
         cidr_block: vpc.net.cidrs.first().map(ToString::to_string),
         cidr_block_association_set: Some(blocks.collect()),
         dhcp_options_id: text("default"),
-        instance_tenancy: text("default"),
+        instance_tenancy: text(match vpc.tenancy {
+            records::Tenancy::Default => "default",
+            records::Tenancy::Dedicated => "dedicated",
+        }),
+        ipv6_cidr_block_association_set: Some(Vec::new()),
         is_default: Some(vpc.is_default),
         owner_id: text(&vpc.scope.account),
         state: text("available"),

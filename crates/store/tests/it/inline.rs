@@ -74,3 +74,21 @@ fn transactions_can_be_sent() {
     let mut changes = sendable(store.subscribe());
     assert!(sendable(changes.changed()).now_or_never().is_none());
 }
+
+#[test]
+fn a_rehearsal_answers_and_keeps_nothing() {
+    let store = Store::in_memory(registry());
+    let before = store.view().revision();
+    let rehearsal = store.rehearsal();
+    let light = |watts: u64| {
+        let answer = rehearsal.transact(|txn| {
+            txn.put(Lamp { watts, ..Lamp::new("a", "hall") });
+            if watts > 100 { Err(StoreError::Stopped) } else { Ok(watts) }
+        });
+        answer.now_or_never().expect("is ready")
+    };
+    assert_eq!(light(60).expect("would do"), 60);
+    assert!(light(200).is_err());
+    assert_eq!(store.view().revision(), before);
+    assert!(store.view().get::<Lamp>(&Lamp::home(), "a").is_none());
+}

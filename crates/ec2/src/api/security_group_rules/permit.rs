@@ -7,7 +7,7 @@
 use super::form::Flat;
 use super::{rule_ids, within_limits};
 use crate::api::rules::{self, Wanted};
-use crate::api::security_groups::{commit, find};
+use crate::api::security_groups::find;
 use crate::api::tags;
 use crate::error::Error;
 use crate::records::{Direction, GroupRule, SecurityGroup, Vpc};
@@ -21,7 +21,6 @@ use wire::ec2 as shapes;
 /// no parameter for.
 struct Asked {
     direction: Direction,
-    dry_run: bool,
     group_id: Option<String>,
     group_name: Option<String>,
     flat: Flat,
@@ -35,7 +34,6 @@ impl Asked {
     fn of(direction: Direction) -> Self {
         Self {
             direction,
-            dry_run: false,
             group_id: None,
             group_name: None,
             flat: Flat::default(),
@@ -53,7 +51,6 @@ macro_rules! asked {
             impl From<shapes::$request> for Asked {
                 fn from(request: shapes::$request) -> Self {
                     Self {
-                        dry_run: request.dry_run == Some(true),
                         group_id: request.group_id,
                         flat: Flat {
                             protocol: request.ip_protocol,
@@ -155,7 +152,7 @@ async fn authorize(cx: &Cx, asked: Asked) -> Result<Vec<shapes::SecurityGroupRul
             }
             within_limits(&group)?;
             txn.put(group.clone());
-            commit(asked.dry_run, (group, first))
+            Ok((group, first))
         })
         .await?;
 
@@ -202,7 +199,7 @@ async fn revoke(
             if !revoked.is_empty() {
                 txn.put(group.clone());
             }
-            commit(asked.dry_run, (group, revoked, named.unknown))
+            Ok((group, revoked, named.unknown))
         })
         .await?;
 
