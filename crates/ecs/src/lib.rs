@@ -136,6 +136,46 @@ impl ecs::Api<Cx> for Ecs {
         api::run_task(cx, request).await.map_err(told)
     }
 
+    async fn start_task(
+        &self,
+        cx: &Cx,
+        request: ecs::StartTaskRequest,
+    ) -> Result<ecs::StartTaskResponse, Fault> {
+        api::start_task(cx, request).await.map_err(told)
+    }
+
+    async fn get_task_protection(
+        &self,
+        cx: &Cx,
+        request: ecs::GetTaskProtectionRequest,
+    ) -> Result<ecs::GetTaskProtectionResponse, Fault> {
+        api::get_task_protection(cx, request).map_err(told)
+    }
+
+    async fn update_task_protection(
+        &self,
+        cx: &Cx,
+        request: ecs::UpdateTaskProtectionRequest,
+    ) -> Result<ecs::UpdateTaskProtectionResponse, Fault> {
+        api::update_task_protection(cx, request).await.map_err(told)
+    }
+
+    async fn deregister_container_instance(
+        &self,
+        cx: &Cx,
+        request: ecs::DeregisterContainerInstanceRequest,
+    ) -> Result<ecs::DeregisterContainerInstanceResponse, Fault> {
+        api::deregister_container_instance(cx, request).await.map_err(told)
+    }
+
+    async fn update_container_instances_state(
+        &self,
+        cx: &Cx,
+        request: ecs::UpdateContainerInstancesStateRequest,
+    ) -> Result<ecs::UpdateContainerInstancesStateResponse, Fault> {
+        api::update_container_instances_state(cx, request).await.map_err(told)
+    }
+
     async fn stop_task(
         &self,
         cx: &Cx,

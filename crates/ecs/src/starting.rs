@@ -66,6 +66,7 @@ pub(crate) fn start(
         interface,
         times: Times { created: start.now, ..Times::default() },
         stop: None,
+        protected_until: None,
         version: 1,
     };
     txn.put(task.clone());

@@ -7,7 +7,7 @@
 
 use super::payload::compile;
 use crate::names;
-use crate::records::{BY_INSTANCE, ContainerInstance, Task};
+use crate::records::{BY_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use ident::{Arn, ClusterName, ContainerInstanceId, Scope, TaskId, Timestamp};
 use sched::lifecycle::{Desired, Duty, Phase, duties};
 use std::collections::BTreeMap;
@@ -118,6 +118,13 @@ impl AcsSession {
     /// Whether the agent has been silent for so long that it cannot be there.
     pub fn is_silent(&self, now: Timestamp) -> bool {
         now.since(self.heard_at) >= SILENCE
+    }
+
+    /// Whether the instance is gone from its cluster, so that there is nothing more
+    /// to say.
+    pub fn is_over(&self, view: &View) -> bool {
+        view.get::<ContainerInstance>(&self.scope, self.instance.as_str())
+            .is_none_or(|instance| instance.status == InstanceStatus::Inactive)
     }
 
     /// Says what tasks the agent should have. What it has beyond them it asks

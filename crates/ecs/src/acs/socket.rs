@@ -35,6 +35,8 @@ enum End {
     Gone,
     /// A newer session took the seat.
     Superseded,
+    /// The instance is no more one of its cluster's.
+    Deregistered,
     /// The agent does not answer.
     Silent,
     /// The agent says what cannot be understood.
@@ -73,6 +75,7 @@ impl SocketService for AcsService {
         match end {
             End::Gone => {}
             End::Superseded => socket.close(NORMAL, "A newer session took over").await,
+            End::Deregistered => socket.close(NORMAL, "InactiveInstanceException").await,
             End::Silent => socket.close(NORMAL, "Heartbeats are not answered").await,
             End::Nonsense(fault) => socket.close(BAD_TEXT, &fault.code).await,
         }
@@ -102,7 +105,11 @@ async fn converse(
         if session.is_silent(now) {
             return End::Silent;
         }
-        for frame in session.poll(&cx.view(), now) {
+        let view = cx.view();
+        if session.is_over(&view) {
+            return End::Deregistered;
+        }
+        for frame in session.poll(&view, now) {
             let text = match frame.encode() {
                 Ok(text) => text,
                 Err(fault) => return End::Nonsense(fault),

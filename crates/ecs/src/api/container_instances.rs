@@ -233,6 +233,7 @@ fn anew(
         version_info: machine.version_info.clone(),
         tags: machine.tags.clone(),
         health: vec![],
+        deregistered: false,
         version: 1,
     }
 }

@@ -5,12 +5,14 @@
 mod account_settings;
 mod attributes;
 mod clusters;
+mod container_instance_state;
 mod container_instances;
 mod discover_poll_endpoint;
 mod run_task;
 mod submit;
 mod tagging;
 mod task_definitions;
+mod task_protection;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -23,11 +25,14 @@ pub(crate) use clusters::{
     create_cluster, delete_cluster, describe_clusters, list_clusters, update_cluster,
     update_cluster_settings,
 };
+pub(crate) use container_instance_state::{
+    deregister_container_instance, update_container_instances_state,
+};
 pub(crate) use container_instances::{
     describe_container_instances, list_container_instances, register_container_instance,
 };
 pub(crate) use discover_poll_endpoint::discover_poll_endpoint;
-pub(crate) use run_task::run_task;
+pub(crate) use run_task::{run_task, start_task};
 pub(crate) use submit::{
     submit_attachment_state_changes, submit_container_state_change, submit_task_state_change,
 };
@@ -35,6 +40,7 @@ pub(crate) use tagging::{list_tags_for_resource, tag_resource, untag_resource};
 pub(crate) use task_definitions::{
     describe_task_definition, list_task_definitions, register_task_definition,
 };
+pub(crate) use task_protection::{get_task_protection, update_task_protection};
 pub(crate) use tasks::{describe_tasks, list_tasks, stop_task};
 
 use crate::Error;

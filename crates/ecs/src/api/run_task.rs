@@ -1,9 +1,13 @@
-//! `RunTask`.
+//! `RunTask`, and `StartTask` beneath it.
 //!
 //! Placement is synchronous: where each task goes is decided, and its network
 //! interface provided, in the one transaction that makes the tasks. So nothing
 //! can happen between the decision and its being binding, and a task that is
 //! answered for has its place and its address.
+
+mod start_task;
+
+pub(crate) use start_task::start_task;
 
 use super::{existing, task_definitions};
 use crate::launch::Launch;
@@ -32,6 +36,7 @@ const MAX_REFERENCE: usize = 1024;
 const MAX_OVERRIDES: usize = 8192;
 
 /// What a request asks for.
+#[derive(Clone)]
 struct Wish {
     cluster: ClusterName,
     definition: DefinitionName,
@@ -54,7 +59,7 @@ struct Wish {
 }
 
 /// An `awsvpcConfiguration`.
-#[derive(serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 struct Network {
     subnets: Vec<String>,
     groups: Vec<String>,

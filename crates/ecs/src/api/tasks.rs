@@ -1,11 +1,12 @@
 //! `StopTask`, `DescribeTasks`, `ListTasks`.
 
 use super::{existing, known_cluster, paging};
-use crate::records::{BY_CLUSTER, BY_STARTED_BY, ContainerInstance, StopCode, Task};
+use crate::records::{
+    BY_CLUSTER, BY_FAMILY, BY_INSTANCE, BY_STARTED_BY, ContainerInstance, StopCode, Task,
+};
 use crate::{Error, names, show};
 use chassis::Cx;
 use sched::lifecycle::Event;
-use std::sync::Arc;
 use wire::ecs;
 
 /// Why a task stops if the person who stopped it did not say.
@@ -103,11 +104,17 @@ pub(crate) fn list_tasks(
         }
     };
     let desired = request.desired_status.as_deref().unwrap_or("RUNNING");
-    let in_cluster = |task: &Arc<Task>| task.cluster == cluster.name;
-    let tasks: Box<dyn Iterator<Item = Arc<Task>>> = match &request.started_by {
-        Some(who) => Box::new(view.by::<Task>(scope, BY_STARTED_BY, who).filter(in_cluster)),
-        None => Box::new(view.by::<Task>(scope, BY_CLUSTER, cluster.name.as_str())),
+    // The narrowest of the indexes that answer; the filters below do the rest.
+    let (index, key) = match (&instance, &request.started_by, &request.family) {
+        (Some(id), _, _) => (BY_INSTANCE, id.to_string()),
+        (None, Some(who), _) => (BY_STARTED_BY, who.clone()),
+        (None, None, Some(family)) => (BY_FAMILY, family.clone()),
+        (None, None, None) => (BY_CLUSTER, cluster.name.to_string()),
     };
+    let tasks = view
+        .by::<Task>(scope, index, &key)
+        .filter(|task| task.cluster == cluster.name)
+        .filter(|task| request.started_by.is_none() || task.started_by == request.started_by);
     let tasks = tasks
         .filter(|task| task.phase.desired().as_str() == desired)
         .filter(|task| request.family.as_deref().is_none_or(|f| task.family.as_str() == f))

@@ -157,6 +157,9 @@ fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, now: Timestamp) -> Resul
 /// AWS's words for a task that went with its instance.
 fn lost(txn: &Txn, task: &Task) -> String {
     let host: Option<Arc<ContainerInstance>> = txn.view().get(&task.scope, task.instance.as_str());
+    if host.as_ref().is_some_and(|host| host.deregistered) {
+        return "Container instance deregistration forced by user".to_owned();
+    }
     match host.and_then(|host| host.ec2_instance.clone()) {
         Some(instance) => format!("Host EC2 (instance {instance}) terminated."),
         None => "The container instance of the task was deregistered.".to_owned(),

@@ -1,7 +1,7 @@
-//! Forgets tasks that stopped long enough ago.
+//! Forgets tasks that stopped long enough ago, and container instances that left.
 
 use super::BATCH;
-use crate::records::{BY_PHASE, Task};
+use crate::records::{BY_INSTANCE, BY_PHASE, BY_STATUS, ContainerInstance, InstanceStatus, Task};
 use async_trait::async_trait;
 use chassis::{BoxError, Controller, Platform};
 use ident::Timestamp;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use store::StoreError;
 
-/// How long a stopped task stays visible.
+/// How long a stopped task stays visible, and a container instance that left.
 pub const KEPT: Duration = Duration::from_hours(1);
 
 /// See the module.
@@ -59,9 +59,41 @@ impl Controller for Reaper {
                 })
                 .await?;
         }
+        next = next.min(forget_instances(platform, now).await?);
         self.worth_looking_at.store(next.0, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Forgets container instances that left long enough ago and whose tasks are
+/// forgotten, and says when the next is due.
+async fn forget_instances(platform: &Platform, now: Timestamp) -> Result<Timestamp, StoreError> {
+    let view = platform.store.view();
+    let mut plan = vec![];
+    let mut next = now.after(KEPT);
+    for gone in view
+        .by_any_scope::<ContainerInstance>(BY_STATUS, InstanceStatus::Inactive.as_str())
+        .filter(|gone| view.by::<Task>(&gone.scope, BY_INSTANCE, gone.id.as_str()).next().is_none())
+    {
+        let until = gone.session_changed_at.after(KEPT);
+        if until <= now {
+            plan.push(gone);
+        } else {
+            next = next.min(until);
+        }
+    }
+    for batch in plan.chunks(BATCH) {
+        platform
+            .store
+            .transact(|txn| {
+                for gone in batch {
+                    txn.delete::<ContainerInstance>(&gone.scope, gone.id.as_str());
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+    }
+    Ok(next)
 }
 
 fn expiry(task: &Task) -> Timestamp {

@@ -41,6 +41,10 @@ pub struct ContainerInstance {
     pub tags: Tags,
     /// How its parts fare, as the agent says.
     pub health: Vec<wire::ecs::InstanceHealthCheckResult>,
+    /// Whether somebody took it out of its cluster, rather than that its machine
+    /// came anew.
+    #[serde(default)]
+    pub deregistered: bool,
     /// How often this record was changed.
     pub version: u64,
 }

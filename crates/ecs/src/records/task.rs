@@ -54,6 +54,9 @@ pub struct Task {
     pub times: Times,
     /// Why it stops or stopped.
     pub stop: Option<Stop>,
+    /// Until when its service is not to stop it.
+    #[serde(default)]
+    pub protected_until: Option<Timestamp>,
     /// How often this record was changed.
     pub version: u64,
 }

@@ -3,10 +3,12 @@
 mod account_settings;
 mod attributes;
 mod clusters;
+mod instance_states;
 mod instances;
 mod refusals;
 mod run;
 mod submit;
 mod tagging;
 mod task_definitions;
+mod task_protection;
 mod tasks;
