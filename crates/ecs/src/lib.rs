@@ -128,6 +128,30 @@ impl ecs::Api<Cx> for Ecs {
         api::list_task_definitions(cx, request).map_err(told)
     }
 
+    async fn list_task_definition_families(
+        &self,
+        cx: &Cx,
+        request: ecs::ListTaskDefinitionFamiliesRequest,
+    ) -> Result<ecs::ListTaskDefinitionFamiliesResponse, Fault> {
+        api::list_task_definition_families(cx, &request).map_err(told)
+    }
+
+    async fn deregister_task_definition(
+        &self,
+        cx: &Cx,
+        request: ecs::DeregisterTaskDefinitionRequest,
+    ) -> Result<ecs::DeregisterTaskDefinitionResponse, Fault> {
+        api::deregister_task_definition(cx, request).await.map_err(told)
+    }
+
+    async fn delete_task_definitions(
+        &self,
+        cx: &Cx,
+        request: ecs::DeleteTaskDefinitionsRequest,
+    ) -> Result<ecs::DeleteTaskDefinitionsResponse, Fault> {
+        api::delete_task_definitions(cx, request).await.map_err(told)
+    }
+
     async fn run_task(
         &self,
         cx: &Cx,

@@ -111,8 +111,8 @@ pub(crate) fn definition(definition: &Definition) -> ecs::TaskDefinition {
         runtime_platform: spec.runtime_platform,
         enable_fault_injection: spec.enable_fault_injection,
         trusted_execution_configuration: spec.trusted_execution_configuration,
-        deregistered_at: None,
-        delete_requested_at: None,
+        deregistered_at: definition.deregistered_at.map(moment),
+        delete_requested_at: definition.delete_requested_at.map(moment),
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) use submit::{
 };
 pub(crate) use tagging::{list_tags_for_resource, tag_resource, untag_resource};
 pub(crate) use task_definitions::{
-    describe_task_definition, list_task_definitions, register_task_definition,
+    delete_task_definitions, deregister_task_definition, describe_task_definition,
+    list_task_definition_families, list_task_definitions, register_task_definition,
 };
 pub(crate) use task_protection::{get_task_protection, update_task_protection};
 pub(crate) use tasks::{describe_tasks, list_tasks, stop_task};

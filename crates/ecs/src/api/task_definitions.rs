@@ -1,14 +1,18 @@
-//! `RegisterTaskDefinition`, `DescribeTaskDefinition`, `ListTaskDefinitions`.
+//! Task definitions: registered, shown, named, taken out of use and deleted.
 
 use super::{caller_arn, paging};
 use crate::names::DefinitionName;
-use crate::records::{BY_FAMILY, Definition, DefinitionStatus, show_tags};
+use crate::records::{BY_FAMILY, Definition, DefinitionStatus, FamilyCount, show_tags};
 use crate::{Error, definition, names, show};
 use chassis::Cx;
-use ident::Scope;
+use ident::{Family, Scope};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::View;
+use store::{Txn, View};
 use wire::ecs;
+
+/// As many revisions as one may ask to be deleted at once.
+const MAX_DELETED: usize = 10;
 
 /// Adds a revision to a family.
 pub(crate) async fn register_task_definition(
@@ -21,18 +25,17 @@ pub(crate) async fn register_task_definition(
     let registered = cx
         .store()
         .transact(|txn| {
-            // Through the transaction's own reads, so that two registrations at
-            // once cannot both become the same revision.
-            let last = txn.by::<Definition>(scope, BY_FAMILY, family.as_str()).last();
             let registered = Definition {
                 scope: scope.clone(),
                 family: family.clone(),
-                revision: last.map_or(1, |last| last.revision.saturating_add(1)),
+                revision: next_revision(txn, scope, &family),
                 status: DefinitionStatus::Active,
                 registered_at: now,
                 registered_by: registered_by.clone(),
                 tags: tags.clone(),
                 spec: spec.clone(),
+                deregistered_at: None,
+                delete_requested_at: None,
             };
             txn.put(registered.clone());
             Ok::<_, Error>(registered)
@@ -43,6 +46,130 @@ pub(crate) async fn register_task_definition(
         task_definition: Some(show::definition(&registered)),
         tags: Some(show_tags(&registered.tags)),
     })
+}
+
+/// Counts on in a family. Through the transaction's own reads, so that two
+/// registrations at once cannot both become the same revision.
+fn next_revision(txn: &mut Txn, scope: &Scope, family: &Family) -> u32 {
+    let counted = txn.get::<FamilyCount>(scope, family.as_str()).map_or(0, |count| count.last);
+    // A family may be older than its count.
+    let there = txn.by::<Definition>(scope, BY_FAMILY, family.as_str()).last();
+    let last = counted.max(there.map_or(0, |there| there.revision)).saturating_add(1);
+    txn.put(FamilyCount { scope: scope.clone(), family: family.clone(), last });
+    last
+}
+
+/// The name of one revision, which is what some operations insist on.
+fn one_revision(scope: &Scope, text: &str) -> Result<(Family, u32), Error> {
+    let DefinitionName { family, revision } = names::definition(scope, text)?;
+    let revision = revision.ok_or_else(|| {
+        Error::refused(format!(
+            "Revision is missing. Name the task definition as family:revision: {text}"
+        ))
+    })?;
+    Ok((family, revision))
+}
+
+/// Takes a revision out of use. What runs of it goes on.
+pub(crate) async fn deregister_task_definition(
+    cx: &Cx,
+    request: ecs::DeregisterTaskDefinitionRequest,
+) -> Result<ecs::DeregisterTaskDefinitionResponse, Error> {
+    let text = request.task_definition.unwrap_or_default();
+    let (scope, now) = (cx.scope(), cx.now());
+    let (family, revision) = one_revision(scope, &text)?;
+    let id = Definition::id_of(&family, revision);
+
+    let taken = cx
+        .store()
+        .transact(|txn| {
+            let found = txn
+                .get::<Definition>(scope, &id)
+                .ok_or_else(|| Error::refused("The specified task definition does not exist."))?;
+            if found.status != DefinitionStatus::Active {
+                return Err(Error::refused("The specified task definition is inactive."));
+            }
+            let taken = Definition {
+                status: DefinitionStatus::Inactive,
+                deregistered_at: Some(now),
+                ..Definition::clone(&found)
+            };
+            txn.put(taken.clone());
+            Ok(taken)
+        })
+        .await?;
+
+    Ok(ecs::DeregisterTaskDefinitionResponse { task_definition: Some(show::definition(&taken)) })
+}
+
+/// Asks for the deletion of revisions that are out of use. They are gone when the
+/// last of their tasks is; the controller sees to that.
+pub(crate) async fn delete_task_definitions(
+    cx: &Cx,
+    request: ecs::DeleteTaskDefinitionsRequest,
+) -> Result<ecs::DeleteTaskDefinitionsResponse, Error> {
+    let texts = request.task_definitions.unwrap_or_default();
+    if texts.is_empty() || texts.len() > MAX_DELETED {
+        return Err(Error::invalid(format!(
+            "The number of task definitions must be between 1 and {MAX_DELETED}."
+        )));
+    }
+    let (scope, now) = (cx.scope(), cx.now());
+    let read = |text: String| Ok::<_, Error>((one_revision(scope, &text)?, text));
+    let wanted = texts.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+
+    let (deleted, failures) = cx
+        .store()
+        .transact(|txn| {
+            let (mut deleted, mut failures) = (vec![], vec![]);
+            for ((family, revision), text) in &wanted {
+                match delete(txn, scope, &Definition::id_of(family, *revision), now) {
+                    Ok(definition) => deleted.push(definition),
+                    Err(reason) => failures.push(ecs::Failure {
+                        arn: Some(text.clone()),
+                        reason: Some(reason.to_owned()),
+                        detail: None,
+                    }),
+                }
+            }
+            Ok::<_, Error>((deleted, failures))
+        })
+        .await?;
+
+    Ok(ecs::DeleteTaskDefinitionsResponse {
+        task_definitions: Some(deleted.iter().map(|it| show::definition(it)).collect()),
+        failures: Some(failures),
+    })
+}
+
+/// Marks one revision as on its way out, or says why not. To ask again is no
+/// mistake.
+fn delete(
+    txn: &mut Txn,
+    scope: &Scope,
+    id: &str,
+    now: ident::Timestamp,
+) -> Result<Arc<Definition>, &'static str> {
+    let found = txn.get::<Definition>(scope, id).ok_or(
+        "The specified task definition does not exist. Specify a valid account, family, revision \
+         and try again.",
+    )?;
+    match found.status {
+        DefinitionStatus::Active => Err(
+            "The specified task definition is still in ACTIVE status. Please deregister the target \
+             and try again.",
+        ),
+        DefinitionStatus::DeleteInProgress => Ok(found),
+        DefinitionStatus::Inactive => {
+            let leaving = Definition {
+                status: DefinitionStatus::DeleteInProgress,
+                delete_requested_at: Some(now),
+                ..Definition::clone(&found)
+            };
+            txn.put(leaving.clone());
+            Ok(Arc::new(leaving))
+        }
+    }
 }
 
 /// The revision that a name means: the one it says, or the newest active one.
@@ -100,6 +227,36 @@ pub(crate) fn list_task_definitions(
     let page = paging.page(found, |(key, _)| key.clone()).map(|(_, it)| it.arn().to_string());
     Ok(ecs::ListTaskDefinitionsResponse {
         task_definition_arns: Some(page.items),
+        next_token: page.next_token,
+    })
+}
+
+/// Names families. One with an active revision is active, any other that still has
+/// revisions is inactive.
+pub(crate) fn list_task_definition_families(
+    cx: &Cx,
+    request: &ecs::ListTaskDefinitionFamiliesRequest,
+) -> Result<ecs::ListTaskDefinitionFamiliesResponse, Error> {
+    let paging =
+        paging("ListTaskDefinitionFamilies", request.max_results, request.next_token.as_ref())?;
+    let prefix = request.family_prefix.as_deref().unwrap_or_default();
+    let view = cx.view();
+    let mut families = BTreeMap::<String, bool>::new();
+    for definition in view.list::<Definition>(cx.scope()) {
+        if definition.family.as_str().starts_with(prefix) {
+            let active = families.entry(definition.family.to_string()).or_default();
+            *active |= definition.status == DefinitionStatus::Active;
+        }
+    }
+    let wanted = |active: bool| match request.status.as_deref() {
+        Some("ACTIVE") => active,
+        Some("INACTIVE") => !active,
+        _ => true,
+    };
+    let found = families.into_iter().filter(|(_, active)| wanted(*active)).map(|(name, _)| name);
+    let page = paging.page(found, String::clone);
+    Ok(ecs::ListTaskDefinitionFamiliesResponse {
+        families: Some(page.items),
         next_token: page.next_token,
     })
 }

@@ -2,6 +2,7 @@
 //! plans, and commits; in the commit it looks again, because what it planned on
 //! may be a few milliseconds old.
 
+pub mod definitions;
 pub mod lifecycle;
 pub mod liveness;
 pub mod reaper;
@@ -18,6 +19,7 @@ const BATCH: usize = 32;
 pub fn controllers(sessions: &Sessions) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(lifecycle::Lifecycle),
+        Box::new(definitions::Deletion),
         Box::new(liveness::Liveness::new(sessions.clone())),
         Box::new(reaper::Reaper::default()),
     ]

@@ -24,15 +24,36 @@ pub struct Definition {
     pub tags: Tags,
     /// What it says.
     pub spec: Spec,
+    /// When it was deregistered, if it was.
+    #[serde(default)]
+    pub deregistered_at: Option<Timestamp>,
+    /// When its deletion was asked for, if it was.
+    #[serde(default)]
+    pub delete_requested_at: Option<Timestamp>,
+}
+
+/// How far a family has counted its revisions. It outlives them, so that the
+/// number of a deleted one is not given again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyCount {
+    /// Whose family it is, and where.
+    pub scope: Scope,
+    /// Its name.
+    pub family: Family,
+    /// The last number that was given.
+    pub last: u32,
 }
 
 /// Whether tasks may be started from a task definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DefinitionStatus {
+    /// They may.
     Active,
+    /// They may not; those that run go on.
     Inactive,
+    /// They may not, and once none is left the definition is gone.
+    DeleteInProgress,
 }
 
 /// The content of a task definition, in AWS's own words.
@@ -100,6 +121,7 @@ impl DefinitionStatus {
         match self {
             Self::Active => "ACTIVE",
             Self::Inactive => "INACTIVE",
+            Self::DeleteInProgress => "DELETE_IN_PROGRESS",
         }
     }
 }
@@ -128,6 +150,21 @@ impl Record for Definition {
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        vec![(super::BY_FAMILY, self.family.to_string())]
+        vec![
+            (super::BY_FAMILY, self.family.to_string()),
+            (super::BY_STATUS, self.status.as_str().to_owned()),
+        ]
+    }
+}
+
+impl Record for FamilyCount {
+    const KIND: &'static str = "ecs.task-definition-family";
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn id(&self) -> String {
+        self.family.to_string()
     }
 }

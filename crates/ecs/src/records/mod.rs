@@ -9,7 +9,7 @@ mod task;
 
 pub use account_setting::AccountSetting;
 pub use cluster::Cluster;
-pub use definition::{Definition, DefinitionStatus, NetworkMode, Spec};
+pub use definition::{Definition, DefinitionStatus, FamilyCount, NetworkMode, Spec};
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
 pub use task::{
     Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, Times,
@@ -26,6 +26,7 @@ pub fn records(registry: Registry) -> Registry {
         .record::<AccountSetting>()
         .record::<Cluster>()
         .record::<Definition>()
+        .record::<FamilyCount>()
         .record::<ContainerInstance>()
         .record::<Task>()
 }
@@ -40,7 +41,8 @@ pub const BY_FAMILY: &str = "family";
 pub const BY_STARTED_BY: &str = "started-by";
 /// The index of tasks by their phase, as the API writes it.
 pub const BY_PHASE: &str = "phase";
-/// The index of container instances by their status, as the API writes it.
+/// The index of container instances and of task definitions by their status, as
+/// the API writes it.
 pub const BY_STATUS: &str = "status";
 /// The index of container instances by the EC2 instance they are.
 pub const BY_EC2_INSTANCE: &str = "ec2-instance";

@@ -1,7 +1,9 @@
 //! Task definitions.
 
 use crate::api::*;
+use crate::controllers::definitions::Deletion;
 use crate::testing::{World, definition, ready};
+use chassis::Controller as _;
 use wire::ecs;
 
 fn register(world: &World, family: &str) -> ecs::TaskDefinition {
@@ -95,4 +97,129 @@ fn listing_in_both_directions_page_by_page() {
     assert_eq!(down, wanted);
     assert_eq!(list("ASC", None, 100).len(), 12);
     assert_eq!(list("ASC", Some("we"), 100), Vec::<String>::new());
+}
+
+fn deregister(world: &World, text: &str) -> Result<ecs::TaskDefinition, Error> {
+    let request = ecs::DeregisterTaskDefinitionRequest { task_definition: Some(text.to_owned()) };
+    let response = ready(deregister_task_definition(&world.root(), request))?;
+    Ok(response.task_definition.expect("shown"))
+}
+
+fn delete(world: &World, texts: &[&str]) -> Result<ecs::DeleteTaskDefinitionsResponse, Error> {
+    let task_definitions = Some(texts.iter().map(ToString::to_string).collect());
+    let request = ecs::DeleteTaskDefinitionsRequest { task_definitions };
+    ready(delete_task_definitions(&world.root(), request))
+}
+
+fn finish_deletions(world: &World) {
+    ready(Deletion.reconcile(&world.platform)).expect("reconciles");
+}
+
+fn status(world: &World, text: &str) -> Option<String> {
+    describe(world, text).ok()?.task_definition?.status
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    let fault = result.expect_err("refused").fault();
+    format!("{}: {}", fault.code, fault.message)
+}
+
+#[test]
+fn a_deregistered_revision_is_shown_and_not_run() {
+    let world = World::new();
+    world.instance(1);
+    register(&world, "web");
+    let taken = deregister(&world, "web:1").expect("taken");
+    assert_eq!(taken.status.as_deref(), Some("INACTIVE"));
+    assert!(taken.deregistered_at.is_some());
+    assert_eq!(describe(&world, "web:1").expect("there").task_definition, Some(taken));
+    assert_eq!(status(&world, "web"), None, "without a number it is the newest active one");
+    let run = world.run(|request| request.task_definition = Some("web:1".to_owned()));
+    assert_eq!(refusal(run), "ClientException: TaskDefinition is inactive");
+
+    for (text, wanted) in [
+        ("web:1", "The specified task definition is inactive."),
+        ("web:2", "The specified task definition does not exist."),
+        ("api:1", "The specified task definition does not exist."),
+        ("web", "Revision is missing."),
+    ] {
+        let refused = refusal(deregister(&world, text));
+        assert!(refused.starts_with(&format!("ClientException: {wanted}")), "{refused}");
+    }
+}
+
+#[test]
+fn deletion_waits_for_the_tasks_and_numbers_are_not_given_twice() {
+    let world = World::new();
+    let instance = world.instance(1);
+    register(&world, "web");
+    let task = world.run_one();
+    deregister(&world, "web:1").expect("taken");
+
+    let answer = delete(&world, &["web:1", "web:7"]).expect("heard");
+    let shown = answer.task_definitions.expect("shown");
+    assert_eq!(shown[0].status.as_deref(), Some("DELETE_IN_PROGRESS"));
+    assert!(shown[0].delete_requested_at.is_some());
+    let failures = answer.failures.expect("listed");
+    assert_eq!(failures[0].arn.as_deref(), Some("web:7"));
+    assert_eq!((shown.len(), failures.len()), (1, 1));
+
+    finish_deletions(&world);
+    assert_eq!(status(&world, "web:1").as_deref(), Some("DELETE_IN_PROGRESS"), "a task runs of it");
+    world.stop(&task, None).expect("stopping");
+    world.settle(&instance);
+    finish_deletions(&world);
+    assert_eq!(status(&world, "web:1"), None);
+    assert_eq!(world.shown(&task).last_status.as_deref(), Some("STOPPED"), "still described");
+    assert_eq!(register(&world, "web").revision, Some(2));
+}
+
+#[test]
+fn what_may_not_be_deleted_says_why() {
+    let world = World::new();
+    register(&world, "web");
+    let failures = delete(&world, &["web:1"]).expect("heard").failures.expect("listed");
+    let reason = failures[0].reason.as_deref().expect("a reason");
+    assert!(reason.contains("still in ACTIVE status"), "{reason}");
+    finish_deletions(&world);
+    assert_eq!(status(&world, "web:1").as_deref(), Some("ACTIVE"));
+    for many in [vec![], vec!["web:1"; 11]] {
+        let refused = refusal(delete(&world, &many));
+        assert!(refused.starts_with("InvalidParameterException: "), "{refused}");
+    }
+    assert!(refusal(delete(&world, &["web"])).contains("Revision is missing."));
+}
+
+#[test]
+fn families_by_status_and_prefix() {
+    let world = World::new();
+    for family in ["api", "web", "web", "web-old"] {
+        register(&world, family);
+    }
+    deregister(&world, "web:1").expect("taken");
+    deregister(&world, "web-old:1").expect("taken");
+    let list = |status: Option<&str>, prefix: &str| {
+        let (mut token, mut seen) = (None, vec![]);
+        loop {
+            let request = ecs::ListTaskDefinitionFamiliesRequest {
+                status: status.map(str::to_owned),
+                family_prefix: Some(prefix.to_owned()),
+                max_results: Some(1),
+                next_token: token,
+            };
+            let page = list_task_definition_families(&world.root(), &request).expect("a page");
+            seen.extend(page.families.expect("families"));
+            token = page.next_token;
+            if token.is_none() {
+                return seen;
+            }
+        }
+    };
+    assert_eq!(list(None, ""), ["api", "web", "web-old"]);
+    assert_eq!(list(Some("ALL"), "web"), ["web", "web-old"]);
+    assert_eq!(list(Some("ACTIVE"), ""), ["api", "web"]);
+    assert_eq!(list(Some("INACTIVE"), ""), ["web-old"]);
+    delete(&world, &["web-old:1"]).expect("heard");
+    finish_deletions(&world);
+    assert_eq!(list(None, "web"), ["web"]);
 }
