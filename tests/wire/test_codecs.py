@@ -2,43 +2,17 @@
 
 import base64
 import datetime
-import json
 import random
 import re
 
 import botocore.parsers
 import botocore.serialize
-import botocore.session
 import pytest
 from botocore.awsrequest import AWSRequest
-from botocore.model import ServiceModel
-from conftest import ROOT, ROUNDS, SEED
+from conftest import ROUNDS, SEED
 
 import values
-
-LOADER = botocore.session.get_session().get_component("data_loader")
-
-
-def ours(name):
-    return json.loads((ROOT / f"models/{name}.json").read_text())
-
-
-def theirs(name):
-    """botocore's model, less what has come to it since ours was taken from it."""
-    model, known = LOADER.load_service_model(name, "service-2"), ours(name)["shapes"]
-    for shape, definition in model["shapes"].items():
-        if shape in known and "members" in definition:
-            members = known[shape].get("members", {})
-            definition["members"] = {n: m for n, m in definition["members"].items() if n in members}
-    return ServiceModel(model, name)
-
-
-SERVICES = {name: theirs(name) for name in ("ec2", "ecs", "iam", "sts")}
-
-
-def served(name):
-    return sorted(ours(name)["operations"])
-
+from models import SERVICES, served
 
 OPERATIONS = [(service, operation) for service in SERVICES for operation in served(service)]
 

@@ -233,11 +233,16 @@ fn clocks_may_differ_by_a_quarter_of_an_hour() {
 #[test]
 fn the_hash_a_client_claims_must_be_true() {
     let body = b"Param1=value1";
+    let chunked = Refusal::Incomplete(
+        "Bodies signed in chunks ('STREAMING-AWS4-HMAC-SHA256-PAYLOAD') are taken by no service \
+         here: send the hash of the whole body."
+            .into(),
+    );
     for (claimed, outcome) in [
         (UNSIGNED.to_owned(), Ok(())),
         (hash(body), Ok(())),
         (hash(b"other"), Err(Refusal::Mismatch)),
-        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".to_owned(), Err(Refusal::Mismatch)),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".to_owned(), Err(chunked.clone())),
     ] {
         let mut headers = headers(&[("x-amz-content-sha256", &claimed)]);
         headers.remove("x-amz-date");
@@ -308,6 +313,18 @@ fn what_is_no_signature() {
             Err(Refusal::Incomplete(found)) => assert!(found.contains(text), "{found}"),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn what_is_signed_must_be_the_name_of_a_header() {
+    let mut headers = headers(&[]);
+    for signed in ["host;x-amz-date;", "host; x-amz-date", "host;a:b", ""] {
+        authorize(&mut headers, signed, "0");
+        let parts = Parts { method: "GET", path: "/", query: "", headers: &headers, body: b"" };
+        let claim = Signature::parse(&parts).expect("parsed");
+        let refused = claim.verify(&parts, SECRET, THEN);
+        assert!(matches!(refused, Err(Refusal::Incomplete(_))), "{signed}: {refused:?}");
     }
 }
 
