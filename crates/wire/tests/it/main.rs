@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod ec2;
 mod ecs;
+mod mutants;
 mod sts;
 
 use std::pin::pin;
