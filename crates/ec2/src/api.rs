@@ -21,6 +21,7 @@ mod vpcs;
 use crate::error::Error;
 use async_trait::async_trait;
 use chassis::Cx;
+use network_interfaces::{attaching, making};
 use security_group_rules::permit;
 use wire::Fault;
 use wire::ec2 as shapes;
@@ -105,10 +106,14 @@ operations! {
             -> DescribeVpcsResult by vpcs::describe;
     }
     changes {
+        attach_network_interface(AttachNetworkInterfaceRequest)
+            -> AttachNetworkInterfaceResult by attaching::attach;
         authorize_security_group_egress(AuthorizeSecurityGroupEgressRequest)
             -> AuthorizeSecurityGroupEgressResult by permit::authorize_egress;
         authorize_security_group_ingress(AuthorizeSecurityGroupIngressRequest)
             -> AuthorizeSecurityGroupIngressResult by permit::authorize_ingress;
+        create_network_interface(CreateNetworkInterfaceRequest)
+            -> CreateNetworkInterfaceResult by making::create;
         create_security_group(CreateSecurityGroupRequest)
             -> CreateSecurityGroupResult by security_groups::create;
         create_subnet(CreateSubnetRequest)
@@ -117,6 +122,8 @@ operations! {
             -> CreateTagsResponse by tagging::create;
         create_vpc(CreateVpcRequest)
             -> CreateVpcResult by vpcs::create::create;
+        delete_network_interface(DeleteNetworkInterfaceRequest)
+            -> DeleteNetworkInterfaceResponse by making::delete;
         delete_security_group(DeleteSecurityGroupRequest)
             -> DeleteSecurityGroupResult by security_groups::delete;
         delete_subnet(DeleteSubnetRequest)
@@ -125,6 +132,10 @@ operations! {
             -> DeleteTagsResponse by tagging::delete;
         delete_vpc(DeleteVpcRequest)
             -> DeleteVpcResponse by vpcs::create::delete;
+        detach_network_interface(DetachNetworkInterfaceRequest)
+            -> DetachNetworkInterfaceResponse by attaching::detach;
+        modify_network_interface_attribute(ModifyNetworkInterfaceAttributeRequest)
+            -> ModifyNetworkInterfaceAttributeResponse by making::modify;
         modify_security_group_rules(ModifySecurityGroupRulesRequest)
             -> ModifySecurityGroupRulesResult by security_group_rules::modify;
         revoke_security_group_egress(RevokeSecurityGroupEgressRequest)

@@ -85,7 +85,13 @@ pub(crate) fn default_group(
         .ok_or_else(|| Error::NoGroup(crate::records::DEFAULT_GROUP.to_owned()))
 }
 
-fn group(txn: &Txn, scope: &Scope, vpc: &VpcId, text: &str) -> Result<SecurityGroupId, Error> {
+/// The group of this VPC that a request names by its id.
+pub(crate) fn group(
+    txn: &Txn,
+    scope: &Scope,
+    vpc: &VpcId,
+    text: &str,
+) -> Result<SecurityGroupId, Error> {
     let group = text
         .parse::<SecurityGroupId>()
         .ok()

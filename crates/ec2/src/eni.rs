@@ -14,16 +14,29 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use store::{Txn, View};
 
-/// An interface to be made, attached to an instance from the beginning.
+/// An interface to be made.
 pub(crate) struct Draft<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) subnet: &'a SubnetId,
+    /// The address that it is to have, if not any that is free.
+    pub(crate) address: Option<Ipv4Addr>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
-    pub(crate) instance: &'a InstanceId,
-    /// 0 for the instance's own interface, else the first free place is taken.
-    pub(crate) primary: bool,
+    pub(crate) purpose: Purpose<'a>,
     pub(crate) description: String,
+    pub(crate) tags: Tags,
     pub(crate) now: Timestamp,
+}
+
+/// What an interface is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose<'a> {
+    /// For the instance's own traffic: attached from the beginning, at index 0.
+    Machine(&'a InstanceId),
+    /// For a task on the instance: attached from the beginning, wherever there is
+    /// a place.
+    Task(&'a InstanceId),
+    /// For a user, who attaches it or does not.
+    User,
 }
 
 /// Makes the interface, with an address that nobody in the subnet has.
@@ -39,8 +52,12 @@ pub(crate) fn create(
     let vpc = txn
         .get::<Vpc>(scope, subnet.net.vpc.as_str())
         .ok_or_else(|| Error::NoVpc(subnet.net.vpc.to_string()))?;
-    let ipv4 = allocate(txn, &subnet)?;
-    let device_index = if draft.primary { 0 } else { free_device(txn, scope, draft.instance) };
+    let ipv4 = allocate(txn, &subnet, draft.address)?;
+    let place = match draft.purpose {
+        Purpose::Machine(instance) => Some((instance, 0)),
+        Purpose::Task(instance) => Some((instance, free_device(txn, scope, instance))),
+        Purpose::User => None,
+    };
     let eni = Eni {
         scope: scope.clone(),
         net: model::Eni {
@@ -54,20 +71,20 @@ pub(crate) fn create(
         },
         zone: subnet.zone.clone(),
         description: draft.description,
-        requester_managed: !draft.primary,
+        requester_managed: matches!(draft.purpose, Purpose::Task(_)),
         private_dns_name: (vpc.enable_dns_support && vpc.enable_dns_hostnames)
             .then(|| private_dns_name(&scope.region, ipv4)),
         created_at: draft.now,
-        attachment: Some(EniAttachment {
+        attachment: place.map(|(instance, device_index)| EniAttachment {
             id: EniAttachmentId::mint(bits()),
-            instance: draft.instance.clone(),
+            instance: instance.clone(),
             device_index,
             status: AttachmentStatus::Attaching,
             attached_at: draft.now,
             delete_on_termination: true,
             failure: None,
         }),
-        tags: Tags::default(),
+        tags: draft.tags,
     };
     txn.put(eni.clone());
     Ok(eni)
@@ -84,19 +101,33 @@ pub fn private_dns_name(region: &Region, address: Ipv4Addr) -> String {
     format!("ip-{a}-{b}-{c}-{d}.{domain}")
 }
 
-/// An address that is free in `subnet`.
+/// An address that is free in `subnet`: the `wanted` one, if one is.
 ///
 /// Whether one is free is the absence of a record, which a commit cannot guard.
 /// So every allocation also writes the subnet, which it can: of two that look at
 /// the same time, one commits and the other looks again.
-fn allocate(txn: &mut Txn, subnet: &Subnet) -> Result<Ipv4Addr, Error> {
+fn allocate(txn: &mut Txn, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
     let view = txn.view();
     let taken = |address: Ipv4Addr| {
         let key = address_key(&subnet.net.id, address);
         view.by::<Eni>(&subnet.scope, BY_ADDRESS, &key).next().is_some()
     };
-    let address = address::allocate(&subnet.net, taken, subnet.allocations)
-        .ok_or_else(|| Error::NoAddress(subnet.net.id.clone()))?;
+    let address = match wanted {
+        Some(wanted) if !subnet.net.cidr.contains(&wanted) => {
+            return Err(Error::Invalid(format!(
+                "Address {wanted} does not fall within the subnet's address range"
+            )));
+        }
+        Some(wanted) if !address::usable(&subnet.net, wanted) => {
+            return Err(Error::Invalid(format!(
+                "Address {wanted} is in subnet's reserved address range"
+            )));
+        }
+        Some(wanted) if taken(wanted) => return Err(Error::AddressTaken(wanted)),
+        Some(wanted) => wanted,
+        None => address::allocate(&subnet.net, taken, subnet.allocations)
+            .ok_or_else(|| Error::NoAddress(subnet.net.id.clone()))?,
+    };
     txn.put(Subnet { allocations: subnet.allocations.wrapping_add(1), ..subnet.clone() });
     Ok(address)
 }
@@ -133,9 +164,7 @@ fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
 /// those of tasks. Each takes a place that a task could have had, from when it is
 /// asked for until the card has said that it is gone.
 pub fn attached_count(view: &View, scope: &Scope, instance: &InstanceId) -> usize {
-    view.by::<Eni>(scope, BY_INSTANCE, instance.as_str())
-        .filter(|eni| !eni.requester_managed && !eni.is_primary())
-        .count()
+    view.by::<Eni>(scope, BY_INSTANCE, instance.as_str()).filter(|eni| eni.is_users()).count()
 }
 
 #[cfg(test)]
@@ -194,10 +223,11 @@ mod tests {
         let draft = || Draft {
             scope: world.cx.scope(),
             subnet: &subnet,
+            address: None,
             groups: groups.clone(),
-            instance: &machine.id,
-            primary: false,
+            purpose: Purpose::Task(&machine.id),
             description: String::new(),
+            tags: Tags::default(),
             now: world.cx.now(),
         };
         let mut count = 0;

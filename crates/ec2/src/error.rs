@@ -8,6 +8,7 @@
 
 use ident::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
 use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 use store::StoreError;
 use wire::Fault;
 
@@ -155,6 +156,43 @@ pub enum Error {
     /// The instance does not stand in the zone of the subnet.
     #[error("instance {instance} is not in zone {zone}")]
     NotInZone { instance: InstanceId, zone: String },
+
+    #[error("{0:?} is no id of a network interface")]
+    MalformedEniId(String),
+
+    /// The interface is a service's, which alone may change it.
+    #[error("network interface {0} is managed by the service that asked for it")]
+    Managed(EniId),
+
+    /// What is attached cannot be deleted.
+    #[error("network interface {0} is attached")]
+    Attached(EniId),
+
+    /// What is attached cannot be attached once more.
+    #[error("network interface {0} is attached already")]
+    AttachedAlready(EniId),
+
+    #[error("attachment {0} does not exist")]
+    NoAttachment(String),
+
+    /// An instance keeps its own interface for as long as it lives.
+    #[error("network interface {0} is its instance's own")]
+    PrimaryEni(EniId),
+
+    #[error("instance {instance} has an interface at device index {index} already")]
+    DeviceTaken { instance: InstanceId, index: u32 },
+
+    /// An instance of this type can have fewer interfaces than that.
+    #[error("{count} interfaces are too many for {instance_type}")]
+    TooManyEnis { count: usize, instance_type: String },
+
+    /// Somebody in the subnet has the address.
+    #[error("address {0} is taken")]
+    AddressTaken(Ipv4Addr),
+
+    /// The client token came with another request before.
+    #[error("the client token was used for another request")]
+    TokenReused,
 
     /// The interface is not one that ECS asked for.
     #[error("network interface {0} is not a task's")]
@@ -359,9 +397,52 @@ impl Error {
                 "InvalidGroup.NotFound",
                 "You have specified two resources that belong to different networks.",
             ),
-            Self::NotInZone { instance, zone } => client(
+            Self::NotInZone { .. } => client(
                 "InvalidParameterCombination",
-                format!("The instance '{instance}' is not in the availability zone '{zone}'."),
+                "You may not attach a network interface to an instance if they are not in the \
+                 same availability zone",
+            ),
+            Self::MalformedEniId(id) => client(
+                "InvalidNetworkInterfaceId.Malformed",
+                format!("Invalid id: \"{id}\" (expecting \"eni-...\")"),
+            ),
+            Self::Managed(_) => client(
+                "AuthFailure",
+                "You do not have permission to access the specified resource.",
+            ),
+            Self::Attached(id) => client(
+                "InvalidParameterValue",
+                format!("Network interface '{id}' is currently in use."),
+            ),
+            Self::AttachedAlready(id) => {
+                client("InvalidNetworkInterface.InUse", format!("Interface: [{id}] in use."))
+            }
+            Self::NoAttachment(id) => client(
+                "InvalidAttachmentID.NotFound",
+                format!("The attachment ID '{id}' does not exist"),
+            ),
+            Self::PrimaryEni(_) => client(
+                "OperationNotPermitted",
+                "The network interface at device index 0 and networkCard index 0 cannot be \
+                 detached.",
+            ),
+            Self::DeviceTaken { instance, index } => client(
+                "InvalidParameterValue",
+                format!(
+                    "Instance '{instance}' already has an interface attached at device index '{index}'."
+                ),
+            ),
+            Self::TooManyEnis { count, instance_type } => client(
+                "AttachmentLimitExceeded",
+                format!("Interface count {count} exceeds the limit for {instance_type}"),
+            ),
+            Self::AddressTaken(_) => {
+                client("InvalidIPAddress.InUse", "The specified address is already in use.")
+            }
+            Self::TokenReused => client(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in \
+                 previous request(s).",
             ),
             Self::NotATasks(id) => client(
                 "OperationNotPermitted",

@@ -2,7 +2,7 @@
 //! and says so.
 
 use crate::awsvpc::default_group;
-use crate::eni::{Draft, create};
+use crate::eni::{Draft, Purpose, create};
 use crate::error::Error;
 use crate::records::{BY_INSTANCE, BY_VPC, DefaultVpc, Eni, Instance, Subnet, Zone};
 use crate::{default_vpc, zones};
@@ -82,10 +82,11 @@ fn arrive(
     let draft = Draft {
         scope,
         subnet: &home.net.id,
+        address: None,
         groups: BTreeSet::from([default_group(txn, scope, &vpc)?]),
-        instance: id,
-        primary: true,
+        purpose: Purpose::Machine(id),
         description: String::new(),
+        tags: Tags::default(),
         now,
     };
     let primary = create(txn, draft, bits)?;
@@ -103,10 +104,16 @@ fn arrive(
 }
 
 /// The machine is gone for good: its record goes, and with it every interface it
-/// had, as there is no card any more that could take them away.
+/// had, as there is no card any more that could take them away. Those that are to
+/// outlive it are free again.
 pub fn deregister(txn: &mut Txn, scope: &Scope, id: &InstanceId) {
     for eni in txn.by::<Eni>(scope, BY_INSTANCE, id.as_str()) {
-        txn.delete::<Eni>(scope, eni.net.id.as_str());
+        let goes = eni.attachment.as_ref().is_none_or(|it| it.delete_on_termination);
+        if goes || eni.requester_managed {
+            txn.delete::<Eni>(scope, eni.net.id.as_str());
+        } else {
+            txn.put(Eni { attachment: None, ..Eni::clone(&eni) });
+        }
     }
     txn.delete::<Instance>(scope, id.as_str());
 }

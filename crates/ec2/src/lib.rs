@@ -11,6 +11,8 @@
 //! - *Only this crate writes these records.* Others call its functions.
 //! - *No two interfaces of a subnet have one address, at any revision*: an
 //!   address is taken until the card has said that the interface is gone.
+//! - *A user's interface is on one instance*, and may be attached to another when
+//!   the card has said that it is gone, or when it is detached by force.
 //! - *A task's interface only moves forward*: attaching, then attached or failed,
 //!   then detaching, then gone. No report, however late, moves it back.
 //! - *A VXLAN network identifier belongs to one VPC of the whole installation.*
@@ -28,12 +30,14 @@
 //! | [`awsvpc`] | what an `awsvpcConfiguration` means |
 //! | [`eni`] | making an interface, its address and its name |
 //! | [`eni_limits`] | how many an instance can have |
+//! | `attach` | interfaces that users attach |
 //! | [`task_eni`] | the life of a task's interface |
 //! | [`instances`] | machines arriving and leaving |
 //! | [`card`] | what is said to cards, and what they answer |
 //! | [`api`] | the operations |
 
 pub mod api;
+mod attach;
 pub mod awsvpc;
 pub mod card;
 pub mod default_vpc;

@@ -288,6 +288,12 @@ impl Eni {
         self.attachment.as_ref().is_some_and(|attachment| attachment.device_index == 0)
     }
 
+    /// Whether it is a user's to attach and to detach, and may come back to where
+    /// it was before.
+    pub fn is_users(&self) -> bool {
+        !self.requester_managed && !self.is_primary()
+    }
+
     /// Whether a card is to have it. What is leaving is not, and neither is a
     /// task's interface that failed: its task stops, so there is nothing to retry for.
     pub fn wanted(&self) -> bool {
@@ -376,6 +382,7 @@ impl Record for Eni {
         ];
         indexes.extend(self.net.groups.iter().map(|group| (BY_GROUP, group.to_string())));
         indexes.extend(self.instance().map(|instance| (BY_INSTANCE, instance.to_string())));
+        indexes.extend(self.attachment.as_ref().map(|it| (BY_ATTACHMENT, it.id.to_string())));
         indexes
     }
 }
@@ -427,5 +434,7 @@ pub const BY_MAC: &str = "mac";
 pub const BY_GROUP: &str = "group";
 /// The index of interfaces by the instance they are attached to.
 pub const BY_INSTANCE: &str = "instance";
+/// The index of interfaces by the id of their attachment.
+pub(crate) const BY_ATTACHMENT: &str = "attachment";
 /// The index of security groups by the groups that their rules refer to.
 pub const BY_PEER_GROUP: &str = "peer-group";

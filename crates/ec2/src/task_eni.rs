@@ -6,10 +6,10 @@
 //! asking for the [`state`].
 
 use crate::awsvpc::Awsvpc;
-use crate::eni::{Draft, create};
+use crate::eni::{Draft, Purpose, create};
 use crate::error::Error;
 use crate::records::{AttachmentStatus, Eni, Instance};
-use ident::{Arn, EniId, InstanceId, Scope, SubnetId, Timestamp};
+use ident::{Arn, EniId, InstanceId, Scope, SubnetId, Tags, Timestamp};
 use store::{Txn, View};
 
 /// An interface that ECS wants for a task.
@@ -64,10 +64,11 @@ pub fn provision(txn: &mut Txn, request: Provision<'_>) -> Result<Eni, Error> {
     let draft = Draft {
         scope,
         subnet,
+        address: None,
         groups: awsvpc.groups.clone(),
-        instance,
-        primary: false,
+        purpose: Purpose::Task(instance),
         description: attachment_arn.to_string(),
+        tags: Tags::default(),
         now,
     };
     create(txn, draft, bits)

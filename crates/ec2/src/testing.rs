@@ -139,6 +139,6 @@ impl World {
 
 fn open(backend: &MemoryBackend) -> Store {
     let opened: Result<Store, StoreError> =
-        Store::open_inline(Box::new(backend.clone()), records(Registry::new()));
+        Store::open_inline(Box::new(backend.clone()), chassis::records(records(Registry::new())));
     opened.expect("a sound state")
 }

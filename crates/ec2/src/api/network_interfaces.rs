@@ -1,4 +1,8 @@
-//! `DescribeNetworkInterfaces`.
+//! Network interfaces: showing them. They are made, changed and deleted in
+//! [`making`], attached and detached in [`attaching`].
+
+pub(super) mod attaching;
+pub(super) mod making;
 
 use super::filters::{Field, Filters, each, moment, nothing, one};
 use super::listing::{Listing, Pages};
@@ -6,9 +10,10 @@ use super::{tags, text};
 use crate::error::Error;
 use crate::records::{self, AttachmentStatus, Eni, SecurityGroup};
 use chassis::Cx;
-use ident::{Scope, SecurityGroupId};
+use ident::{EniId, Scope, SecurityGroupId};
 use std::collections::BTreeSet;
-use store::View;
+use std::sync::Arc;
+use store::{Txn, View};
 use wire::ec2 as shapes;
 
 /// The name under which ECS asks for the interfaces of tasks.
@@ -26,6 +31,9 @@ pub(super) fn describe(
                 .to_owned(),
         ));
     }
+    if let Some(id) = ids.iter().flatten().find(|id| id.parse::<EniId>().is_err()) {
+        return Err(Error::MalformedEniId(id.clone()));
+    }
     let filters = Filters::parse(request.filters, FIELDS, |eni| eni.tag_set.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
     let listing = Listing::parse("DescribeNetworkInterfaces", ids, filters, &pages)?;
@@ -37,6 +45,21 @@ pub(super) fn describe(
         network_interfaces: Some(page.items),
         next_token: page.next_token,
     })
+}
+
+/// The interface that a request names.
+fn find(txn: &Txn, scope: &Scope, id: Option<&str>) -> Result<Arc<Eni>, Error> {
+    let text = id.ok_or(Error::Missing("networkInterfaceId"))?;
+    let id: EniId = text.parse().map_err(|_| Error::MalformedEniId(text.to_owned()))?;
+    txn.get(scope, id.as_str()).ok_or_else(|| Error::NoEni(text.to_owned()))
+}
+
+/// Refuses a parameter that is there and that we would have to obey.
+fn refuse(asked: &[(&'static str, bool)]) -> Result<(), Error> {
+    match asked.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Error::Unsupported(name)),
+        None => Ok(()),
+    }
 }
 
 const FIELDS: &[Field<shapes::NetworkInterface>] = &[
@@ -190,3 +213,7 @@ pub(super) fn show_groups(
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "network_interfaces_tests.rs"]
+mod tests;

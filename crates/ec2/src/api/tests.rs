@@ -453,7 +453,11 @@ fn a_tasks_interface_is_shown_as_ecs_left_it() {
     .expect("shown");
     assert_eq!(all(&xml, "status"), ["attached", "in-use"]);
     assert_eq!(
-        code(&world, "DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", "eni-0")]),
+        code(
+            &world,
+            "DescribeNetworkInterfaces",
+            &[("NetworkInterfaceId.1", "eni-00000000000000000")]
+        ),
         "InvalidNetworkInterfaceID.NotFound"
     );
     let both = [form[0], ("MaxResults", "5")];

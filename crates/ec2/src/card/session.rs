@@ -10,7 +10,9 @@
 //!   reports a generation of at least *d* without the interface, it never has it
 //!   again, and its address may be somebody else's.
 //! - An id is never used twice, so a report that an interface is in place is true
-//!   of that interface whenever it was sent.
+//!   of that interface whenever it was sent; except of one that a user attaches,
+//!   which may have been there before. Of that only reports on a plan count that
+//!   was made after it was attached.
 
 use crate::records::{
     AttachmentStatus, BY_INSTANCE, BY_VPC, Eni, Instance, SecurityGroup, Subnet, Vpc,
@@ -64,17 +66,18 @@ impl CardSession {
         for eni in enis {
             let id = &eni.net.id;
             let heard = Heard::of(id, report);
+            let written = txn.view().written::<Eni>(scope, id.as_str());
+            let of_now = written.is_some_and(|at| report.generation.0 >= at.0);
             match eni.attachment_status() {
+                Some(AttachmentStatus::Attaching) if eni.is_users() && !of_now => {}
                 Some(AttachmentStatus::Attaching) => {
                     if let Some(next) = while_attaching(&eni, heard) {
                         rewrite(txn, id, scope, next);
                     }
                 }
                 Some(AttachmentStatus::Detaching) => {
-                    let released = txn.view().written::<Eni>(scope, id.as_str());
-                    let settled = released.is_some_and(|at| report.generation.0 >= at.0);
-                    if settled && heard == Heard::Absent {
-                        txn.delete::<Eni>(scope, id.as_str());
+                    if of_now && heard == Heard::Absent {
+                        leave(txn, &eni);
                     }
                 }
                 // A card that lost an interface makes it again; nobody is served
@@ -85,12 +88,17 @@ impl CardSession {
     }
 
     /// Whether an interface is leaving of which a card that has `said` cannot say
-    /// that it never comes back. It is asked by a newer plan, even an equal one.
+    /// that it never comes back, or has come of which it cannot say that it is
+    /// not what was there before. It is asked by a newer plan, even an equal one.
     fn awaits_newer(&self, view: &View, said: Generation) -> bool {
         view.by::<Eni>(&self.scope, BY_INSTANCE, self.instance.as_str())
-            .filter(|eni| eni.attachment_status() == Some(AttachmentStatus::Detaching))
+            .filter(|eni| match eni.attachment_status() {
+                Some(AttachmentStatus::Detaching) => true,
+                Some(AttachmentStatus::Attaching) => eni.is_users(),
+                Some(AttachmentStatus::Attached) | None => false,
+            })
             .filter_map(|eni| view.written::<Eni>(&self.scope, eni.net.id.as_str()))
-            .any(|released| released.0 > said.0)
+            .any(|written| written.0 > said.0)
     }
 }
 
@@ -119,7 +127,7 @@ type Next = (AttachmentStatus, Option<String>);
 /// What the report changes for an interface that is being attached.
 fn while_attaching(eni: &Eni, heard: Heard<'_>) -> Option<Next> {
     // A task is stopped as soon as its interface has failed, so that is final.
-    // The machine's own is tried again for as long as the machine is there.
+    // The machine's own and users' are tried again for as long as they are wanted.
     if eni.requester_managed && eni.failure().is_some() {
         return None;
     }
@@ -129,6 +137,16 @@ fn while_attaching(eni: &Eni, heard: Heard<'_>) -> Option<Next> {
             Some((AttachmentStatus::Attaching, Some(reason.to_owned())))
         }
         Heard::Failed(_) | Heard::Absent => None,
+    }
+}
+
+/// What an interface becomes that its instance has no more: a task's goes, and a
+/// user's may be attached anew.
+fn leave(txn: &mut Txn, eni: &Eni) {
+    if eni.requester_managed {
+        txn.delete::<Eni>(&eni.scope, eni.net.id.as_str());
+    } else {
+        txn.put(Eni { attachment: None, ..eni.clone() });
     }
 }
 
