@@ -53,7 +53,7 @@ e2e: ## boto3 and the AWS CLI against a running Landfall (root)
 	cargo build --locked --package landfall
 	LANDFALL=target/debug/landfall $(VENV)/bin/pytest -q tests/e2e
 
-bench: setup-tests venv build ## Ratios beside what one would use instead (root)
+bench: setup-tests venv build $(VENV)/.installed-bench ## Ratios beside what one would use instead (root)
 	$(VENV)/bin/python -m tests.bench $(LANDFALL)
 
 deny: ## Licences, advisories and sources of the dependencies
@@ -69,5 +69,9 @@ setup-tests:
 venv: $(VENV)/.installed
 $(VENV)/.installed: tests/e2e/requirements.txt
 	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(VENV)/.installed-bench: tests/bench/requirements.txt $(VENV)/.installed
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from . import rivals  # noqa: E402
+from . import rivals, scale  # noqa: E402
 from .measure import Series, table, until  # noqa: E402
 
 
@@ -159,6 +159,7 @@ def main():
             )
             conftest.stop(landfall, *arns)
 
+            scale.beside_moto(landfall, conftest.free_port())
             start = cold_start(landfall)
             table(
                 "The program", ["what", "value"],
@@ -167,6 +168,7 @@ def main():
             )
         finally:
             landfall.run("down", "--purge", check=False)
+    scale.crowd()
 
 
 def eni_times(landfall):

@@ -1,7 +1,8 @@
-//! The disk under a control plane, and the moment at which its power fails.
+//! The disk under a control plane: the moment at which its power fails, and the
+//! others who write to it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use store::{Backend, Commit, Loaded, MemoryBackend, StoreError};
+use store::{Backend, Commit, Encoded, Loaded, MemoryBackend, StoreError, Write};
 
 /// When a control plane loses its power, counted in the commits that it will make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ struct Power {
     commits: u64,
     outage: Option<Outage>,
     out: bool,
+    /// Once in how many commits somebody else is quicker; 0 for never.
+    overtaken: u64,
+    attempts: u64,
 }
 
 impl Drive {
@@ -49,6 +53,11 @@ impl Drive {
         });
     }
 
+    /// Lets another writer be quicker once in so many commits; 0 for never.
+    pub(crate) fn overtake(&self, odds: u64) {
+        self.power().overtaken = odds;
+    }
+
     /// How many commits were made in this life.
     pub(crate) fn commits(&self) -> u64 {
         self.power().commits
@@ -57,6 +66,29 @@ impl Drive {
     fn power(&self) -> MutexGuard<'_, Power> {
         self.power.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Another control plane that shares the disk writes first: a record that the batch
+/// has read, as it was. Whether or not there is one, the batch comes too late.
+fn rival(contents: &mut MemoryBackend, batch: &[Commit]) -> Result<(), StoreError> {
+    let loaded = contents.load()?;
+    let read = batch.iter().flat_map(|commit| &commit.guards);
+    let known = |key: &store::Key| loaded.records.iter().find(|stored| stored.key == *key);
+    let found = read.map(|guard| &guard.key).find_map(known).or(loaded.records.first());
+    let writes = found.map(|stored| Write {
+        key: stored.key.clone(),
+        value: Some(Encoded { version: stored.version, bytes: stored.bytes.clone() }),
+    });
+    contents.commit(&[Commit {
+        revision: loaded.revision.next(),
+        guards: vec![],
+        writes: writes.into_iter().collect(),
+    }])
+}
+
+/// No pattern that a retry could fall in step with.
+fn scatter(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
 }
 
 fn dead() -> StoreError {
@@ -79,6 +111,10 @@ impl Backend for Drive {
             return Err(dead());
         }
         let mut contents = self.contents.clone();
+        power.attempts += 1;
+        if power.overtaken > 0 && scatter(power.attempts).is_multiple_of(power.overtaken) {
+            rival(&mut contents, batch)?;
+        }
         contents.commit(batch)?;
         power.commits = number;
         if power.outage == Some(Outage::After(number)) {

@@ -99,6 +99,11 @@ impl Plane {
         self.drive.doom(outage);
     }
 
+    /// Lets others who share the disk be quicker once in so many commits.
+    pub(crate) fn overtake(&self, odds: u64) {
+        self.drive.overtake(odds);
+    }
+
     /// How many commits it has made.
     pub(crate) fn commits(&self) -> u64 {
         self.drive.commits()

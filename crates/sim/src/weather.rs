@@ -23,6 +23,8 @@ pub struct Weather {
     pub reboot: u64,
     /// The control plane dies, at its next commits.
     pub plane_dies: u64,
+    /// Another control plane on the same disk writes first.
+    pub overtaken: u64,
     /// The clock jumps.
     pub clock_jumps: u64,
     /// A step of the container runtime fails.
@@ -48,6 +50,7 @@ impl Weather {
         amnesia: 0,
         reboot: 0,
         plane_dies: 0,
+        overtaken: 0,
         clock_jumps: 0,
         step_fails: 0,
         eni_fails: 0,
@@ -67,6 +70,7 @@ impl Weather {
         amnesia: 600,
         reboot: 300,
         plane_dies: 60,
+        overtaken: 6,
         clock_jumps: 50,
         step_fails: 25,
         eni_fails: 12,

@@ -123,6 +123,14 @@ impl World {
     /// Lets it be like this from now on.
     pub fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;
+        self.let_rivals_in();
+    }
+
+    /// Tells the disk how often somebody else is quicker in this weather.
+    fn let_rivals_in(&self) {
+        if let Some(plane) = &self.plane {
+            plane.overtake(self.weather.overtaken);
+        }
     }
 
     /// How many commits the control plane has made, in all its lives.
@@ -163,7 +171,7 @@ impl World {
     pub fn settle(&mut self) {
         const PATIENCE: u32 = 3_000;
         const CALM: u32 = 15;
-        self.weather = Weather::FAIR;
+        self.set_weather(Weather::FAIR);
         self.users.calm_down();
         let mut calm = 0;
         let mut unrest = String::new();
@@ -325,6 +333,7 @@ impl World {
             None if self.plane_back_at <= self.now => {
                 let plane = Plane::start(&self.disk, &self.clock, &self.entropy, None);
                 self.plane = Some(plane);
+                self.let_rivals_in();
                 self.note("the control plane is back");
             }
             Some(_) | None => {}

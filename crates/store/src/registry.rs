@@ -29,6 +29,7 @@ pub struct Registry {
 pub(crate) struct Codec {
     type_id: TypeId,
     type_name: &'static str,
+    version: u32,
     decode: fn(&StoredRecord) -> Result<Entry, EncodingError>,
 }
 
@@ -52,6 +53,7 @@ impl Registry {
         let codec = Codec {
             type_id: TypeId::of::<R>(),
             type_name: std::any::type_name::<R>(),
+            version: R::VERSION,
             decode: |stored| {
                 let record: R = decode(&stored.key, stored.version, &stored.bytes)?;
                 Ok(Entry::new(record, stored.revision))
@@ -68,6 +70,11 @@ impl Registry {
             );
         }
         self
+    }
+
+    /// Every kind, with the version of its encoding.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+        self.codecs.iter().map(|(kind, codec)| (*kind, codec.version))
     }
 
     /// How to encode an `R`, if it is one of the registered types.
