@@ -11,6 +11,7 @@
 //! | `names` | ARNs and identifiers |
 //! | `definition` | whether a task definition is sound, and what it demands |
 //! | `launch` | a definition with the overrides of one launch |
+//! | `placing` | what requests and definitions say about placement |
 //! | `starting` | making tasks, once it is known where they go |
 //! | [`account_settings`] | which settings there are, and what holds for whom |
 //! | `tags` | the rules of tags, for whatever has some |
@@ -37,6 +38,7 @@ mod definition;
 mod error;
 mod launch;
 mod names;
+mod placing;
 mod show;
 mod starting;
 mod tags;

@@ -3,9 +3,8 @@
 use crate::records::{BY_CLUSTER, BY_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use ident::{ClusterName, Scope};
 use sched::lifecycle::Phase;
-use sched::placement::Candidate;
+use sched::placement::{Candidate, Host, Tenant};
 use sched::resources::{Need, Room};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::View;
 
@@ -52,25 +51,29 @@ pub(crate) fn instances(
         .filter(|instance| instance.status != InstanceStatus::Inactive)
 }
 
-/// A container instance as placement sees it, for a task of `group`.
-pub(crate) fn candidate(view: &View, instance: &ContainerInstance, group: &str) -> Candidate {
-    let tenants: Vec<Arc<Task>> = tenants(view, instance).collect();
-    let mut kin = BTreeMap::<String, u32>::new();
-    for task in tenants.iter().filter(|task| task.group == group) {
-        let count = kin.entry(task.zone.clone()).or_default();
-        *count = count.saturating_add(1);
-    }
-    Candidate {
+/// A container instance as placement sees it.
+pub(crate) fn candidate(view: &View, instance: &ContainerInstance) -> Arc<Candidate> {
+    let host = Host {
         id: instance.id.clone(),
         active: instance.status == InstanceStatus::Active,
         connected: instance.connected(),
         zones: zones(view, instance),
         attributes: instance.attributes.clone(),
         capacity: instance.capacity.clone(),
-        room: instance.capacity.room(tenants.iter().map(|task| &task.need)),
-        tasks: u32::try_from(tenants.len()).unwrap_or(u32::MAX),
-        kin,
+        ec2_instance: instance.ec2_instance.as_ref().map(ToString::to_string),
+        agent_version: instance.version_info.agent_version.clone(),
+        registered_at: instance.registered_at,
+    };
+    let mut candidate = Candidate::new(Arc::new(host));
+    for task in tenants(view, instance) {
+        candidate.admit(&Tenant {
+            group: &task.group,
+            zone: &task.zone,
+            need: &task.need,
+            running: task.phase == Phase::Running,
+        });
     }
+    Arc::new(candidate)
 }
 
 /// The zones that a container instance stands in, as EC2 knows them now. A

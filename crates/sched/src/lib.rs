@@ -7,10 +7,12 @@
 //! - [`lifecycle`]: the phases of a task, what moves it on, what is owed to it.
 //! - [`resources`]: what a machine has, what a task needs, what remains.
 //! - [`placement`]: which machine a task goes to, and why not to the others.
+//! - [`query`]: which machines an expression of the cluster query language selects.
 #![no_std]
 
 extern crate alloc;
 
 pub mod lifecycle;
 pub mod placement;
+pub mod query;
 pub mod resources;

@@ -1,42 +1,26 @@
 //! Which machine a task goes to, and why not to the others.
 //!
-//! A machine must be active, its agent connected, have room, have the attributes
-//! that the task demands, and stand in one of the availability zones that the
-//! task may be in. Among those, the default strategy of ECS applies: spread over
-//! the zones, then the least loaded machine. What is still equal is decided by
-//! the seed, so that the same question has the same answer.
+//! In the order of ECS: a machine must be active, its agent connected, have room,
+//! have the attributes that the task demands, stand in one of the availability
+//! zones that the task may be in, and satisfy the constraints. Among those, the
+//! strategies decide one after another; without any, the default of ECS applies:
+//! spread over the zones, then the least loaded machine. What is still equal is
+//! decided by the seed, so that the same question has the same answer.
 
-use crate::resources::{Capacity, Need, Room, Shortage};
-use alloc::collections::{BTreeMap, BTreeSet};
+mod candidate;
+mod strategy;
+
+pub use candidate::{Candidate, Host, Tenant};
+pub use strategy::{Over, Resource, Strategy, ZONE};
+
+use crate::query::Expression;
+use crate::resources::{Need, Shortage};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use ident::ContainerInstanceId;
-
-/// A machine that a task might go to, with what is on it already.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The machine.
-    pub id: ContainerInstanceId,
-    /// Whether it takes tasks: its status is ACTIVE.
-    pub active: bool,
-    /// Whether its agent has a session with us.
-    pub connected: bool,
-    /// The availability zones it stands in; its own zone is the first. A machine
-    /// at home may stand in all of them.
-    pub zones: Vec<String>,
-    /// Its attributes: name and, if it has one, value.
-    pub attributes: BTreeMap<String, Option<String>>,
-    /// What it registered.
-    pub capacity: Capacity,
-    /// What its tasks leave of that.
-    pub room: Room,
-    /// How many tasks it has.
-    pub tasks: u32,
-    /// How many tasks of the same group as the new one it has, by the zone they
-    /// are in.
-    pub kin: BTreeMap<String, u32>,
-}
+use strategy::Scores;
 
 /// An attribute that a machine must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +34,8 @@ pub struct Demanded {
 /// What a task demands of the machine it goes to.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
+    /// The group that the task belongs to.
+    pub group: String,
     /// Its share of the machine.
     pub need: Need,
     /// What the machine must be able to do.
@@ -57,6 +43,13 @@ pub struct Demand {
     /// The availability zones that the task may be in, which are those of its
     /// subnets; `None` if it has no subnets and any will do.
     pub zones: Option<BTreeSet<String>>,
+    /// Whether no other task of the group may be on the machine.
+    pub distinct: bool,
+    /// Expressions that must all select the machine.
+    pub member_of: Vec<Expression>,
+    /// What decides among the machines that will do, first things first. If
+    /// there is none, the default does.
+    pub strategies: Vec<Strategy>,
 }
 
 /// Where one copy of the task goes.
@@ -69,7 +62,7 @@ pub struct Place {
 }
 
 /// Why a machine does not take a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// It is draining, or gone.
     Inactive,
@@ -78,9 +71,14 @@ pub enum Reason {
     /// It has not enough of something.
     Short(Shortage),
     /// It lacks an attribute, or has another value.
-    Attribute(Demanded),
+    #[allow(missing_docs)]
+    Attribute { demanded: Demanded, found: Option<String> },
     /// It stands in none of the zones that the task may be in.
     Zone,
+    /// It has a task of the same group, and must not.
+    Distinct,
+    /// The expression does not select it.
+    MemberOf(Expression),
 }
 
 impl Reason {
@@ -94,13 +92,15 @@ impl Reason {
             Self::Short(Shortage::Port(..)) => "RESOURCE:PORTS",
             Self::Short(Shortage::Eni { .. }) => "RESOURCE:ENI",
             // A subnet's zone reaches AWS's placement as one more attribute.
-            Self::Attribute(_) | Self::Zone => "ATTRIBUTE",
+            Self::Attribute { .. } | Self::Zone => "ATTRIBUTE",
+            Self::Distinct => "DistinctInstance placement constraint unsatisfied.",
+            Self::MemberOf(_) => "MemberOf placement constraint unsatisfied.",
         }
     }
 }
 
 /// The answer to [`place`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
     /// Where the copies go, in the order in which they were placed.
     pub places: Vec<Place>,
@@ -111,21 +111,49 @@ pub struct Placement {
 
 /// Finds places for `copies` of a task, one after another: each copy sees those
 /// before it. Stops at the first that fits nowhere.
-pub fn place(mut candidates: Vec<Candidate>, demand: &Demand, copies: u32, seed: u64) -> Placement {
+pub fn place(
+    mut candidates: Vec<Arc<Candidate>>,
+    demand: &Demand,
+    copies: u32,
+    seed: u64,
+) -> Placement {
     let mut placement = Placement::default();
+    let mut scores = Scores::new(&candidates, demand);
+    // A machine that does not take the task now will not take it after other
+    // machines did: nothing about it changes. So each is judged once, and the
+    // taker of a copy once more.
+    let mut open: Vec<usize> = (0..)
+        .zip(&candidates)
+        .filter(|(_, candidate)| takes(candidate, demand))
+        .map(|(at, _)| at)
+        .collect();
     for copy in 0..copies {
-        let Some((at, place)) = best(&candidates, demand, mix(seed, u64::from(copy))) else {
+        let seed = mix(seed, u64::from(copy));
+        let options = open.iter().filter_map(|at| Some((*at, candidates.get(*at)?)));
+        let options = options.flat_map(|(at, candidate)| {
+            zones(candidate, demand).map(move |zone| (at, candidate, zone))
+        });
+        let best = options.min_by_key(|(_, candidate, zone)| scores.of(candidate, zone, seed));
+        let Some((at, candidate, zone)) = best else {
             placement.refusals = candidates
                 .iter()
-                .map(|candidate| (candidate.id.clone(), refusals(candidate, demand)))
+                .map(|candidate| (candidate.host.id.clone(), refusals(candidate, demand)))
                 .collect();
             break;
         };
+        let place = Place { instance: candidate.host.id.clone(), zone: zone.clone() };
+        scores.placed(candidate, &place.zone);
         if let Some(taker) = candidates.get_mut(at) {
-            taker.room.take(&demand.need);
-            taker.tasks = taker.tasks.saturating_add(1);
-            let kin = taker.kin.entry(place.zone.clone()).or_default();
-            *kin = kin.saturating_add(1);
+            let tenant = Tenant {
+                group: &demand.group,
+                zone: &place.zone,
+                need: &demand.need,
+                running: false,
+            };
+            Arc::make_mut(taker).admit(&tenant);
+            if !takes(taker, demand) {
+                open.retain(|other| *other != at);
+            }
         }
         placement.places.push(place);
     }
@@ -135,68 +163,71 @@ pub fn place(mut candidates: Vec<Candidate>, demand: &Demand, copies: u32, seed:
 /// Why `candidate` does not take the task; nothing if it does.
 pub fn refusals(candidate: &Candidate, demand: &Demand) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if !candidate.active {
-        reasons.push(Reason::Inactive);
-    }
-    if !candidate.connected {
-        reasons.push(Reason::Agent);
-    }
-    reasons.extend(candidate.room.shortages(&demand.need).into_iter().map(Reason::Short));
-    let missing = demand.attributes.iter().filter(|demanded| {
-        match (candidate.attributes.get(&demanded.name), &demanded.value) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(has), Some(_)) => *has != demanded.value,
-        }
+    judge(candidate, demand, &mut |reason| {
+        reasons.push(reason());
+        true
     });
-    reasons.extend(missing.cloned().map(Reason::Attribute));
-    if zones(candidate, demand).next().is_none() {
-        reasons.push(Reason::Zone);
-    }
     reasons
+}
+
+/// Whether `candidate` takes the task.
+pub fn takes(candidate: &Candidate, demand: &Demand) -> bool {
+    judge(candidate, demand, &mut |_| false)
+}
+
+/// Tells each reason against the machine until there is none left or `go_on` has
+/// heard enough; says whether it has never been called.
+fn judge(
+    candidate: &Candidate,
+    demand: &Demand,
+    go_on: &mut dyn FnMut(&dyn Fn() -> Reason) -> bool,
+) -> bool {
+    let host = &candidate.host;
+    let mut sound = true;
+    let mut against = |is_so: bool, reason: &dyn Fn() -> Reason| {
+        if is_so {
+            sound = false;
+        }
+        !is_so || go_on(reason)
+    };
+    let heard_all = against(!host.active, &|| Reason::Inactive)
+        && against(!host.connected, &|| Reason::Agent)
+        && (candidate.room.holds(&demand.need)
+            || candidate
+                .room
+                .shortages(&demand.need)
+                .iter()
+                .all(|short| against(true, &|| Reason::Short(short.clone()))))
+        && demand.attributes.iter().all(|demanded| {
+            let found = host.attributes.get(&demanded.name);
+            let lacks = match (found, &demanded.value) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(has), Some(_)) => *has != demanded.value,
+            };
+            against(lacks, &|| Reason::Attribute {
+                demanded: demanded.clone(),
+                found: found.cloned().flatten(),
+            })
+        })
+        && against(zones(candidate, demand).next().is_none(), &|| Reason::Zone)
+        && against(demand.distinct && candidate.kin(&demand.group) > 0, &|| Reason::Distinct)
+        && demand.member_of.iter().all(|expression| {
+            against(!expression.selects(candidate), &|| Reason::MemberOf(expression.clone()))
+        });
+    sound && heard_all
 }
 
 /// The zones that the task could be in on this machine.
 fn zones<'a>(candidate: &'a Candidate, demand: &'a Demand) -> impl Iterator<Item = &'a String> {
     // Without subnets to choose among, a task is where its machine is.
-    let choice = if demand.zones.is_some() { candidate.zones.len() } else { 1 };
+    let choice = if demand.zones.is_some() { candidate.host.zones.len() } else { 1 };
     candidate
+        .host
         .zones
         .iter()
         .take(choice)
         .filter(|zone| demand.zones.as_ref().is_none_or(|allowed| allowed.contains(*zone)))
-}
-
-fn best(candidates: &[Candidate], demand: &Demand, seed: u64) -> Option<(usize, Place)> {
-    let mut kin_by_zone = BTreeMap::<&str, u32>::new();
-    for (zone, count) in candidates.iter().flat_map(|candidate| &candidate.kin) {
-        let sum = kin_by_zone.entry(zone).or_default();
-        *sum = sum.saturating_add(*count);
-    }
-    let options = candidates
-        .iter()
-        .enumerate()
-        .filter(|(_, candidate)| refusals(candidate, demand).is_empty())
-        .flat_map(|(at, candidate)| {
-            zones(candidate, demand).map(move |zone| (at, candidate, zone))
-        });
-    let (at, candidate, zone) = options.min_by_key(|(_, candidate, zone)| {
-        let kin = kin_by_zone.get(zone.as_str()).copied().unwrap_or(0);
-        let tie = text_hash(zone, text_hash(candidate.id.as_str(), seed));
-        (kin, load(candidate), candidate.tasks, Reverse(candidate.room.memory_mib), tie)
-    })?;
-    Some((at, Place { instance: candidate.id.clone(), zone: zone.clone() }))
-}
-
-/// How full a machine is, in thousandths of what it has most of in use.
-fn load(candidate: &Candidate) -> i64 {
-    let share = |whole: i64, left: i64| {
-        let used = whole.saturating_sub(left).saturating_mul(1000);
-        used.checked_div(whole).unwrap_or(0)
-    };
-    let cpu = share(candidate.capacity.cpu_units, candidate.room.cpu_units);
-    let memory = share(candidate.capacity.memory_mib, candidate.room.memory_mib);
-    cpu.max(memory)
 }
 
 fn text_hash(text: &str, seed: u64) -> u64 {

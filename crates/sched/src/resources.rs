@@ -109,6 +109,14 @@ impl Room {
         self.taken.0.extend(&need.ports.0);
     }
 
+    /// Whether a task with this need fits: it has no [`Self::shortages`].
+    pub fn holds(&self, need: &Need) -> bool {
+        need.cpu_units <= self.cpu_units.max(0)
+            && need.memory_mib <= self.memory_mib.max(0)
+            && self.enis.is_none_or(|left| need.enis <= left.max(0))
+            && need.ports.0.is_disjoint(&self.taken.0)
+    }
+
     /// Why a task with this need does not fit; nothing if it does.
     pub fn shortages(&self, need: &Need) -> Vec<Shortage> {
         let mut short = Vec::new();
@@ -198,7 +206,8 @@ mod tests {
         fn whoever_fits_leaves_nobody_short(needs in proptest::collection::vec(need(), 0..8)) {
             let mut room = machine().room([]);
             for need in &needs {
-                if room.shortages(need).is_empty() {
+                prop_assert_eq!(room.holds(need), room.shortages(need).is_empty());
+                if room.holds(need) {
                     room.take(need);
                 }
             }

@@ -6,9 +6,10 @@ use super::{existing, known_cluster, paging};
 use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
-use crate::{Error, names, show};
+use crate::{Error, names, placing, show, view};
 use chassis::{Cx, Principal};
 use ident::{ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
+use sched::query::Expression;
 use sched::resources::{Capacity, Ports, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Txn, View};
@@ -316,9 +317,8 @@ pub(crate) fn list_container_instances(
     let scope = cx.scope();
     let view = cx.view();
     let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
-    if request.filter.is_some_and(|filter| !filter.is_empty()) {
-        return Err(Error::unsupported("filter, the cluster query language,"));
-    }
+    let filter = request.filter.filter(|filter| !filter.is_empty());
+    let filter = filter.map(|filter| placing::expression(&filter)).transpose()?;
     let list = "ListContainerInstances";
     let paging = paging(list, request.max_results, request.next_token.as_ref())?;
     let all =
@@ -328,6 +328,10 @@ pub(crate) fn list_container_instances(
                 None => instance.status != InstanceStatus::Inactive,
             }
         });
+    let all = all.filter(|instance| {
+        let selects = |filter: &Expression| filter.selects(&*view::candidate(&view, instance));
+        filter.as_ref().is_none_or(selects)
+    });
     let page = paging.page(all, |instance| instance.id.to_string());
     Ok(ecs::ListContainerInstancesResponse {
         container_instance_arns: Some(page.items.iter().map(|i| i.arn().to_string()).collect()),

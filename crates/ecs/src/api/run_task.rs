@@ -12,6 +12,7 @@ pub(crate) use start_task::start_task;
 use super::{existing, task_definitions};
 use crate::launch::Launch;
 use crate::names::DefinitionName;
+use crate::placing::{self, Constraints};
 use crate::records::{Definition, DefinitionStatus, LaunchType, NetworkMode, Task, tags};
 use crate::starting::{Start, start};
 use crate::tags::MAX_TAGS;
@@ -19,10 +20,12 @@ use crate::{Error, definition, names, show, view};
 use chassis::Cx;
 use chassis::idempotency::{self, Digest, Key, Seen};
 use ec2::awsvpc::{self, Awsvpc, MAX_GROUPS, MAX_SUBNETS};
-use ident::{ClusterName, ContainerInstanceId, Tags, Timestamp};
-use sched::placement::{Demand, Demanded, Reason, place};
+use ident::{ClusterName, ContainerInstanceId, Scope, Tags, Timestamp};
+use sched::placement::{Candidate, Demand, Demanded, Place, Reason, Strategy, place};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use store::Txn;
+use std::sync::Arc;
+use store::{Txn, View};
 use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
 
 /// As many tasks as one request may start.
@@ -37,17 +40,21 @@ const MAX_OVERRIDES: usize = 8192;
 
 /// What a request asks for.
 #[derive(Clone)]
-struct Wish {
-    cluster: ClusterName,
+pub(crate) struct Wish {
+    pub(crate) cluster: ClusterName,
     definition: DefinitionName,
     /// As the request wrote it.
     definition_text: String,
-    count: u32,
+    pub(crate) count: u32,
     launch_type: LaunchType,
     group: Option<String>,
     started_by: Option<String>,
     overrides: TaskOverride,
     network: Option<Network>,
+    constraints: Constraints,
+    strategies: Vec<Strategy>,
+    /// The capacity providers that it names.
+    providers: Vec<String>,
     tags: Tags,
     /// Whether the tasks get the definition's tags too.
     definition_tags: bool,
@@ -55,7 +62,7 @@ struct Wish {
     managed_tags: bool,
     token: Option<(String, Digest)>,
     now: Timestamp,
-    seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// An `awsvpcConfiguration`.
@@ -74,7 +81,7 @@ pub(crate) async fn run_task(
     cx.store().transact(|txn| carry_out(cx, txn, &wish)).await
 }
 
-fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
+pub(crate) fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
     refuse_what_we_lack(&request)?;
     let scope = cx.scope();
     let definition_text = request.task_definition.clone().unwrap_or_default();
@@ -93,13 +100,19 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
     let cluster = names::cluster(scope, request.cluster.as_deref())?;
     let launch_type = launch_type(request.launch_type.as_deref())?;
     let network = request.network_configuration.map(network).transpose()?;
+    let constraints = request.placement_constraints.unwrap_or_default();
+    let strategies = request.placement_strategy.unwrap_or_default();
+    let providers = request.capacity_provider_strategy.unwrap_or_default();
     let overrides = request.overrides.unwrap_or_default();
     let definition = names::definition(scope, &definition_text)?;
+    let wishes: Vec<_> = (constraints.iter().map(|it| (&it.r#type, &it.expression)))
+        .chain(strategies.iter().map(|it| (&it.r#type, &it.field)))
+        .collect();
     // Everything that decides about the outcome, so that a token means one thing.
     let digest = idempotency::digest(&(
         (&cluster, &definition_text, count, launch_type.as_str(), &request.group),
         (&request.started_by, &overrides, &network, &request.tags, &request.propagate_tags),
-        request.enable_ecs_managed_tags == Some(true),
+        (request.enable_ecs_managed_tags == Some(true), wishes, &providers),
     ))?;
     Ok(Wish {
         cluster,
@@ -111,6 +124,9 @@ fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
         started_by: request.started_by.filter(|who| !who.is_empty()),
         overrides,
         network,
+        constraints: placing::constraints(&constraints)?,
+        strategies: placing::strategies(&strategies)?,
+        providers: providers.into_iter().filter_map(|item| item.capacity_provider).collect(),
         tags: tags(request.tags)?,
         definition_tags,
         managed_tags: request.enable_ecs_managed_tags == Some(true),
@@ -160,17 +176,18 @@ fn words(request: &RunTaskRequest) -> Result<(), Error> {
 fn refuse_what_we_lack(request: &RunTaskRequest) -> Result<(), Error> {
     let given = |length: Option<usize>| length.is_some_and(|length| length > 0);
     let table = [
-        (
-            "capacityProviderStrategy",
-            given(request.capacity_provider_strategy.as_ref().map(Vec::len)),
-        ),
-        ("placementConstraints", given(request.placement_constraints.as_ref().map(Vec::len))),
-        ("placementStrategy", given(request.placement_strategy.as_ref().map(Vec::len))),
         ("volumeConfigurations", given(request.volume_configurations.as_ref().map(Vec::len))),
         ("enableExecuteCommand", request.enable_execute_command == Some(true)),
     ];
     if let Some((what, _)) = table.into_iter().find(|(_, there)| *there) {
         return Err(Error::unsupported(what));
+    }
+    let providers = request.capacity_provider_strategy.as_ref();
+    if request.launch_type.is_some() && given(providers.map(Vec::len)) {
+        return Err(Error::invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. \
+             Remove one and try again.",
+        ));
     }
     if request.platform_version.is_some() && request.launch_type.as_deref() != Some("FARGATE") {
         return Err(Error::invalid(
@@ -218,31 +235,14 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     if let Some((key, digest)) = &key {
         match idempotency::recall(txn, key, digest, wish.now) {
             Seen::Never => {}
-            Seen::Same { outcome } => return Ok(repeat(cx, txn, &outcome)),
+            Seen::Same { outcome } => return Ok(repeat(cx, txn, wish, &outcome)),
             Seen::Different => return Err(Error::TokenReused(key.token.to_owned())),
         }
     }
 
-    let cluster = existing(txn.view(), scope, &wish.cluster)?;
-    if !cluster.default_strategy.is_empty() {
-        return Err(Error::unsupported("the cluster's defaultCapacityProviderStrategy"));
-    }
-    let definition = task_definitions::named(txn.view(), scope, &wish.definition)
-        .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
-    let launch = judge(wish, &definition)?;
-    let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
-    let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
-
-    let candidates: Vec<_> = view::instances(txn.view(), scope, &wish.cluster)
-        .filter(|host| host.is_external() == (wish.launch_type == LaunchType::External))
-        .map(|host| view::candidate(txn.view(), &host, &group))
-        .collect();
-    if candidates.is_empty() {
-        return Err(Error::NoContainerInstances(wish.cluster.clone()));
-    }
-    let demand = demand(&launch, awsvpc.as_ref())?;
-    let placement = place(candidates, &demand, wish.count, wish.seed);
-
+    let Considered { definition, awsvpc, group, candidates: hosts, mut demand } =
+        consider(cx, txn, wish)?;
+    let launch = Launch::new(&definition.spec, &wish.overrides)?;
     let tags = tags_of(wish, &definition)?;
     let common = Start {
         cluster: &wish.cluster,
@@ -256,29 +256,170 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         tags: &tags,
         now: wish.now,
     };
-    let places = placement.places.into_iter();
-    let tasks: Vec<Task> =
-        places.map(|place| start(cx, txn, &common, place)).collect::<Result<_, _>>()?;
+    let (mut tasks, mut full) = (vec![], None);
+    let mut placement = place(hosts, &demand, wish.count, wish.seed);
+    loop {
+        let found = std::mem::take(&mut placement.places);
+        let Some(zone) = begin(cx, txn, &common, found, &mut tasks, &mut full)? else { break };
+        // The zone's subnets are full: the rest goes to the others.
+        if let Some(zones) = &mut demand.zones {
+            zones.remove(&zone);
+        }
+        let rest = wish.count.saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
+        let hosts = candidates(txn.view(), scope, wish);
+        placement = place(hosts, &demand, rest, wish.seed);
+    }
+    if let Some(full) = full.take_if(|_| tasks.is_empty()) {
+        return Err(full);
+    }
+    let refused = placement.refusals.into_iter();
+    let failures: Vec<Refused> =
+        refused.map(|(id, why)| Refused::new(id, &why, full.as_ref())).collect();
+
     // Who got nothing may ask again: there is nothing that could happen twice.
     if let Some((key, digest)) = key.filter(|_| !tasks.is_empty()) {
-        let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
-        idempotency::remember(txn, &key, digest.clone(), ids.join(","), wish.now);
+        let ids = tasks.iter().map(|task: &Task| task.id.to_string()).collect();
+        let outcome = serde_json::to_string(&Outcome { tasks: ids, failures: failures.clone() })?;
+        idempotency::remember(txn, &key, digest.clone(), outcome, wish.now);
     }
-
-    let refused = placement.refusals.into_iter();
     Ok(ecs::RunTaskResponse {
         tasks: Some(tasks.iter().map(|task| show::task(txn.view(), task, true)).collect()),
-        failures: Some(refused.map(|(id, why)| failure(cx, wish, &id, &why)).collect()),
+        failures: Some(failures.into_iter().map(|it| it.show(cx, wish)).collect()),
     })
 }
 
-/// The tasks that the same request started before.
-fn repeat(cx: &Cx, txn: &Txn, outcome: &str) -> ecs::RunTaskResponse {
-    let ids = outcome.split(',').filter(|id| !id.is_empty());
-    let tasks = ids.filter_map(|id| txn.get::<Task>(cx.scope(), id));
+/// What a request comes to, before anything is placed.
+pub(crate) struct Considered {
+    definition: Arc<Definition>,
+    awsvpc: Option<Awsvpc>,
+    group: String,
+    /// The instances that tasks might go to.
+    pub(crate) candidates: Vec<Arc<Candidate>>,
+    /// What the tasks demand of them.
+    pub(crate) demand: Demand,
+}
+
+/// Looks at everything that a request refers to.
+pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered, Error> {
+    let scope = cx.scope();
+    let cluster = existing(txn.view(), scope, &wish.cluster)?;
+    if wish.providers.iter().any(|name| !cluster.capacity_providers.contains(name)) {
+        return Err(Error::invalid(
+            "The specified capacity provider strategy cannot contain a capacity provider that is \
+             not associated with the cluster. Associate the capacity provider with the cluster \
+             and try again.",
+        ));
+    }
+    if !wish.providers.is_empty() {
+        return Err(Error::unsupported("capacityProviderStrategy"));
+    }
+    if !cluster.default_strategy.is_empty() {
+        return Err(Error::unsupported("the cluster's defaultCapacityProviderStrategy"));
+    }
+    let definition = task_definitions::named(txn.view(), scope, &wish.definition)
+        .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
+    let launch = judge(wish, &definition)?;
+    let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
+    let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
+    let candidates = candidates(txn.view(), scope, wish);
+    if candidates.is_empty() {
+        return Err(Error::NoContainerInstances(wish.cluster.clone()));
+    }
+    let mut member_of = wish.constraints.member_of.clone();
+    member_of.extend(placing::of_definition(&definition.spec.placement_constraints)?);
+    let demand = Demand {
+        group: group.clone(),
+        distinct: wish.constraints.distinct,
+        member_of,
+        strategies: wish.strategies.clone(),
+        ..demand(&launch, awsvpc.as_ref())?
+    };
+    Ok(Considered { definition, awsvpc, group, candidates, demand })
+}
+
+/// The instances that tasks of this launch type might go to.
+fn candidates(view: &View, scope: &Scope, wish: &Wish) -> Vec<Arc<Candidate>> {
+    view::instances(view, scope, &wish.cluster)
+        .filter(|host| host.is_external() == (wish.launch_type == LaunchType::External))
+        .map(|host| view::candidate(view, &host))
+        .collect()
+}
+
+/// Starts a task in each place, and stops at the first zone whose subnets are
+/// full, which it names; what EC2 said of them goes to `full`.
+fn begin(
+    cx: &Cx,
+    txn: &mut Txn,
+    common: &Start<'_>,
+    places: Vec<Place>,
+    tasks: &mut Vec<Task>,
+    full: &mut Option<Error>,
+) -> Result<Option<String>, Error> {
+    for place in places {
+        let zone = place.zone.clone();
+        match start(cx, txn, common, place) {
+            Ok(task) => tasks.push(task),
+            Err(Error::Network(why @ ec2::Error::NoAddress(_))) => {
+                *full = Some(why.into());
+                return Ok(Some(zone));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(None)
+}
+
+/// What became of a request, to be said again if it is made again.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    tasks: Vec<String>,
+    failures: Vec<Refused>,
+}
+
+impl Outcome {
+    /// Reads what was remembered, by this version or by the first, which kept the
+    /// ids of the tasks and nothing else.
+    fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self {
+            tasks: text.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect(),
+            failures: vec![],
+        })
+    }
+}
+
+/// That an instance took none of the tasks that found no place.
+#[derive(Clone, Serialize, Deserialize)]
+struct Refused {
+    instance: ContainerInstanceId,
+    reason: String,
+    detail: Option<String>,
+}
+
+impl Refused {
+    fn new(instance: ContainerInstanceId, reasons: &[Reason], full: Option<&Error>) -> Self {
+        if let (Some(full), [Reason::Zone]) = (full, reasons) {
+            // It stands where a subnet would have been, had that had an address.
+            let detail = Some(full.fault().message);
+            return Self { instance, reason: "RESOURCE:ENI".to_owned(), detail };
+        }
+        let first = reasons.first().map_or("RESOURCE", Reason::code).to_owned();
+        let details: Vec<String> = reasons.iter().map(placing::detail).collect();
+        Self { instance, reason: first, detail: Some(details.join("; ")) }
+    }
+
+    fn show(self, cx: &Cx, wish: &Wish) -> ecs::Failure {
+        let arn = names::instance_arn(cx.scope(), &wish.cluster, &self.instance);
+        ecs::Failure { arn: Some(arn.to_string()), reason: Some(self.reason), detail: self.detail }
+    }
+}
+
+/// The answer that the same request had before, with the tasks as they are now.
+fn repeat(cx: &Cx, txn: &Txn, wish: &Wish, outcome: &str) -> ecs::RunTaskResponse {
+    let outcome = Outcome::read(outcome);
+    let tasks = outcome.tasks.iter().filter_map(|id| txn.get::<Task>(cx.scope(), id));
     ecs::RunTaskResponse {
         tasks: Some(tasks.map(|task| show::task(txn.view(), &task, true)).collect()),
-        failures: Some(vec![]),
+        failures: Some(outcome.failures.into_iter().map(|it| it.show(cx, wish)).collect()),
     }
 }
 
@@ -333,7 +474,7 @@ fn demand(launch: &Launch<'_>, awsvpc: Option<&Awsvpc>) -> Result<Demand, Error>
     }
     let zones =
         awsvpc.map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
-    Ok(Demand { need: launch.need()?, attributes, zones })
+    Ok(Demand { need: launch.need()?, attributes, zones, ..Demand::default() })
 }
 
 /// The request's own tags win over those that are propagated.
@@ -350,13 +491,4 @@ fn tags_of(wish: &Wish, definition: &Definition) -> Result<Tags, Error> {
         all.insert("aws:ecs:clusterName".to_owned(), wish.cluster.to_string());
     }
     Ok(Tags(all))
-}
-
-/// Why an instance took none of the tasks that found no place.
-fn failure(cx: &Cx, wish: &Wish, id: &ContainerInstanceId, reasons: &[Reason]) -> ecs::Failure {
-    ecs::Failure {
-        arn: Some(names::instance_arn(cx.scope(), &wish.cluster, id).to_string()),
-        reason: reasons.first().map(|reason| reason.code().to_owned()),
-        detail: None,
-    }
 }

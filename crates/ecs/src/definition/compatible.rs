@@ -114,7 +114,6 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
         ("ephemeralStorage", spec.ephemeral_storage.is_some()),
         ("trustedExecutionConfiguration", spec.trusted_execution_configuration.is_some()),
         ("fault injection", spec.enable_fault_injection == Some(true)),
-        ("placementConstraints", !spec.placement_constraints.is_empty()),
     ];
     if let Some((what, _)) = task.into_iter().find(|(_, there)| *there) {
         return Some(what.to_owned());

@@ -1,6 +1,6 @@
 //! `StartTask`: `RunTask` by somebody who knows where each task goes.
 
-use super::{demand, failure, judge, network_of, read, tags_of};
+use super::{Refused, demand, judge, network_of, read, tags_of};
 use crate::api::{existing, task_definitions};
 use crate::records::{ContainerInstance, InstanceStatus, LaunchType};
 use crate::starting::{Start, start};
@@ -104,13 +104,13 @@ fn carry_out(
             continue;
         }
         // Looked at afresh, so that each task sees those before it.
-        let candidate = view::candidate(txn.view(), &host, &group);
+        let candidate = view::candidate(txn.view(), &host);
         let placement = place(vec![candidate], &demand, 1, wish.seed);
         for place in placement.places {
             tasks.push(start(cx, txn, &common, place)?);
         }
-        let refused = placement.refusals.iter();
-        failures.extend(refused.map(|(id, why)| failure(cx, wish, id, why)));
+        let refused = placement.refusals.into_iter();
+        failures.extend(refused.map(|(id, why)| Refused::new(id, &why, None).show(cx, wish)));
     }
     Ok(ecs::StartTaskResponse {
         tasks: Some(tasks.iter().map(|task| show::task(txn.view(), task, true)).collect()),

@@ -73,12 +73,18 @@ fn the_list_leaves_out_who_is_gone() {
     assert_eq!(list(None), [new.arn().to_string()]);
     assert_eq!(list(Some("ACTIVE")), [new.arn().to_string()]);
     assert_eq!(list(Some("INACTIVE")), [old.arn().to_string()]);
-    let filtered = ecs::ListContainerInstancesRequest {
-        filter: Some("attribute:x == y".to_owned()),
-        ..Default::default()
+    let filtered = |filter: &str| {
+        let filter = Some(filter.to_owned());
+        let request = ecs::ListContainerInstancesRequest { filter, ..Default::default() };
+        list_container_instances(&world.root(), request)
     };
-    let fault = list_container_instances(&world.root(), filtered).expect_err("not yet").fault();
-    assert!(fault.message.contains("filter"), "{fault}");
+    let selected =
+        |filter: &str| filtered(filter).expect("listed").container_instance_arns.expect("a list");
+    assert_eq!(selected("attribute:ecs.os-type == linux and runningTasksCount == 0").len(), 1);
+    assert_eq!(selected("attribute:ecs.os-type == windows").len(), 0);
+    let fault = filtered("attribute:x = y").expect_err("not the language").fault();
+    assert_eq!(fault.code, "InvalidParameterException");
+    assert!(fault.message.contains("at offset 12"), "{fault}");
 }
 
 #[test]

@@ -65,11 +65,14 @@ const RUN_TASK: &[(Change, &str, &str)] = &[
     (|_, r| r.enable_execute_command = Some(true),
         "ClientException", "Landfall does not support enableExecuteCommand yet."),
     (|_, r| r.placement_constraints = Some(vec![PlacementConstraint::default()]),
-        "ClientException", "Landfall does not support placementConstraints yet."),
+        "InvalidParameterException", "constraint.type must be specified."),
     (|_, r| r.placement_strategy = Some(vec![PlacementStrategy::default()]),
-        "ClientException", "Landfall does not support placementStrategy yet."),
-    (|_, r| r.capacity_provider_strategy = Some(vec![CapacityProviderStrategyItem::default()]),
-        "ClientException", "Landfall does not support capacityProviderStrategy yet."),
+        "InvalidParameterException", "placement strategy type must be specified."),
+    (|_, r| r.capacity_provider_strategy = Some(vec![CapacityProviderStrategyItem {
+            capacity_provider: Some("spot".into()),
+            ..Default::default()
+        }]),
+        "InvalidParameterException", "The specified capacity provider strategy cannot contain"),
     (|_, r| r.overrides = Some(TaskOverride {
             task_role_arn: Some("arn:aws:iam::000000000000:role/x".into()),
             ..Default::default()
