@@ -1,52 +1,80 @@
 //! One container of a definition, judged alone: the bounds that AWS documents for
 //! its parameters and that its model does not state.
 
-use super::within;
+use super::{blank, bounded, health, invalid, linux, repeated};
 use crate::Error;
-use crate::records::NetworkMode;
+use crate::records::Spec;
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
-use wire::ecs::{ContainerDefinition, HealthCheck, LinuxParameters};
+use wire::ecs::ContainerDefinition;
 
+/// As many containers as a task may have.
+const MAX_CONTAINERS: usize = 10;
 /// The least memory that a container can be limited to, in MiB.
-const LEAST_MEMORY: i32 = 4;
+const LEAST_MEMORY: i32 = 6;
+/// As many exit codes as a restart policy may ignore.
+const MAX_EXIT_CODES: usize = 50;
 
-/// Whether the container is sound, wherever it runs.
-pub(super) fn check(name: &str, container: &ContainerDefinition) -> Result<(), Error> {
+/// Whether every container is sound, wherever it runs, and one keeps the task up.
+pub(super) fn check(spec: &Spec) -> Result<(), Error> {
+    let containers = &spec.container_definitions;
+    if containers.is_empty() {
+        return Err(Error::refused("Container list cannot be empty."));
+    }
+    if containers.len() > MAX_CONTAINERS {
+        return Err(Error::refused(format!(
+            "Too many containers. A task definition can have at most {MAX_CONTAINERS}."
+        )));
+    }
+    let mut names = BTreeSet::new();
+    for container in containers {
+        let name = container.name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            return Err(Error::refused("Container.name should not be null or empty."));
+        }
+        // The alphabet and length are those of clusters.
+        if name.parse::<ident::ClusterName>().is_err() {
+            return Err(Error::refused(format!(
+                "Invalid container name '{name}'. Up to 255 letters (uppercase and lowercase), \
+                 numbers, underscores, and hyphens are allowed."
+            )));
+        }
+        if !names.insert(name) {
+            return Err(Error::refused(format!("Container name '{name}' is not unique.")));
+        }
+        one(spec, name, container)?;
+    }
+    if containers.iter().any(|container| container.essential.unwrap_or(true)) {
+        Ok(())
+    } else {
+        Err(Error::refused("A task definition must have at least one essential container."))
+    }
+}
+
+fn one(spec: &Spec, name: &str, container: &ContainerDefinition) -> Result<(), Error> {
     image(container.image.as_deref().unwrap_or_default())?;
-    let wrong = |what: &str| Err(invalid(name, what));
     if container.cpu.is_some_and(|units| units < 0) {
-        return wrong("'cpu' must not be negative.");
+        return Err(invalid(name, "'cpu' must not be negative."));
     }
     memory(name, container.memory, container.memory_reservation)?;
-    if container.stop_timeout.is_some_and(|seconds| seconds < 0) {
-        return wrong("'stopTimeout' must not be negative.");
-    }
-    if container.start_timeout.is_some_and(|seconds| seconds < 0) {
-        return wrong("'startTimeout' must not be negative.");
-    }
-    let unnamed = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
-    if container.environment.iter().flatten().any(|pair| unnamed(&pair.name)) {
-        return wrong("Environment variables must have a name.");
-    }
-    if container.mount_points.iter().flatten().any(|mount| unnamed(&mount.container_path)) {
-        return wrong("Mount points must have a container path.");
-    }
-    let paths = container.mount_points.iter().flatten().map(|mount| &mount.container_path);
-    if let Some(Some(path)) = repeated(paths) {
-        return wrong(&format!("Duplicate mount point '{path}'."));
-    }
+    bounded(name, "stopTimeout", container.stop_timeout, 0..=i32::MAX)?;
+    bounded(name, "startTimeout", container.start_timeout, 0..=i32::MAX)?;
     if let Some(check) = &container.health_check {
-        health_check(name, check)?;
-    }
-    if let Some(linux) = &container.linux_parameters {
-        linux_parameters(name, linux)?;
+        health::check(name, check)?;
     }
     if let Some(policy) = &container.restart_policy {
         let period = policy.restart_attempt_period;
         bounded(name, "restartPolicy.restartAttemptPeriod", period, 60..=1800)?;
+        if policy.ignored_exit_codes.as_ref().is_some_and(|all| all.len() > MAX_EXIT_CODES) {
+            return Err(invalid(
+                name,
+                &format!("'restartPolicy.ignoredExitCodes' can have at most {MAX_EXIT_CODES}."),
+            ));
+        }
     }
-    ulimits(name, container)
+    linux::check(spec, container)?;
+    ulimits(name, container)?;
+    resources(spec, name, container)?;
+    credentials(name, container)
 }
 
 /// Whether the limits on memory can be kept, and are in their order.
@@ -63,25 +91,6 @@ pub(crate) fn memory(name: &str, hard: Option<i32>, soft: Option<i32>) -> Result
     }
 }
 
-/// Whether nothing is asked for that the task's own interface has no use for.
-pub(super) fn fits_awsvpc(name: &str, container: &ContainerDefinition) -> Result<(), Error> {
-    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    let forbidden = [
-        ("links", given(&container.links)),
-        ("hostname", container.hostname.is_some()),
-        ("dnsServers", given(&container.dns_servers)),
-        ("dnsSearchDomains", given(&container.dns_search_domains)),
-        ("extraHosts", container.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())),
-    ];
-    match forbidden.into_iter().find(|(_, there)| *there) {
-        None => Ok(()),
-        Some((what, _)) => Err(Error::refused(format!(
-            "'{what}' is not supported on container '{name}' when networkMode={}.",
-            NetworkMode::Awsvpc.as_str()
-        ))),
-    }
-}
-
 fn image(image: &str) -> Result<(), Error> {
     if image.is_empty() {
         return Err(Error::refused("Container.image should not be null or empty."));
@@ -92,35 +101,6 @@ fn image(image: &str) -> Result<(), Error> {
     } else {
         Err(Error::refused("Container.image contains invalid characters."))
     }
-}
-
-fn health_check(name: &str, check: &HealthCheck) -> Result<(), Error> {
-    if check.command.as_ref().is_none_or(Vec::is_empty) {
-        return Err(invalid(name, "'healthCheck.command' must not be empty."));
-    }
-    for (what, number, bounds) in [
-        ("healthCheck.interval", check.interval, 5..=300),
-        ("healthCheck.timeout", check.timeout, 2..=120),
-        ("healthCheck.retries", check.retries, 1..=10),
-        ("healthCheck.startPeriod", check.start_period, 0..=300),
-    ] {
-        bounded(name, what, number, bounds)?;
-    }
-    Ok(())
-}
-
-fn linux_parameters(name: &str, linux: &LinuxParameters) -> Result<(), Error> {
-    let sizes = linux.tmpfs.iter().flatten().map(|mount| mount.size);
-    let sizes = sizes.map(|size| ("linuxParameters.tmpfs.size", size, 1..=i32::MAX));
-    let own = [
-        ("linuxParameters.swappiness", linux.swappiness, 0..=100),
-        ("linuxParameters.maxSwap", linux.max_swap, 0..=i32::MAX),
-        ("linuxParameters.sharedMemorySize", linux.shared_memory_size, 1..=i32::MAX),
-    ];
-    for (what, number, bounds) in own.into_iter().chain(sizes) {
-        bounded(name, what, number, bounds)?;
-    }
-    Ok(())
 }
 
 fn ulimits(name: &str, container: &ContainerDefinition) -> Result<(), Error> {
@@ -143,21 +123,145 @@ fn ulimits(name: &str, container: &ContainerDefinition) -> Result<(), Error> {
     }
 }
 
-fn bounded(
-    name: &str,
-    what: &str,
-    number: Option<i32>,
-    bounds: RangeInclusive<i32>,
-) -> Result<(), Error> {
-    within(what, number, &bounds).map_err(|text| invalid(name, &text))
+/// Accelerators: a number of GPUs, or one that the task names.
+fn resources(spec: &Spec, name: &str, container: &ContainerDefinition) -> Result<(), Error> {
+    for wanted in container.resource_requirements.iter().flatten() {
+        let value = wanted.value.as_deref().unwrap_or_default();
+        match wanted.r#type.as_deref() {
+            Some("InferenceAccelerator") => {
+                let mut all = spec.inference_accelerators.iter();
+                if !all.any(|it| it.device_name.as_deref() == Some(value)) {
+                    return Err(invalid(
+                        name,
+                        &format!("The task has no inference accelerator '{value}'."),
+                    ));
+                }
+            }
+            Some("GPU")
+                if wanted.sharing_strategy.is_none()
+                    && !value.parse().is_ok_and(|n: u32| n > 0) =>
+            {
+                return Err(invalid(
+                    name,
+                    &format!("The number of GPUs must be a positive integer, not '{value}'."),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
-fn invalid(name: &str, what: &str) -> Error {
-    Error::refused(format!("Invalid setting for container '{name}'. {what}"))
+fn credentials(name: &str, container: &ContainerDefinition) -> Result<(), Error> {
+    let all = container.credential_specs.as_deref().unwrap_or_default();
+    let known = |it: &String| {
+        it.starts_with("credentialspec:") || it.starts_with("credentialspecdomainless:")
+    };
+    if all.len() > 1 || !all.iter().all(known) {
+        return Err(invalid(
+            name,
+            "'credentialSpecs' can have one entry, which begins with credentialspec: or \
+             credentialspecdomainless:.",
+        ));
+    }
+    let labels = container.docker_labels.iter().flat_map(|all| all.keys());
+    if labels.into_iter().any(|key| blank(Some(key))) {
+        return Err(invalid(name, "Docker labels must have a key."));
+    }
+    Ok(())
 }
 
-/// The first thing that comes a second time.
-pub(super) fn repeated<T: Ord + Copy>(mut all: impl Iterator<Item = T>) -> Option<T> {
-    let mut seen = BTreeSet::new();
-    all.find(|it| !seen.insert(*it))
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{accepted, container, containers, refused, task, web};
+    use super::*;
+    use wire::ecs::{
+        ContainerRestartPolicy, InferenceAccelerator, RegisterTaskDefinitionRequest,
+        ResourceRequirement, Ulimit,
+    };
+
+    fn limits(all: &[(i32, i32)]) -> RegisterTaskDefinitionRequest {
+        let limit = |(soft, hard): &(i32, i32)| Ulimit {
+            name: Some("nofile".to_owned()),
+            soft_limit: Some(*soft),
+            hard_limit: Some(*hard),
+        };
+        container(|it| it.ulimits = Some(all.iter().map(limit).collect()))
+    }
+
+    fn resource(kind: &str, value: &str) -> RegisterTaskDefinitionRequest {
+        let wanted = ResourceRequirement {
+            r#type: Some(kind.to_owned()),
+            value: Some(value.to_owned()),
+            ..Default::default()
+        };
+        container(|it| it.resource_requirements = Some(vec![wanted]))
+    }
+
+    fn policy(period: i32, codes: usize) -> RegisterTaskDefinitionRequest {
+        container(|it| {
+            it.restart_policy = Some(ContainerRestartPolicy {
+                enabled: Some(true),
+                restart_attempt_period: Some(period),
+                ignored_exit_codes: Some(vec![0; codes]),
+            });
+        })
+    }
+
+    #[test]
+    fn accepted_and_refused() {
+        let numbered = |count: usize| {
+            let name = |number| ContainerDefinition { name: Some(format!("c{number}")), ..web() };
+            containers((0..count).map(name).collect())
+        };
+        let mut accelerated = resource("InferenceAccelerator", "eia");
+        accelerated.inference_accelerators = Some(vec![InferenceAccelerator {
+            device_name: Some("eia".to_owned()),
+            device_type: Some("eia1.medium".to_owned()),
+        }]);
+        for request in [
+            numbered(10),
+            limits(&[(1, -1)]),
+            resource("GPU", "2"),
+            accelerated,
+            policy(60, 50),
+            container(|it| (it.memory, it.memory_reservation) = (Some(6), Some(6))),
+            container(|it| it.credential_specs = Some(vec!["credentialspec:arn".to_owned()])),
+        ] {
+            accepted(request);
+        }
+        let named = |name: &str| container(|it| it.name = Some(name.to_owned()));
+        for (request, wanted) in [
+            (task(|it| it.container_definitions = Some(vec![])), "Container list cannot be empty."),
+            (numbered(11), "A task definition can have at most 10."),
+            (containers(vec![web(), web()]), "Container name 'web' is not unique."),
+            (container(|it| it.name = None), "Container.name should not be null or empty."),
+            (named("a b"), "Invalid container name 'a b'."),
+            (named(&"x".repeat(256)), "Invalid container name"),
+            (container(|it| it.image = None), "Container.image should not be null or empty."),
+            (container(|it| it.image = Some("a b".into())), "contains invalid characters."),
+            (container(|it| it.essential = Some(false)), "at least one essential container."),
+            (container(|it| it.cpu = Some(-1)), "'cpu' must not be negative."),
+            (container(|it| it.memory = Some(5)), "Memory limits must be at least 6 MiB."),
+            (container(|it| it.memory_reservation = Some(65)), "must not be less than"),
+            (container(|it| it.stop_timeout = Some(-1)), "'stopTimeout' must be at least 0."),
+            (container(|it| it.start_timeout = Some(-1)), "'startTimeout' must be at least 0."),
+            (limits(&[(2, 1)]), "must not exceed its hard limit."),
+            (limits(&[(1, 2); 2]), "Duplicate ulimit 'nofile'."),
+            (resource("GPU", "0"), "must be a positive integer, not '0'."),
+            (resource("InferenceAccelerator", "eia"), "has no inference accelerator 'eia'."),
+            (policy(59, 0), "'restartPolicy.restartAttemptPeriod' must be between 60 and 1800."),
+            (policy(60, 51), "'restartPolicy.ignoredExitCodes' can have at most 50."),
+            (
+                container(|it| it.credential_specs = Some(vec!["file:x".to_owned()])),
+                "'credentialSpecs' can have one entry",
+            ),
+            (
+                container(|it| it.docker_labels = Some([(String::new(), "x".into())].into())),
+                "a key.",
+            ),
+        ] {
+            refused(request, wanted);
+        }
+    }
 }

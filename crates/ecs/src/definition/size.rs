@@ -1,7 +1,66 @@
-//! Sizes of tasks, which AWS lets people write in two units.
+//! Sizes of tasks, which AWS lets people write in two units, and what the containers
+//! may take of them.
+
+use super::invalid;
+use crate::Error;
+use crate::records::Spec;
 
 /// What a task on EC2 may ask for, in CPU units.
 const TASK_CPU: std::ops::RangeInclusive<i64> = 128..=196_608;
+
+/// Checks the task's own size and writes it in plain units, as AWS does.
+pub(super) fn settle(spec: &mut Spec) -> Result<(), Error> {
+    if let Some(text) = &spec.cpu {
+        let cpu = task_cpu(text);
+        let cpu = cpu.ok_or_else(|| Error::refused("Invalid 'cpu' setting for task."))?;
+        spec.cpu = Some(cpu.to_string());
+    }
+    if let Some(text) = &spec.memory {
+        let memory = parse_memory(text)
+            .ok_or_else(|| Error::refused("Invalid 'memory' setting for task."))?;
+        spec.memory = Some(memory.to_string());
+    }
+    Ok(())
+}
+
+/// Whether the containers have memory, and all of them together no more than the
+/// task.
+pub(super) fn check(spec: &Spec) -> Result<(), Error> {
+    let cpu = spec.cpu.as_deref().and_then(parse_cpu);
+    let memory = spec.memory.as_deref().and_then(parse_memory);
+    let containers = &spec.container_definitions;
+    for container in containers {
+        let name = container.name.as_deref().unwrap_or_default();
+        let hard = container.memory.map(i64::from);
+        if hard.is_none() && container.memory_reservation.is_none() && memory.is_none() {
+            return Err(invalid(
+                name,
+                "At least one of 'memory' or 'memoryReservation' must be specified.",
+            ));
+        }
+        if let (Some(hard), Some(memory)) = (hard, memory)
+            && hard > memory
+        {
+            return Err(invalid(
+                name,
+                &format!("Its 'memory' of {hard} MiB is more than the task's {memory} MiB."),
+            ));
+        }
+    }
+    let taken = containers.iter().filter_map(|it| it.cpu).map(i64::from).sum::<i64>();
+    let reserved = containers.iter().filter_map(|it| it.memory_reservation.or(it.memory));
+    let reserved = reserved.map(i64::from).sum::<i64>();
+    for (what, sum, limit) in [("CPU units", taken, cpu), ("MiB of memory", reserved, memory)] {
+        if let Some(limit) = limit
+            && sum > limit
+        {
+            return Err(Error::refused(format!(
+                "The containers reserve {sum} {what} together, more than the task's {limit}."
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// The CPU units of a whole task, if they are as many as one may have.
 pub(crate) fn task_cpu(text: &str) -> Option<i64> {
@@ -52,7 +111,58 @@ pub(crate) fn fits_fargate(cpu_units: i64, memory_mib: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{accepted, containers, refused, task, web};
     use super::*;
+    use wire::ecs::{ContainerDefinition, RegisterTaskDefinitionRequest};
+
+    #[test]
+    fn containers_fit_their_task() {
+        let with = |cpu, memory, reservation| ContainerDefinition {
+            cpu,
+            memory,
+            memory_reservation: reservation,
+            ..web()
+        };
+        let sized = |all: &[(Option<i32>, Option<i32>, Option<i32>)]| {
+            let named = |(number, (cpu, memory, reservation)): (usize, &(_, _, _))| {
+                let name = Some(format!("c{number}"));
+                ContainerDefinition { name, ..with(*cpu, *memory, *reservation) }
+            };
+            RegisterTaskDefinitionRequest {
+                cpu: Some("256".to_owned()),
+                memory: Some("0.5 GB".to_owned()),
+                ..containers(all.iter().enumerate().map(named).collect())
+            }
+        };
+        for request in [
+            containers(vec![with(None, None, Some(64))]),
+            sized(&[(None, None, None)]),
+            sized(&[(Some(128), Some(512), Some(256)), (Some(128), Some(512), Some(256))]),
+        ] {
+            accepted(request);
+        }
+        for (request, wanted) in [
+            (
+                containers(vec![with(None, None, None)]),
+                "Invalid setting for container 'web'. At least one of 'memory' or \
+                 'memoryReservation' must be specified.",
+            ),
+            (sized(&[(None, Some(513), None)]), "Its 'memory' of 513 MiB is more than the task's"),
+            (
+                sized(&[(Some(128), None, None), (Some(129), None, None)]),
+                "The containers reserve 257 CPU units together, more than the task's 256.",
+            ),
+            (
+                sized(&[(None, Some(300), None), (None, Some(300), None)]),
+                "The containers reserve 600 MiB of memory together, more than the task's 512.",
+            ),
+            (task(|it| it.cpu = Some("many".into())), "Invalid 'cpu' setting for task."),
+            (task(|it| it.cpu = Some("127".into())), "Invalid 'cpu' setting for task."),
+            (task(|it| it.memory = Some("-1".into())), "Invalid 'memory' setting for task."),
+        ] {
+            refused(request, wanted);
+        }
+    }
 
     #[test]
     fn both_units() {

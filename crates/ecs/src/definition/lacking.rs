@@ -1,0 +1,130 @@
+//! What of a definition Landfall cannot obey yet.
+
+use crate::records::{NetworkMode, Spec};
+use std::collections::BTreeMap;
+
+/// The first thing that running the definition would need and that Landfall does
+/// not provide yet. It may be registered all the same: that promises nothing.
+pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
+    let given = |list: Option<usize>| list.is_some_and(|length| length > 0);
+    let task = [
+        // Also the mode of a definition that names none.
+        ("networkMode bridge", spec.network_mode == NetworkMode::Bridge),
+        ("task roles (taskRoleArn)", spec.task_role_arn.is_some()),
+        ("proxyConfiguration", spec.proxy_configuration.is_some()),
+        ("inferenceAccelerators", !spec.inference_accelerators.is_empty()),
+        ("ephemeralStorage", spec.ephemeral_storage.is_some()),
+        ("trustedExecutionConfiguration", spec.trusted_execution_configuration.is_some()),
+        ("fault injection", spec.enable_fault_injection == Some(true)),
+    ];
+    if let Some((what, _)) = task.into_iter().find(|(_, there)| *there) {
+        return Some(what.to_owned());
+    }
+    let foreign = spec.volumes.iter().find(|volume| {
+        volume.efs_volume_configuration.is_some()
+            || volume.fsx_windows_file_server_volume_configuration.is_some()
+            || volume.s3files_volume_configuration.is_some()
+            || volume.configured_at_launch == Some(true)
+    });
+    if let Some(volume) = foreign {
+        let name = volume.name.as_deref().unwrap_or_default();
+        return Some(format!("the kind of volume that '{name}' is"));
+    }
+    spec.container_definitions.iter().find_map(|container| {
+        let log = container.log_configuration.as_ref();
+        let secret_options = log.and_then(|log| log.secret_options.as_ref().map(Vec::len));
+        // Other drivers are an attribute that the machine lacks.
+        let json = log.filter(|log| log.log_driver.as_deref() == Some("json-file"));
+        let log_options = json.and_then(|log| log.options.as_ref().map(BTreeMap::len));
+        let linux = container.linux_parameters.as_ref();
+        let devices = linux.and_then(|linux| linux.devices.as_ref().map(Vec::len));
+        let table = [
+            ("secrets", given(container.secrets.as_ref().map(Vec::len)) || given(secret_options)),
+            ("environmentFiles", given(container.environment_files.as_ref().map(Vec::len))),
+            ("repositoryCredentials", container.repository_credentials.is_some()),
+            ("firelensConfiguration", container.firelens_configuration.is_some()),
+            ("credentialSpecs", given(container.credential_specs.as_ref().map(Vec::len))),
+            ("resourceRequirements", given(container.resource_requirements.as_ref().map(Vec::len))),
+            ("mountPoints", given(container.mount_points.as_ref().map(Vec::len))),
+            ("volumesFrom", given(container.volumes_from.as_ref().map(Vec::len))),
+            ("links", given(container.links.as_ref().map(Vec::len))),
+            ("dnsServers", given(container.dns_servers.as_ref().map(Vec::len))),
+            ("dnsSearchDomains", given(container.dns_search_domains.as_ref().map(Vec::len))),
+            (
+                "dockerSecurityOptions",
+                given(container.docker_security_options.as_ref().map(Vec::len)),
+            ),
+            ("interactive", container.interactive == Some(true)),
+            ("pseudoTerminal", container.pseudo_terminal == Some(true)),
+            ("disableNetworking", container.disable_networking == Some(true)),
+            ("startTimeout", container.start_timeout.is_some_and(|seconds| seconds > 0)),
+            (
+                "linuxParameters.initProcessEnabled",
+                linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
+            ),
+            ("linuxParameters.devices", given(devices)),
+            ("linuxParameters.maxSwap", linux.is_some_and(|linux| linux.max_swap.is_some())),
+            ("linuxParameters.swappiness", linux.is_some_and(|linux| linux.swappiness.is_some())),
+            ("logConfiguration.options of json-file", given(log_options)),
+        ];
+        let name = container.name.as_deref().unwrap_or_default();
+        let (what, _) = table.into_iter().find(|(_, there)| *there)?;
+        Some(format!("{what} (container '{name}')"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ecs::{
+        ContainerDefinition, LinuxParameters, LogConfiguration, MountPoint, Secret, VolumeFrom,
+    };
+
+    fn spec(mode: NetworkMode) -> Spec {
+        let web = ContainerDefinition { name: Some("web".to_owned()), ..Default::default() };
+        Spec { network_mode: mode, container_definitions: vec![web], ..Spec::default() }
+    }
+
+    #[test]
+    fn what_we_lack_is_named() {
+        assert_eq!(unsupported(&spec(NetworkMode::Awsvpc)), None);
+        assert_eq!(unsupported(&spec(NetworkMode::Host)), None);
+        let bridge = unsupported(&spec(NetworkMode::Bridge));
+        assert_eq!(bridge.as_deref(), Some("networkMode bridge"));
+        let mut secret = spec(NetworkMode::Awsvpc);
+        secret.container_definitions[0].secrets = Some(vec![Secret::default()]);
+        assert_eq!(unsupported(&secret).as_deref(), Some("secrets (container 'web')"));
+        let one = |change: fn(&mut ContainerDefinition)| {
+            let mut spec = spec(NetworkMode::Awsvpc);
+            change(&mut spec.container_definitions[0]);
+            unsupported(&spec)
+        };
+        let log = |driver: &str| LogConfiguration {
+            log_driver: Some(driver.to_owned()),
+            options: Some([("max-size".to_owned(), "1m".to_owned())].into()),
+            ..Default::default()
+        };
+        for (found, what) in [
+            (one(|c| c.mount_points = Some(vec![MountPoint::default()])), "mountPoints"),
+            (one(|c| c.volumes_from = Some(vec![VolumeFrom::default()])), "volumesFrom"),
+            (one(|c| c.pseudo_terminal = Some(true)), "pseudoTerminal"),
+            (one(|c| c.start_timeout = Some(3)), "startTimeout"),
+            (
+                one(|c| {
+                    c.linux_parameters =
+                        Some(LinuxParameters { max_swap: Some(0), ..Default::default() });
+                }),
+                "linuxParameters.maxSwap",
+            ),
+        ] {
+            assert_eq!(found, Some(format!("{what} (container 'web')")));
+        }
+        let mut logging = spec(NetworkMode::Awsvpc);
+        logging.container_definitions[0].log_configuration = Some(log("json-file"));
+        assert!(unsupported(&logging).is_some_and(|what| what.starts_with("logConfiguration")));
+        logging.container_definitions[0].log_configuration = Some(log("awslogs"));
+        assert_eq!(unsupported(&logging), None, "what the machine lacks is an attribute");
+        let nothing = one(|c| (c.interactive, c.mount_points) = (Some(false), Some(vec![])));
+        assert_eq!(nothing, None, "what asks for nothing is obeyed");
+    }
+}
