@@ -2,6 +2,7 @@
 //! on every machine, and have tests.
 
 mod codegen;
+mod coverage;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ usage: cargo xtask <chore>
   codegen           generate crates/wire from models/
   codegen --check   fail if the committed sources differ from what would be generated
   codegen --models  fetch the models anew from the pinned botocore (needs the network)
+  coverage          write docs/coverage.md from models/coverage.txt
   tidy              check what no compiler checks: layers, file sizes, links, drift
 ";
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::write(&root),
         ["codegen", "--check"] => codegen::check(&root),
         ["codegen", "--models"] => codegen::models::fetch(&root),
+        ["coverage"] => coverage::write(&root),
         ["tidy"] => tidy::run(&root),
         _ => Err(USAGE.into()),
     };

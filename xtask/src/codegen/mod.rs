@@ -8,7 +8,7 @@
 
 mod api;
 mod frames;
-mod model;
+pub(crate) mod model;
 pub(crate) mod models;
 mod names;
 mod schema;
