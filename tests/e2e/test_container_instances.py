@@ -1,20 +1,14 @@
 """Container instances: where tasks are put, draining and leaving."""
 
-import pathlib
-
 import botocore.exceptions
 import pytest
 
-from conftest import commands, eventually, register, stop, wait, web
+from conftest import register, stop, wait, web
 
 
 def instance(landfall):
-    (arn,) = instances(landfall)
+    (arn,) = landfall.ecs.list_container_instances(status="ACTIVE")["containerInstanceArns"]
     return arn
-
-
-def instances(landfall):
-    return landfall.ecs.list_container_instances(status="ACTIVE")["containerInstanceArns"]
 
 
 def start_on(landfall, definition, subnet, *instances):
@@ -58,20 +52,3 @@ def test_a_draining_instance_takes_no_tasks_and_keeps_its_own(landfall, network)
         landfall.ecs.deregister_container_instance(containerInstance=here)
     assert "Found running tasks on the instance." in str(refused.value)
     stop(landfall, task["taskArn"])
-
-
-def test_a_forced_leave_stops_the_tasks(own_landfall):
-    landfall = own_landfall
-    here = instance(landfall)
-    subnet = landfall.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-    (task,) = start_on(landfall, register(landfall, "left", web()), subnet, here)["tasks"]
-    wait(landfall, task["taskArn"], "RUNNING", 60)
-    left = landfall.ecs.deregister_container_instance(containerInstance=here, force=True)
-    assert left["containerInstance"]["status"] == "INACTIVE"
-    stopped = wait(landfall, task["taskArn"], "STOPPED", 60)
-    assert stopped["stoppedReason"] == "Container instance deregistration forced by user"
-    eventually("the agent comes anew", lambda: set(instances(landfall)) - {here})
-    shim = f"-namespace {landfall.prefix} "
-    eventually("the container gone", lambda: not any(shim in command for command in commands()))
-    netns = pathlib.Path("/run/netns")
-    eventually("the task's network gone", lambda: not list(netns.glob(f"{landfall.prefix}-*")))
