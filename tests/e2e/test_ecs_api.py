@@ -19,7 +19,7 @@ WHOLE = {
     "user": "1:1", "workingDirectory": "/", "disableNetworking": False, "privileged": False, "readonlyRootFilesystem": True,
     "dockerSecurityOptions": ["no-new-privileges"], "interactive": True, "pseudoTerminal": True, "dockerLabels": {"a.b/c": "d"},
     "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": -1}],
-    "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "g"}, "secretOptions": [{"name": "x", "valueFrom": "y"}]},
+    "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": "us-east-1"}, "secretOptions": [{"name": "x", "valueFrom": "y"}]},
     "healthCheck": {"command": ["CMD", "x"], "interval": 5, "timeout": 2, "retries": 1, "startPeriod": 0},
     "systemControls": [{"namespace": "net.core.somaxconn", "value": "9"}],
     "resourceRequirements": [{"type": "GPU", "value": "1"}], "repositoryCredentials": {"credentialsParameter": "arn:x"},
@@ -33,8 +33,11 @@ DEFINITION = {
     "family": "whole", "networkMode": "awsvpc", "taskRoleArn": "arn:aws:iam::000000000000:role/t", "executionRoleArn": "arn:aws:iam::000000000000:role/e",
     "volumes": [{"name": "data", "host": {"sourcePath": "/srv"}}], "placementConstraints": [{"type": "memberOf", "expression": "attribute:x exists"}],
     "requiresCompatibilities": ["EC2"], "cpu": "256", "memory": "512", "pidMode": "task", "ipcMode": "task",
-    "proxyConfiguration": {"type": "APPMESH", "containerName": "web", "properties": [{"name": "a", "value": "b"}]},
-    "ephemeralStorage": {"sizeInGiB": 21}, "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"}, "enableFaultInjection": False,
+    "proxyConfiguration": {"type": "APPMESH", "containerName": "web", "properties": [
+        {"name": name, "value": value}
+        for name, value in [("IgnoredUID", "1337"), ("AppPorts", "80"), ("ProxyIngressPort", "15000"), ("ProxyEgressPort", "15001")]
+    ]},
+    "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"}, "enableFaultInjection": False,
 }
 
 
@@ -44,7 +47,7 @@ def definition(landfall):
 
 
 def test_a_definition_comes_back_as_it_was_given(landfall):
-    containers = [WHOLE, web("side")]
+    containers = [WHOLE, {**web("side"), "logConfiguration": {"logDriver": "awsfirelens"}}]
     given = {**DEFINITION, "containerDefinitions": containers}
     tags = [{"key": "a", "value": "b"}]
     registered = landfall.ecs.register_task_definition(**given, tags=tags)["taskDefinition"]
@@ -65,7 +68,8 @@ def test_a_definition_comes_back_as_it_was_given(landfall):
 ], ids=lambda part: next(iter(part)))
 def test_what_would_be_ignored_is_refused_by_name(landfall, network, part):
     name = next(iter(part))
-    asking = register(landfall, f"asks-{name}", web(**part), volumes=[{"name": "data"}])
+    role = "arn:aws:iam::000000000000:role/e"
+    asking = register(landfall, f"asks-{name}", web(**part), volumes=[{"name": "data"}], executionRoleArn=role)
     status, code, message = refused(landfall.ecs.run_task, taskDefinition=asking, networkConfiguration=awsvpc([network.subnet]))
     assert (status, code) == (400, "ClientException") and name in message, message
 
