@@ -89,6 +89,22 @@ def run_to_running(landfall, network, definition, group, rounds):
     return [total, call, attach, start, stopping]
 
 
+def accounts(landfall, rounds):
+    """An account made, used for the first time, and deleted, as a CI job does."""
+    made = Series("account create (CLI)")
+    first, network = Series("  its first ListClusters"), Series("  its first DescribeVpcs")
+    gone = Series("account delete (CLI)")
+    for _ in range(rounds):
+        account = json.loads(made.time(lambda: landfall.run("account", "create", "--json")).stdout)
+        keys = {"key": account["accessKeyId"], "secret": account["secretAccessKey"]}
+        ecs, ec2 = landfall.client("ecs", **keys), landfall.client("ec2", **keys)
+        first.time(ecs.list_clusters)
+        network.time(ec2.describe_vpcs)
+        identity = account["account"]["accountId"]
+        gone.time(lambda: landfall.run("account", "delete", identity, "--yes"))
+    return [made, first, network, gone]
+
+
 def cold_start(landfall):
     """From the start of the program, state and all, to the first answered request."""
     from conftest import BINARY
@@ -140,6 +156,8 @@ def main():
             table("Starting a task (cached image)", ["what", "median", "p99", "n"], [s.row() for s in [*steps, *others]])
             for other in others:
                 print(f"  RunTask to RUNNING / {other.name} = {steps[0].median / other.median:.2f}")
+
+            table("An account of one's own", ["what", "median", "p99", "n"], [s.row() for s in accounts(landfall, args.rounds)])
 
             enis = eni_times(landfall)
             if enis:

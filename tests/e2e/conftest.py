@@ -101,6 +101,7 @@ class Landfall:
             region_name=env["AWS_DEFAULT_REGION"],
             aws_access_key_id=credentials.get("key", env["AWS_ACCESS_KEY_ID"]),
             aws_secret_access_key=credentials.get("secret", env["AWS_SECRET_ACCESS_KEY"]),
+            aws_session_token=credentials.get("token"),
             config=botocore.config.Config(retries={"total_max_attempts": 1}),
         )
 

@@ -36,6 +36,9 @@ pub(crate) enum Command {
     /// Manage the images on this machine.
     #[command(subcommand)]
     Image(Image),
+    /// Make, list and delete accounts: an AWS of its own each.
+    #[command(subcommand)]
+    Account(Account),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete in.
@@ -130,4 +133,34 @@ pub(crate) enum Image {
         /// The archive; may be compressed with gzip.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Make an account, and print its key as shell exports.
+    Create(CreateAccount),
+    /// List the accounts.
+    List(Output),
+    /// Delete an account and everything in it.
+    Delete(DeleteAccount),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateAccount {
+    /// What to call it.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteAccount {
+    /// The account's id.
+    #[arg(value_name = "ID")]
+    pub(crate) account: String,
+    /// Do not ask first.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }

@@ -46,9 +46,41 @@ impl Client {
 
     /// One call of the ECS API, by the operation's name, as JSON.
     pub(crate) async fn ecs(&self, operation: &str, request: &Value) -> Result<Value, AnyError> {
+        self.call(&wire::ecs::SERVICE, operation, request).await
+    }
+
+    /// One call of what AWS has no API for.
+    pub(crate) async fn landfall(
+        &self,
+        operation: &str,
+        request: &Value,
+    ) -> Result<Value, AnyError> {
+        self.call(&wire::landfall::SERVICE, operation, request).await
+    }
+
+    /// All accounts.
+    pub(crate) async fn accounts(&self) -> Result<Vec<Value>, AnyError> {
+        let mut request = json!({});
+        let mut all = Vec::new();
+        loop {
+            let answer = self.landfall("ListAccounts", &request).await?;
+            all.extend(items(&answer, "accounts"));
+            match answer.get("nextToken") {
+                Some(Value::String(token)) => request["nextToken"] = token.clone().into(),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        service: &'static wire::Service,
+        operation: &str,
+        request: &Value,
+    ) -> Result<Value, AnyError> {
         let body = serde_json::to_vec(request)?;
         let now = chassis::SystemClock.now();
-        let request = self.signer.post(&wire::ecs::SERVICE, operation, body, now)?;
+        let request = self.signer.post(service, operation, body, now)?;
         Ok(serde_json::from_slice(&self.send(request).await?)?)
     }
 

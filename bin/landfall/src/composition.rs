@@ -8,8 +8,8 @@ use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
 use agent::images::PullBehavior;
 use chassis::idempotency::Sweeper;
-use chassis::{Controller, Edge, Options, Platform, Shutdown, Supervisor};
-use ident::{AccountId, InstanceId, Region, Scope};
+use chassis::{Controller, Edge, Options, Platform, Shutdown, Supervisor, Tenancy};
+use ident::{AccountId, InstanceId, Scope};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::SocketAddr;
@@ -101,7 +101,9 @@ async fn adopt(layout: &Layout) -> Result<bool, AnyError> {
 
 /// One life of the program, from its state to the signal that ends it.
 async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended, AnyError> {
-    let scope = Scope { account: AccountId::first(), region: up.region.parse::<Region>()? };
+    let region = chassis::regions::named(&up.region)
+        .ok_or_else(|| format!("AWS has no region {}: give one that it has", up.region))?;
+    let scope = Scope { account: AccountId::first(), region };
 
     // The state. Opening it also makes sure that no other Landfall has it.
     let backend = SqliteBackend::open(&layout.database())?;
@@ -131,8 +133,13 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService))
         .options(Options { accept_any_credentials: up.accept_any_credentials });
+    // What tasks have is ended before the network that they have it in.
+    let tenancies: Vec<Box<dyn Tenancy>> =
+        vec![Box::new(ecs::tenancy::Evict), Box::new(ec2::Evict)];
     let supervisor = Supervisor::new(platform.clone())
         .with([Box::new(Sweeper) as Box<dyn Controller>])
+        .with([Box::new(iam::sessions::Sweeper) as Box<dyn Controller>])
+        .with([Box::new(iam::Closer::new(tenancies)) as Box<dyn Controller>])
         .with(ecs::controllers(&agents));
 
     // The node.

@@ -2,11 +2,52 @@
 //! the same endpoint, signed and authorized like the others, described by
 //! `models/landfall.json`. Each operation is answered by the crate that knows.
 
+use async_trait::async_trait;
 use chassis::Cx;
-use wire::landfall::Api;
+use iam::accounts;
+use wire::Fault;
+use wire::landfall::{
+    Api, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest, DeleteAccountResponse,
+    ListAccountsRequest, ListAccountsResponse,
+};
 
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct Extension;
 
-impl Api<Cx> for Extension {}
+/// An error about accounts as the client sees it.
+fn told(error: accounts::Error) -> Fault {
+    let fault = error.fault();
+    if fault.status >= 500 {
+        tracing::error!(error = &error as &dyn std::error::Error, "an account operation failed");
+    }
+    drop(error);
+    fault
+}
+
+#[async_trait]
+impl Api<Cx> for Extension {
+    async fn create_account(
+        &self,
+        cx: &Cx,
+        request: CreateAccountRequest,
+    ) -> Result<CreateAccountResponse, Fault> {
+        accounts::create(cx, request).await.map_err(told)
+    }
+
+    async fn list_accounts(
+        &self,
+        cx: &Cx,
+        request: ListAccountsRequest,
+    ) -> Result<ListAccountsResponse, Fault> {
+        accounts::list(cx, &request).map_err(told)
+    }
+
+    async fn delete_account(
+        &self,
+        cx: &Cx,
+        request: DeleteAccountRequest,
+    ) -> Result<DeleteAccountResponse, Fault> {
+        accounts::delete(cx, request).await.map_err(told)
+    }
+}

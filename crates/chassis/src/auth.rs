@@ -1,7 +1,7 @@
 //! Who is calling, and the questions the edge asks about them.
 
 use crate::Secret;
-use ident::{AccountId, InstanceId, Scope};
+use ident::{AccountId, InstanceId, Scope, Timestamp};
 
 /// Who is behind a request, and in which account and region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,38 @@ pub enum Principal {
     Root,
     /// An instance, acting in the role that instances have.
     Instance(InstanceId),
+    /// Whoever has assumed a role, for as long as the session lasts.
+    Role(RoleSession),
+}
+
+/// A session of a role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct RoleSession {
+    /// The role's name.
+    pub role: String,
+    /// The role's unique id: another role may come to have the name.
+    pub role_id: String,
+    /// What whoever assumed it called the session.
+    pub session: String,
+}
+
+/// The role that instances have.
+const INSTANCE_ROLE: &str = "ecsInstanceRole";
+
+impl Caller {
+    /// The ARN of the caller, as it appears in answers, refusals and the audit trail.
+    pub fn arn(&self) -> String {
+        let (partition, account) = (self.scope.region.partition(), &self.scope.account);
+        match &self.principal {
+            Principal::Root => format!("arn:{partition}:iam::{account}:root"),
+            Principal::Instance(instance) => {
+                format!("arn:{partition}:sts::{account}:assumed-role/{INSTANCE_ROLE}/{instance}")
+            }
+            Principal::Role(RoleSession { role, session, .. }) => {
+                format!("arn:{partition}:sts::{account}:assumed-role/{role}/{session}")
+            }
+        }
+    }
 }
 
 /// What the edge must know of an access key to verify a signature made with it.
@@ -34,6 +66,8 @@ pub struct KeyInfo {
     pub principal: Principal,
     /// The token that must come with requests of temporary credentials.
     pub session_token: Option<Secret>,
+    /// When temporary credentials end.
+    pub expires: Option<Timestamp>,
 }
 
 /// Answers the edge's questions about keys and rights. `iam` is one.

@@ -12,7 +12,9 @@
 //! | [`Authenticator`], [`Caller`] | the edge's questions about keys and rights |
 //! | [`Platform`], [`Cx`] | state, time and chance, for handlers and controllers |
 //! | [`Controller`], [`Supervisor`] | what keeps the world as the state says |
+//! | [`Tenancy`] | what is to be done before an account is forgotten |
 //! | [`paging`], [`idempotency`] | what lists and requests have in common |
+//! | [`regions`] | which there are |
 //! | [`Metrics`] | what has been asked |
 //! | [`fake`] | a clock and chance that do as told, for tests and the simulator |
 //!
@@ -37,12 +39,14 @@ pub mod fake;
 pub mod idempotency;
 mod metrics;
 pub mod paging;
+pub mod regions;
 mod secret;
 pub mod service;
 mod shutdown;
 mod socket;
+mod tenancy;
 
-pub use auth::{Authenticator, Caller, KeyInfo, Principal};
+pub use auth::{Authenticator, Caller, KeyInfo, Principal, RoleSession};
 pub use clock::{Clock, SystemClock};
 pub use controller::{BoxError, Controller, Supervisor};
 pub use cx::{Cx, Platform};
@@ -53,6 +57,7 @@ pub use secret::Secret;
 pub use service::Service;
 pub use shutdown::{Shutdown, Trigger};
 pub use socket::{Closed, Outgoing, Peer, Query, Socket, SocketService};
+pub use tenancy::Tenancy;
 
 use store::Registry;
 

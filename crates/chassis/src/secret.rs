@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use subtle::ConstantTimeEq;
 
 /// The secret half of a credential.
 ///
 /// It prints as `***`, and it can be read only by saying so ([`Self::reveal`]),
 /// which makes every place that does findable. Its bytes are overwritten when it
 /// is dropped, as well as safe code can: the optimiser may keep copies.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -21,6 +22,13 @@ impl Secret {
     /// The text itself: to sign with, or to print for its owner.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+/// In a time that says nothing of where two secrets differ.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 }
 
@@ -47,5 +55,9 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "*** Some(***)");
         assert_eq!(secret.reveal(), "hunter2");
+        assert_eq!(secret, Secret::new("hunter2"));
+        for other in ["", "hunter", "hunter3", "hunter22"] {
+            assert_ne!(secret, Secret::new(other));
+        }
     }
 }

@@ -33,6 +33,7 @@
 //! | `attach` | interfaces that users attach |
 //! | [`task_eni`] | the life of a task's interface |
 //! | [`instances`] | machines arriving and leaving |
+//! | `tenancy` | what becomes of it all when its account is deleted |
 //! | [`card`] | what is said to cards, and what they answer |
 //! | [`api`] | the operations |
 
@@ -47,6 +48,7 @@ pub mod error;
 pub mod instances;
 pub mod records;
 pub mod task_eni;
+mod tenancy;
 #[cfg(test)]
 mod testing;
 pub mod zones;
@@ -59,3 +61,4 @@ pub use error::Error;
 pub use instances::Machine;
 pub use records::records;
 pub use task_eni::TaskEni;
+pub use tenancy::Evict;

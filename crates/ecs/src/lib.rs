@@ -19,6 +19,7 @@
 //! | [`acs`] | telling agents what to run |
 //! | [`tcs`] | hearing how containers fare |
 //! | [`controllers`] | what moves tasks on when nobody asks |
+//! | [`tenancy`] | what becomes of tasks when their account is deleted |
 //! | [`Error`] | why we refuse, in our words and in AWS's |
 //!
 //! # Invariants
@@ -50,6 +51,7 @@ pub mod acs;
 pub mod controllers;
 pub mod records;
 pub mod tcs;
+pub mod tenancy;
 pub mod view;
 
 pub use controllers::controllers;

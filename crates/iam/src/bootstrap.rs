@@ -1,6 +1,6 @@
 //! Where keys come from.
 
-use crate::records::{AccessKey, HOLDER, directory, holder};
+use crate::records::{AccessKey, Account, HOLDER, directory, holder};
 use chassis::{Platform, Principal, Secret};
 use ident::{AccountId, InstanceId, Scope};
 use store::{StoreError, Txn};
@@ -8,7 +8,7 @@ use store::{StoreError, Txn};
 /// The letters of a key's id: base 32.
 pub(crate) const ID_LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// The letters of a secret: base 64.
-const SECRET_LETTERS: &[u8; 64] =
+pub(crate) const SECRET_LETTERS: &[u8; 64] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A key as its holder needs it.
@@ -25,6 +25,19 @@ pub struct Key {
 ///
 /// There is no region to name: rights in an account hold in all of them.
 pub async fn bootstrap(platform: &Platform, account: &AccountId) -> Result<Key, StoreError> {
+    let now = platform.now();
+    if platform.store.view().get::<Account>(&directory(), account.as_str()).is_none() {
+        let new = || Account::new(account.clone(), None, now);
+        platform
+            .store
+            .transact(|txn| {
+                if txn.get::<Account>(&directory(), account.as_str()).is_none() {
+                    txn.put(new());
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+    }
     key_of(platform, account, &Principal::Root).await
 }
 
@@ -58,18 +71,28 @@ async fn key_of(
             if let Some(key) = txn.by::<AccessKey>(&directory(), HOLDER, &holder).next() {
                 return Ok(find(key));
             }
-            let key = AccessKey::new(
-                unused_id(txn, platform),
-                secret(platform),
-                account.clone(),
-                principal.clone(),
-                platform.now(),
-            );
-            let made = Key { access_key_id: key.id.clone(), secret: key.secret.clone() };
-            txn.put(key);
-            Ok(made)
+            Ok(make_key(txn, platform, account, principal))
         })
         .await
+}
+
+/// A new key of `principal`.
+pub(crate) fn make_key(
+    txn: &mut Txn,
+    platform: &Platform,
+    account: &AccountId,
+    principal: &Principal,
+) -> Key {
+    let key = AccessKey::new(
+        unused_id(txn, platform),
+        secret(platform),
+        account.clone(),
+        principal.clone(),
+        platform.now(),
+    );
+    let made = Key { access_key_id: key.id.clone(), secret: key.secret.clone() };
+    txn.put(key);
+    made
 }
 
 /// An id that no key has. With 80 random bits the first draw is one, unless the
@@ -84,7 +107,7 @@ fn unused_id(txn: &Txn, platform: &Platform) -> String {
 }
 
 /// 40 characters of 6 bits each; a draw of 128 bits is good for 20.
-fn secret(platform: &Platform) -> Secret {
+pub(crate) fn secret(platform: &Platform) -> Secret {
     let mut text = spell(platform.bits(), SECRET_LETTERS, 20);
     text.push_str(&spell(platform.bits(), SECRET_LETTERS, 20));
     Secret::new(text)

@@ -1,24 +1,10 @@
 //! What principals are called.
 
 use crate::bootstrap::{ID_LETTERS, spell};
-use chassis::{Caller, Principal};
-
-/// The role that instances have.
-const INSTANCE_ROLE: &str = "ecsInstanceRole";
+use chassis::{Caller, Principal, RoleSession};
 
 /// An odd number that leaves no two accounts with similar ids.
 const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-
-/// The ARN of the caller, as it appears in refusals and in the audit trail.
-pub(crate) fn arn(caller: &Caller) -> String {
-    let (partition, account) = (caller.scope.region.partition(), &caller.scope.account);
-    match &caller.principal {
-        Principal::Root => format!("arn:{partition}:iam::{account}:root"),
-        Principal::Instance(instance) => {
-            format!("arn:{partition}:sts::{account}:assumed-role/{INSTANCE_ROLE}/{instance}")
-        }
-    }
-}
 
 /// The caller's unique id: of an assumed role, the role's and the session's.
 pub(crate) fn user_id(caller: &Caller) -> String {
@@ -32,5 +18,6 @@ pub(crate) fn user_id(caller: &Caller) -> String {
             let letters = spell(scattered, ID_LETTERS, 17);
             format!("AROA{letters}:{instance}")
         }
+        Principal::Role(RoleSession { role_id, session, .. }) => format!("{role_id}:{session}"),
     }
 }

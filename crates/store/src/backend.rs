@@ -39,6 +39,14 @@ pub struct Key {
     pub id: Arc<str>,
 }
 
+impl Key {
+    /// The key of a record.
+    pub fn of<R: crate::Record>(record: &R) -> Self {
+        let scope = Arc::new(record.scope().clone());
+        Self { scope, kind: Cow::Borrowed(R::KIND), id: record.id().into() }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}/{}", self.kind, self.scope, self.id)

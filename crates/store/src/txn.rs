@@ -136,6 +136,21 @@ impl Txn {
         found
     }
 
+    /// Deletes the record under `key`, whatever it is, and says whether there is
+    /// one. For who ends an account; everybody else knows what they delete.
+    pub fn erase(&mut self, key: &Key) -> bool {
+        let before = self.base.find(key).map(|(_, revision)| revision);
+        self.guards.borrow_mut().insert(key.clone(), before);
+        let Some((kind, _)) = self.working.find(key) else { return false };
+        self.working.remove(kind, key);
+        if before.is_some() {
+            self.writes.insert(key.clone(), None);
+        } else {
+            self.writes.remove(key);
+        }
+        true
+    }
+
     fn guard<R: Record>(&self, scope: &Scope, id: &str) {
         let revision = self.base.written::<R>(scope, id);
         self.guards.borrow_mut().insert(self.key::<R>(scope, id), revision);

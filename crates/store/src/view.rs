@@ -1,9 +1,10 @@
 //! The state at one revision.
 
 use crate::{Key, Record, Revision};
-use ident::Scope;
+use ident::{AccountId, Scope};
 use imbl::{OrdMap, OrdSet};
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -146,6 +147,44 @@ impl View {
             .into_iter()
             .flat_map(|scopes| scopes.values())
             .flat_map(move |rows| rows.by(index, &value))
+    }
+
+    /// The records of `account` in every region, ordered by region and id.
+    pub fn of_account<R: Record>(
+        &self,
+        account: &AccountId,
+    ) -> impl Iterator<Item = Arc<R>> + use<'_, R> {
+        let account = account.clone();
+        self.kinds
+            .get(R::KIND)
+            .into_iter()
+            .flat_map(|scopes| scopes.iter())
+            .filter(move |(scope, _)| scope.account == account)
+            .flat_map(|(_, rows)| rows.records.values())
+            .filter_map(Entry::typed)
+    }
+
+    /// The keys of what lies in `account`, of every kind and in every region: what
+    /// goes with the account when it goes.
+    pub fn keys_of(&self, account: &AccountId) -> impl Iterator<Item = Key> + use<'_> {
+        let account = account.clone();
+        self.kinds.iter().flat_map(move |(kind, scopes)| {
+            let account = account.clone();
+            let scopes = scopes.iter().filter(move |(scope, _)| scope.account == account);
+            scopes.flat_map(|(scope, rows)| {
+                rows.records.keys().map(|id| Key {
+                    scope: Arc::clone(scope),
+                    kind: Cow::Borrowed(*kind),
+                    id: Arc::clone(id),
+                })
+            })
+        })
+    }
+
+    /// When the record under `key` was last written, and its kind as the table has it.
+    pub(crate) fn find(&self, key: &Key) -> Option<(&'static str, Revision)> {
+        let (kind, scopes) = self.kinds.get_key_value(&*key.kind)?;
+        Some((kind, scopes.get(&key.scope)?.records.get(&key.id)?.revision))
     }
 
     fn entry<R: Record>(&self, scope: &Scope, id: &str) -> Option<&Entry> {

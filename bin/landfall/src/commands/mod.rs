@@ -1,5 +1,6 @@
 //! One file per thing that a person can ask for.
 
+mod account;
 mod backup;
 mod completions;
 mod doctor;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Backup(backup) => backup::run(&layout, &backup)?,
         Command::Restore(restore) => restore::run(&layout, &restore)?,
         Command::Image(Image::Load { file }) => image::load(&layout, &file)?,
+        Command::Account(account) => account::run(&layout, &account)?,
         Command::Completions { shell } => completions::run(shell),
         Command::Version(output) => version::run(&output)?,
     }

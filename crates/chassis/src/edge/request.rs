@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
 use hyper::body::{Bytes, Incoming};
-use ident::{AccountId, Scope};
+use ident::{AccountId, Scope, Timestamp};
 use std::panic::AssertUnwindSafe;
 use wire::protocol::{Call, identify};
 use wire::sigv4::{self, Refusal, Signature};
@@ -115,8 +115,9 @@ impl Visit {
     /// Who the request says it is from, if we know such a key.
     pub(super) fn claim(&self, head: &Parts) -> Result<Claim, Refusal> {
         let signature = Signature::parse(&signed(head, &[]))?;
-        let region = signature.region().parse().map_err(|_| {
-            Refusal::Incomplete("Credential should be scoped to a valid region.".to_owned())
+        let region = crate::regions::named(signature.region()).ok_or_else(|| {
+            let named = signature.region();
+            Refusal::Scope(format!("Credential should be scoped to a valid region, not '{named}'."))
         })?;
         let key = self.edge.authenticator.key(&signature.access_key);
         let key = match key {
@@ -129,8 +130,8 @@ impl Visit {
             principal: key.principal,
             access_key: signature.access_key.clone(),
         };
-        let token = key.session_token;
-        Ok(Claim { signature, secret: key.secret, token, caller })
+        let (token, expires) = (key.session_token, key.expires);
+        Ok(Claim { signature, secret: key.secret, token, expires, caller })
     }
 
     /// Who the request is from.
@@ -145,9 +146,12 @@ impl Visit {
             let verified = claim.signature.verify(&signed(head, body), claim.secret.reveal(), now);
             verified.map_err(|refusal| self.unbelieved(refusal))?;
             // After the signature, so that only the owner of the key learns it.
-            let token = claim.token.as_ref().map(Secret::reveal);
-            if claim.signature.session_token.as_deref() != token {
+            let token = claim.signature.session_token.as_deref().map(Secret::new);
+            if token != claim.token {
                 return Err(Refusal::UnknownKey);
+            }
+            if claim.expires.is_some_and(|expires| expires <= now) {
+                return Err(Refusal::ExpiredToken);
             }
         }
         Ok(claim.caller.clone())
@@ -195,6 +199,7 @@ pub(super) struct Claim {
     pub(super) signature: Signature,
     secret: Secret,
     token: Option<Secret>,
+    expires: Option<Timestamp>,
     caller: Caller,
 }
 
@@ -205,6 +210,7 @@ fn anybody() -> KeyInfo {
         account: AccountId::first(),
         principal: Principal::Root,
         session_token: None,
+        expires: None,
     }
 }
 

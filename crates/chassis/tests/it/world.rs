@@ -31,14 +31,16 @@ struct Keys;
 
 impl Authenticator for Keys {
     fn key(&self, access_key_id: &str) -> Option<KeyInfo> {
-        let (principal, session_token) = match access_key_id {
-            "AKIAROOT" => (Principal::Root, None),
-            "ASIATEMP" => (Principal::Root, Some(Secret::new("token"))),
-            "AKIANODE" => (Principal::Instance(InstanceId::mint(1)), None),
+        let token = || Some(Secret::new("token"));
+        let (principal, session_token, expires) = match access_key_id {
+            "AKIAROOT" => (Principal::Root, None, None),
+            "ASIATEMP" => (Principal::Root, token(), Some(Timestamp(NOW.0 + 1))),
+            "ASIAPAST" => (Principal::Root, token(), Some(NOW)),
+            "AKIANODE" => (Principal::Instance(InstanceId::mint(1)), None, None),
             _ => return None,
         };
         let account = "123456789012".parse().expect("an account");
-        Some(KeyInfo { secret: Secret::new("secret"), account, principal, session_token })
+        Some(KeyInfo { secret: Secret::new("secret"), account, principal, session_token, expires })
     }
 
     fn allows(&self, caller: &Caller, service: &str, operation: &str) -> bool {

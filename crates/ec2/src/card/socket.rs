@@ -128,7 +128,7 @@ impl SocketService for CardSocket {
 fn instance(cx: &Cx) -> Option<&InstanceId> {
     match &cx.caller.principal {
         Principal::Instance(id) => Some(id),
-        Principal::Root => None,
+        Principal::Root | Principal::Role(_) => None,
     }
 }
 

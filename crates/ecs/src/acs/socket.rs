@@ -148,9 +148,9 @@ pub(crate) fn admitted(cx: &Cx, arn: Option<&String>) -> Result<Arc<ContainerIns
     match (&cx.caller.principal, &found.ec2_instance) {
         (Principal::Instance(caller), Some(owner)) if caller == owner => Ok(found),
         // A machine outside of EC2 was registered with the account's own key.
-        (Principal::Root, None) => Ok(found),
+        (Principal::Root | Principal::Role(_), None) => Ok(found),
         (Principal::Instance(caller), _) => Err(Error::NotYours(caller.clone())),
-        (Principal::Root, Some(owner)) => Err(Error::NotYours(owner.clone())),
+        (Principal::Root | Principal::Role(_), Some(owner)) => Err(Error::NotYours(owner.clone())),
     }
 }
 

@@ -4,7 +4,6 @@
 //! The root's own settings are the account's defaults: to put the one is to put
 //! the other.
 
-use super::caller_arn;
 use crate::Error;
 use crate::account_settings::{SettingName, effective, holding, principal_of, root};
 use crate::records::AccountSetting;
@@ -135,7 +134,7 @@ fn writable(cx: &Cx, name: Option<&str>) -> Result<SettingName, Error> {
             "The setting guardDutyActivate is read-only. Amazon GuardDuty controls it.",
         ));
     }
-    let own = principal_of(cx.scope(), &caller_arn(cx));
+    let own = principal_of(cx.scope(), &cx.caller.arn());
     if name == SettingName::FargateTaskRetirementWaitPeriod && own != root(cx.scope()) {
         return Err(Error::Denied(
             "The setting fargateTaskRetirementWaitPeriod can only be changed by the root user."
@@ -148,7 +147,7 @@ fn writable(cx: &Cx, name: Option<&str>) -> Result<SettingName, Error> {
 /// Whose settings a request is about: the caller's, or those that the root names.
 fn principal(cx: &Cx, wanted: Option<&str>) -> Result<String, Error> {
     let scope = cx.scope();
-    let own = principal_of(scope, &caller_arn(cx));
+    let own = principal_of(scope, &cx.caller.arn());
     let Some(wanted) = wanted else { return Ok(own) };
     if !is_principal(scope, wanted) {
         return Err(Error::invalid(format!("Invalid principal ARN: {wanted}")));

@@ -65,7 +65,7 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
     };
     let ec2_instance = match &cx.caller.principal {
         Principal::Instance(id) => Some(id.clone()),
-        Principal::Root => None,
+        Principal::Root | Principal::Role(_) => None,
     };
     let (capacity, other_resources) = resources(request.total_resources.unwrap_or_default())?;
     let document = request.instance_identity_document.unwrap_or_default();

@@ -47,7 +47,6 @@ pub(crate) use tasks::{describe_tasks, list_tasks, stop_task};
 use crate::Error;
 use crate::records::Cluster;
 use chassis::paging::{Limits, Paging};
-use chassis::{Cx, Principal};
 use ident::{ClusterName, Scope};
 use std::sync::Arc;
 use store::View;
@@ -83,16 +82,4 @@ fn wanted(list: Option<Vec<String>>, what: &str) -> Result<Vec<String>, Error> {
         return Err(Error::invalid(format!("{what} can have at most {MAX_DESCRIBED} items.")));
     }
     Ok(list)
-}
-
-/// Who asks, as an ARN, for the records of who did what.
-fn caller_arn(cx: &Cx) -> String {
-    let Scope { account, region } = cx.scope();
-    let partition = region.partition();
-    match &cx.caller.principal {
-        Principal::Root => format!("arn:{partition}:iam::{account}:root"),
-        Principal::Instance(instance) => {
-            format!("arn:{partition}:sts::{account}:assumed-role/ecsInstanceRole/{instance}")
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Task definitions: registered, shown, named, taken out of use and deleted.
 
-use super::{caller_arn, paging};
+use super::paging;
 use crate::names::DefinitionName;
 use crate::records::{BY_FAMILY, Definition, DefinitionStatus, FamilyCount, show_tags};
 use crate::{Error, definition, names, show};
@@ -20,7 +20,7 @@ pub(crate) async fn register_task_definition(
     request: ecs::RegisterTaskDefinitionRequest,
 ) -> Result<ecs::RegisterTaskDefinitionResponse, Error> {
     let (family, spec, tags) = definition::accept(request)?;
-    let (scope, now, registered_by) = (cx.scope(), cx.now(), caller_arn(cx));
+    let (scope, now, registered_by) = (cx.scope(), cx.now(), cx.caller.arn());
 
     let registered = cx
         .store()

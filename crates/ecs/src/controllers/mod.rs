@@ -12,7 +12,7 @@ use chassis::Controller;
 
 /// As many tasks as one commit moves on: each may write a record of its own and
 /// one of EC2's, and a commit holds 128.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// The controllers of this service. `sessions` are those that the ACS service of
 /// the same process has.

@@ -60,6 +60,7 @@ fn a_key_is_found_without_its_account() {
     assert_eq!((found.secret, found.account), (secret, there));
     assert_eq!((found.principal, found.session_token), (Principal::Root, None));
 
+    now(bootstrap(&platform, &scope().account)).expect("made");
     let node = now(node_key(&platform, &scope(), &instance())).expect("made");
     let found = iam.key(&node.access_key_id).expect("known");
     assert_eq!(found.account, scope().account);

@@ -1,7 +1,9 @@
 //! Keys and rights, through the public interface.
 
+mod accounts;
 mod keys;
 mod rights;
+mod roles;
 mod sts;
 
 use chassis::fake::{ManualClock, SeededEntropy};
@@ -18,8 +20,11 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 
 fn platform_on(backend: MemoryBackend, seed: u64) -> Platform {
     Platform {
-        store: Store::open_inline(Box::new(backend), iam::records(Registry::new()))
-            .expect("readable"),
+        store: Store::open_inline(
+            Box::new(backend),
+            iam::records(chassis::records(Registry::new())),
+        )
+        .expect("readable"),
         clock: Arc::new(ManualClock::at(Timestamp(1_700_000_000_000))),
         entropy: Arc::new(SeededEntropy::new(seed)),
     }
