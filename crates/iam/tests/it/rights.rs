@@ -33,11 +33,15 @@ fn who_may_do_what() {
             "ecs:StartTelemetrySession",
             "landfall:ServeCard",
             "ecs:CreateCluster",
+            "ecs:DeregisterContainerInstance",
             "ecs:DiscoverPollEndpoint",
+            "ecs:ListTagsForResource",
             "ecs:RegisterContainerInstance",
             "ecs:SubmitAttachmentStateChanges",
             "ecs:SubmitContainerStateChange",
             "ecs:SubmitTaskStateChange",
+            "ecs:TagResource",
+            "ecs:UpdateContainerInstancesState",
             "sts:GetCallerIdentity",
         ]
     );
