@@ -148,8 +148,7 @@ mod tests {
         world.clock.advance(Duration::from_millis(1));
         assert!(!evict());
         assert_eq!(world.task(&id).phase, Phase::Deprovisioning);
-        world.card(&instance, &[]);
-        world.reconcile();
+        world.settle(&instance);
         assert!(evict());
         assert_eq!(world.view().of_account::<Instance>(&scope().account).count(), 1);
         assert!(world.view().of_account::<Eni>(&scope().account).count() == 1, "the machine's own");

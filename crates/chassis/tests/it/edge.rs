@@ -58,7 +58,7 @@ async fn who_is_not_believed_is_refused_in_the_protocol_of_the_request() {
         (Some(wrong), "InvalidSignatureException", "SignatureDoesNotMatch"),
         (Some(old), "InvalidSignatureException", "SignatureDoesNotMatch"),
         (Some(early), "InvalidSignatureException", "SignatureDoesNotMatch"),
-        (Some(elsewhere), "IncompleteSignatureException", "IncompleteSignature"),
+        (Some(elsewhere), "InvalidSignatureException", "SignatureDoesNotMatch"),
         (Some(tokenless), "UnrecognizedClientException", "InvalidClientTokenId"),
         (Some(other_token), "UnrecognizedClientException", "InvalidClientTokenId"),
         (Some(needless_token), "UnrecognizedClientException", "InvalidClientTokenId"),

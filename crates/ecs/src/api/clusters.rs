@@ -4,7 +4,7 @@
 //! A deleted cluster is shown as INACTIVE for a while and is otherwise not there:
 //! no request finds it, and its name is free.
 
-use super::{caller_arn, existing, paging};
+use super::{existing, paging};
 use crate::account_settings::{SettingName, effective};
 use crate::error::Content;
 use crate::records::{BY_CLUSTER, Cluster, Task, tags};
@@ -255,7 +255,7 @@ fn default_settings(cx: &Cx, view: &View) -> Vec<ecs::ClusterSetting> {
     let insights = SettingName::ContainerInsights;
     vec![ecs::ClusterSetting {
         name: Some(insights.as_str().to_owned()),
-        value: Some(effective(view, cx.scope(), &caller_arn(cx), insights)),
+        value: Some(effective(view, cx.scope(), &cx.caller.arn(), insights)),
     }]
 }
 
