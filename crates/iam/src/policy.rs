@@ -2,7 +2,7 @@
 
 use crate::document::{Ask, Verdict};
 use crate::managed;
-use crate::records::directory;
+use crate::records::{Account, directory};
 use crate::roles::{judge, named};
 use crate::sessions::Session;
 use chassis::{Caller, Principal};
@@ -24,6 +24,17 @@ const ECS: &[&str] = &[
     "SubmitTaskStateChange",
     "TagResource",
     "UpdateContainerInstancesState",
+];
+
+/// What is left of that while the account is being deleted: to hear what to stop,
+/// and to say that it has stopped. Nothing new may come.
+const ECS_CLOSING: &[&str] = &[
+    "DiscoverPollEndpoint",
+    "Poll",
+    "StartTelemetrySession",
+    "SubmitAttachmentStateChanges",
+    "SubmitContainerStateChange",
+    "SubmitTaskStateChange",
 ];
 
 /// The service name of what AWS has no API for.
@@ -51,6 +62,7 @@ pub fn allows(view: &View, caller: &Caller, service: &str, operation: &str) -> b
                 && cut_down(view, &caller.access_key, &ask)
         }
         Principal::Instance(_) => match service {
+            "ecs" if is_closing(view, caller) => ECS_CLOSING.contains(&operation),
             "ecs" => ECS.contains(&operation),
             // Whoever holds a key may ask whose it is; no policy can deny that.
             "sts" => operation == "GetCallerIdentity",
@@ -58,6 +70,12 @@ pub fn allows(view: &View, caller: &Caller, service: &str, operation: &str) -> b
             _ => false,
         },
     }
+}
+
+/// Whether the caller's account is being deleted.
+fn is_closing(view: &View, caller: &Caller) -> bool {
+    let account = view.get::<Account>(&directory(), caller.scope.account.as_str());
+    account.is_some_and(|account| account.closing.is_some())
 }
 
 /// Whether the policies that the session was made with, if any, let it.

@@ -65,6 +65,11 @@ impl World {
         now(put).expect("put");
     }
 
+    fn node_may(&self, id: &AccountId, operation: &str) -> bool {
+        let caller = self.cx(id, Principal::Instance(InstanceId::mint(1))).caller;
+        self.iam.allows(&caller, "ecs", operation)
+    }
+
     fn left(&self, id: &AccountId) -> usize {
         self.platform.store.view().keys_of(id).count()
     }
@@ -132,6 +137,10 @@ fn a_deleted_account_is_gone_to_the_last_record() {
     world.delete(&id).expect("deleted");
     assert!(world.iam.key(&key).is_none(), "from that moment on");
     assert!(world.iam.key(&node.access_key_id).is_some(), "its machines have work to do");
+    assert!(world.node_may(&id, "SubmitTaskStateChange") && world.node_may(&id, "Poll"));
+    assert!(!world.node_may(&id, "RegisterContainerInstance"), "and none to begin");
+    assert!(!world.node_may(&id, "CreateCluster"));
+    assert!(world.node_may(&other, "RegisterContainerInstance"));
     world.delete(&id).expect("asked again");
     now(closer.reconcile(&world.platform)).expect("reconciled");
     assert_eq!(world.left(&id), 300, "somebody is not done");
