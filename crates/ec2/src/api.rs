@@ -10,6 +10,7 @@ mod filters;
 mod instances;
 mod listing;
 mod network_interfaces;
+mod regions;
 mod rules;
 mod security_group_rules;
 mod security_groups;
@@ -92,6 +93,8 @@ operations! {
             -> DescribeInstancesResult by instances::describe;
         describe_network_interfaces(DescribeNetworkInterfacesRequest)
             -> DescribeNetworkInterfacesResult by network_interfaces::describe;
+        describe_regions(DescribeRegionsRequest)
+            -> DescribeRegionsResult by regions::describe;
         describe_security_group_rules(DescribeSecurityGroupRulesRequest)
             -> DescribeSecurityGroupRulesResult by security_group_rules::describe;
         describe_security_groups(DescribeSecurityGroupsRequest)

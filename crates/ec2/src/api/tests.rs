@@ -110,6 +110,35 @@ fn zones_are_those_of_the_region() {
     assert_eq!(fault.message, "Invalid availability zone: [us-east-1z]");
 }
 
+#[test]
+fn regions_are_those_of_the_partition() {
+    let world = World::new();
+    let xml = ask(&world, "DescribeRegions", &[]).expect("shown");
+    let names = all(&xml, "regionName");
+    assert!(names.iter().any(|name| *name == "us-east-1"));
+    assert!(!names.iter().any(|name| name.starts_with("cn-") || name.starts_with("us-gov-")));
+    let xml = ask(&world, "DescribeRegions", &[("AllRegions", "true")]).expect("shown");
+    assert_eq!(all(&xml, "regionName"), names, "every region is taken part in");
+
+    let xml = ask(&world, "DescribeRegions", &[("RegionName.1", "eu-south-1")]).expect("shown");
+    assert_eq!(only(&xml, "regionEndpoint"), "ec2.eu-south-1.amazonaws.com");
+    assert_eq!(only(&xml, "optInStatus"), "opted-in");
+    let filtered = |name, value| {
+        let form = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+        ask(&world, "DescribeRegions", &form).expect("shown")
+    };
+    assert_eq!(all(&filtered("region-name", "us-east-*"), "regionName").len(), 2);
+    let xml = filtered("endpoint", "ec2.eu-west-1.amazonaws.com");
+    assert_eq!(only(&xml, "regionName"), "eu-west-1");
+    assert_eq!(all(&filtered("opt-in-status", "not-opted-in"), "regionName").len(), 0);
+    for name in ["us-east-3", "cn-north-1"] {
+        let fault = ask(&world, "DescribeRegions", &[("RegionName.1", name)]);
+        let fault = fault.expect_err("no such region");
+        assert_eq!(fault.code, "InvalidParameterValue");
+        assert_eq!(fault.message, format!("Invalid region provided: {name}"));
+    }
+}
+
 /// Makes the group `name` and answers with its id.
 pub(super) fn group(world: &World, name: &str) -> String {
     let form = [("GroupName", name), ("GroupDescription", "for a test")];
@@ -388,6 +417,7 @@ fn a_dry_run_changes_nothing() {
         ("DescribeNetworkInterfaces", &[]),
         ("DescribeInstances", &[]),
         ("DescribeAvailabilityZones", &[]),
+        ("DescribeRegions", &[]),
     ] {
         let mut form = form.to_vec();
         form.push(("DryRun", "true"));
