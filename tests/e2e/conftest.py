@@ -205,7 +205,8 @@ def landfall():
 
 @pytest.fixture
 def own_landfall():
-    """An installation for a test that ends it, kills it, or looks what it leaves."""
+    """An installation for a test that ends it, kills it, or looks what it leaves. Such
+    a test lies in a module that does not use `landfall` too: both would be there."""
     with installed() as installation:
         yield installation
 

@@ -2,12 +2,10 @@
 
 import json
 import re
-import subprocess
 import time
 
 import botocore.exceptions
 import pytest
-from conftest import BINARY
 
 
 def create(landfall, *arguments):
@@ -95,22 +93,6 @@ def test_deleting_an_account_leaves_nothing_of_it(landfall):
     again, _ = create(landfall)
     assert again != identity
     landfall.run("account", "delete", again, "--yes")
-
-
-def test_a_deletion_survives_kill_9(own_landfall):
-    landfall = own_landfall
-    identity, keys = create(landfall)
-    ecs = landfall.client("ecs", **keys)
-    for number in range(150):
-        ecs.create_cluster(clusterName=f"c{number}")
-    deleting = subprocess.Popen([BINARY, "--data-dir", landfall.data, "account", "delete", identity, "--yes"])
-    subprocess.run(["kill", "-9", str(landfall.pid())], check=True)
-    deleting.wait(60)
-    landfall.up()
-    if identity in listed(landfall):
-        landfall.run("account", "delete", identity, "--yes")
-    assert identity not in listed(landfall)
-    assert refused(landfall.client("sts", **keys).get_caller_identity) == "InvalidClientTokenId"
 
 
 def test_exports_are_for_a_shell(landfall):

@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 
-from conftest import Network, address, commands, eventually, fetch, footprint, register, run, stop, task, tcp, wait, web
+from conftest import BINARY, Network, address, commands, eventually, fetch, footprint, register, run, stop, task, tcp, wait, web
+
+from test_accounts import create, listed
+from test_accounts import refused as code
 
 
 def alive(pid):
@@ -104,6 +107,22 @@ def test_a_backup_is_restored_under_running_tasks(own_landfall, tmp_path):
     assert fetch(lost, timeout=0.5) is None
     (fresh,) = run(landfall, definition, network.subnet, group)
     stop(landfall, wait(landfall, fresh, "RUNNING")["taskArn"], kept)
+
+
+def test_the_deletion_of_an_account_survives_kill_nine(own_landfall):
+    landfall = own_landfall
+    identity, keys = create(landfall)
+    ecs = landfall.client("ecs", **keys)
+    for number in range(150):
+        ecs.create_cluster(clusterName=f"c{number}")
+    deleting = subprocess.Popen([BINARY, "--data-dir", landfall.data, "account", "delete", identity, "--yes"])
+    subprocess.run(["kill", "-9", str(landfall.pid())], check=True)
+    deleting.wait(60)
+    landfall.up()
+    if identity in listed(landfall):
+        landfall.run("account", "delete", identity, "--yes")
+    assert identity not in listed(landfall)
+    assert code(landfall.client("sts", **keys).get_caller_identity) == "InvalidClientTokenId"
 
 
 def test_namespaces_made_by_others_do_not_hide_ours(own_landfall):
