@@ -15,6 +15,8 @@ mod commands;
 mod composition;
 mod extension;
 mod layout;
+#[cfg(test)]
+mod state_fixtures;
 mod terminal;
 
 use clap::Parser;
