@@ -137,7 +137,7 @@ pub fn adopt(database: &Path) -> Result<bool, BackupError> {
     }
     remove(&suffixed(database, "-shm"))?;
     fs::rename(&staged, database).map_err(|cause| refused(database, cause))?;
-    sync_directory(database)?;
+    open::sync_directory(database).map_err(|cause| refused(database, cause))?;
     Ok(true)
 }
 
@@ -183,16 +183,8 @@ fn fill(source: &Connection, to: &Path) -> Result<Summary, BackupError> {
     let file = File::open(to).map_err(|cause| refused(to, cause))?;
     file.sync_all().map_err(|cause| refused(to, cause))?;
     let bytes = file.metadata().map_err(|cause| refused(to, cause))?.len();
-    sync_directory(to)?;
+    open::sync_directory(to).map_err(|cause| refused(to, cause))?;
     Ok(Summary { revision, records: u64::try_from(records).unwrap_or(0), bytes })
-}
-
-fn sync_directory(of: &Path) -> Result<(), BackupError> {
-    let directory = of.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|cause| refused(directory, cause))
 }
 
 fn remove(path: &Path) -> Result<(), BackupError> {

@@ -169,6 +169,12 @@ pub(crate) fn revision(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(revision).unwrap_or(0))
 }
 
+/// Makes durable which files there are beside `path`.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.into();
     name.push(suffix);
@@ -319,9 +325,7 @@ impl Opening<'_> {
         );
         self.step("creating the tables", connection.execute_batch(&batch))?;
         // The content is synced; that there is such a file at all may not be.
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))
-            .and_then(|directory| directory.sync_all())
+        sync_directory(self.path)
             .map_err(|cause| OpenError::Io { path: self.path.to_owned(), cause })
     }
 
