@@ -28,6 +28,7 @@ HEADERS = [
     {"X-Amz-Quoted": '"a   b"'},
     {"My-Header": "a,b , c", "my-other": "\tx"},
     {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"},
+    {"Date": "botocore signs with the time of day in its place, and without X-Amz-Date"},
 ]
 BODIES = [b"", b"{}", "Größe".encode(), bytes(range(256))]
 

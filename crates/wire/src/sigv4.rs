@@ -7,6 +7,7 @@
 
 mod canonical;
 mod refusal;
+mod stamp;
 
 pub use refusal::Refusal;
 
@@ -16,7 +17,6 @@ use http::HeaderMap;
 use ident::Timestamp;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use time::{Date, Month, PrimitiveDateTime, Time};
 
 /// The only algorithm there is.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -154,7 +154,7 @@ impl Signature {
                     ))
                 })
         };
-        let stamp = header(parts, "x-amz-date").ok_or_else(|| {
+        let stamp = stamp_of(parts).ok_or_else(|| {
             Refusal::Incomplete(
                 "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' \
                  header."
@@ -211,7 +211,7 @@ impl Signature {
                  keyid/date/region/service/term, got '{credential}'"
             )));
         };
-        let at = read_stamp(&stamp).ok_or_else(|| {
+        let at = stamp::read(&stamp).ok_or_else(|| {
             Refusal::Incomplete(format!(
                 "Date must be in ISO-8601 'basic format'. Got '{stamp}'. See \
                  http://en.wikipedia.org/wiki/ISO_8601"
@@ -285,15 +285,15 @@ impl Signature {
         let earliest = Timestamp(now.0.saturating_sub(lives));
         let latest = Timestamp(now.0.saturating_add(MAX_SKEW_MILLIS));
         let minutes = lives / 60_000;
-        let (stamp, now) = (&self.stamp, stamp(now));
+        let (stamp, now) = (&self.stamp, stamp::write(now));
         if self.at < earliest {
-            let earliest = self::stamp(earliest);
+            let earliest = stamp::write(earliest);
             return Err(Refusal::Expired(format!(
                 "Signature expired: {stamp} is now earlier than {earliest} ({now} - {minutes} min.)"
             )));
         }
         if self.at > latest {
-            let latest = self::stamp(latest);
+            let latest = stamp::write(latest);
             return Err(Refusal::Expired(format!(
                 "Signature not yet current: {stamp} is still later than {latest} ({now} + 15 min.)"
             )));
@@ -320,7 +320,7 @@ pub fn sign(
     purpose: Purpose<'_>,
     now: Timestamp,
 ) -> Vec<(&'static str, String)> {
-    let stamp = stamp(now);
+    let stamp = stamp::write(now);
     let mut added = vec![("x-amz-date", stamp.clone())];
     if let Some(token) = &credentials.session_token {
         added.push(("x-amz-security-token", token.clone()));
@@ -360,9 +360,13 @@ impl Scope {
     }
 }
 
-fn signature(secret_key: &str, scope: &Scope, stamp: &str, canonical_request: &str) -> String {
+fn string_to_sign(scope: &Scope, stamp: &str, canonical_request: &str) -> String {
     let hash = hash(canonical_request.as_bytes());
-    let to_sign = format!("{ALGORITHM}\n{stamp}\n{}\n{hash}", scope.text());
+    format!("{ALGORITHM}\n{stamp}\n{}\n{hash}", scope.text())
+}
+
+fn signature(secret_key: &str, scope: &Scope, stamp: &str, canonical_request: &str) -> String {
+    let to_sign = string_to_sign(scope, stamp, canonical_request);
     let mut key = hmac(format!("AWS4{secret_key}").as_bytes(), &scope.date);
     for text in [&scope.region, &scope.service, "aws4_request", &to_sign] {
         key = hmac(&key, text);
@@ -376,33 +380,18 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
+/// When a request was signed, as it goes into the signature. `X-Amz-Date` is for
+/// clients that cannot choose their `Date`, so it comes first.
+fn stamp_of(parts: &Parts<'_>) -> Option<String> {
+    header(parts, "x-amz-date").or_else(|| {
+        let date = header(parts, "date")?;
+        Some(stamp::read_http(&date).map_or(date, stamp::write))
+    })
+}
+
 fn header(parts: &Parts<'_>, name: &str) -> Option<String> {
     let value = parts.headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
-}
-
-/// `20150830T123600Z`.
-fn stamp(at: Timestamp) -> String {
-    let Some(moment) = crate::Timestamp(at.0).moment() else { return String::new() };
-    let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-fn read_stamp(stamp: &str) -> Option<Timestamp> {
-    let digits = |from: usize, to: usize| {
-        let text = stamp.get(from..to)?;
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?
-    };
-    if stamp.len() != 16 || stamp.get(8..9)? != "T" || stamp.get(15..)? != "Z" {
-        return None;
-    }
-    let small = |from, to| u8::try_from(digits(from, to)?).ok();
-    let month = Month::try_from(small(4, 6)?).ok()?;
-    let date = Date::from_calendar_date(digits(0, 4)?.into(), month, small(6, 8)?).ok()?;
-    let time = Time::from_hms(small(9, 11)?, small(11, 13)?, small(13, 15)?).ok()?;
-    let moment = PrimitiveDateTime::new(date, time).assume_utc();
-    Some(Timestamp(moment.unix_timestamp().checked_mul(1000)?))
 }
 
 #[cfg(test)]
