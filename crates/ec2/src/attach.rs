@@ -38,12 +38,12 @@ pub(crate) fn attach(
     if present.iter().any(|eni| at(eni) == Some(index)) {
         return Err(Error::DeviceTaken { instance: host.id.clone(), index });
     }
-    let count = present.len() + 1;
-    if let Some(instance_type) = &host.instance_type
-        && let Some(limit) = eni_limits::interfaces(instance_type)
-        && usize::try_from(limit).is_ok_and(|limit| count > limit)
-    {
-        return Err(Error::TooManyEnis { count, instance_type: instance_type.clone() });
+    let by_hand = 1 + present.iter().filter(|eni| eni.is_users()).count();
+    let tasks = present.iter().filter(|eni| eni.requester_managed).count();
+    if !eni_limits::may_attach(host, by_hand, tasks) {
+        let instance_type = host.instance_type.clone().unwrap_or_default();
+        let count = 1 + usize::from(host.trunk.is_some()) + by_hand + tasks;
+        return Err(Error::TooManyEnis { count, instance_type });
     }
     let id = EniAttachmentId::mint(random);
     let attachment = EniAttachment {

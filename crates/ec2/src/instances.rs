@@ -2,12 +2,12 @@
 //! and says so.
 
 use crate::awsvpc::default_group;
-use crate::eni::{Draft, Purpose, create};
+use crate::eni::{Draft, Purpose, attached_count, create};
 use crate::error::Error;
 use crate::records::{BY_INSTANCE, BY_VPC, DefaultVpc, Eni, Instance, Subnet, Zone};
-use crate::{default_vpc, zones};
+use crate::{default_vpc, eni_limits, zones};
 use chassis::Platform;
-use ident::{InstanceId, Scope, Tags, Timestamp};
+use ident::{AttachmentId, InstanceId, Scope, Tags, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::Txn;
@@ -98,9 +98,22 @@ fn arrive(
         vpc,
         subnet: home.net.id.clone(),
         instance_type: machine.instance_type.clone(),
+        trunk: None,
         launched_at: now,
         tags: Tags::default(),
     })
+}
+
+/// Gives the instance a trunk interface, which its ECS agent's registration asks
+/// for and its deregistration gives back (`None`). An instance that is unknown or
+/// cannot have one goes without. See [`crate::eni_limits`] for what it is good for.
+pub fn trunk(txn: &mut Txn, scope: &Scope, id: &InstanceId, trunk: Option<AttachmentId>) {
+    let Some(known) = txn.get::<Instance>(scope, id.as_str()) else { return };
+    let by_hand = attached_count(txn.view(), scope, id);
+    let trunk = trunk.filter(|_| eni_limits::can_have_trunk(&known, by_hand));
+    if known.trunk != trunk {
+        txn.put(Instance { trunk, ..Instance::clone(&known) });
+    }
 }
 
 /// The machine is gone for good: its record goes, and with it every interface it

@@ -29,7 +29,8 @@
 //! | [`default_vpc`] | what every region of an account comes with |
 //! | [`awsvpc`] | what an `awsvpcConfiguration` means |
 //! | [`eni`] | making an interface, its address and its name |
-//! | [`eni_limits`] | how many an instance can have |
+//! | [`instance_types`] | what each of Amazon's types of instances has |
+//! | [`eni_limits`] | how many interfaces an instance can have |
 //! | `attach` | interfaces that users attach |
 //! | [`task_eni`] | the life of a task's interface |
 //! | [`instances`] | machines arriving and leaving |
@@ -45,6 +46,7 @@ pub mod default_vpc;
 pub mod eni;
 pub mod eni_limits;
 pub mod error;
+pub mod instance_types;
 pub mod instances;
 pub mod records;
 pub mod task_eni;

@@ -6,8 +6,8 @@
 //! interface's status, is a method and not a field.
 
 use ident::{
-    EniAttachmentId, EniId, InstanceId, Region, Scope, SecurityGroupId, SecurityGroupRuleId,
-    SubnetId, Tags, Timestamp, VpcId,
+    AttachmentId, EniAttachmentId, EniId, InstanceId, Region, Scope, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, Tags, Timestamp, VpcId,
 };
 use net::model;
 use serde::{Deserialize, Serialize};
@@ -211,6 +211,9 @@ pub struct Instance {
     pub subnet: SubnetId,
     /// What kind of machine it says it is.
     pub instance_type: Option<String>,
+    /// ECS's name for the attachment of a trunk interface, if it asked for one.
+    #[serde(default)]
+    pub trunk: Option<AttachmentId>,
     /// When it was first registered.
     pub launched_at: Timestamp,
     /// Its tags.

@@ -102,6 +102,9 @@ pub(crate) async fn deregister_container_instance(
             ..ContainerInstance::clone(&found)
         };
         txn.put(gone.clone());
+        if let Some(id) = &gone.ec2_instance {
+            ec2::instances::trunk(txn, cx.scope(), id, None);
+        }
         Ok::<_, Error>(show::instance(txn.view(), &gone, &["TAGS".to_owned()]))
     });
     Ok(ecs::DeregisterContainerInstanceResponse { container_instance: Some(shown.await?) })

@@ -3,12 +3,13 @@
 
 use super::clusters::{found_or_made, plain};
 use super::{existing, known_cluster, paging};
+use crate::account_settings::{SettingName, effective};
 use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
 use crate::{Error, names, placing, show, view};
 use chassis::{Cx, Principal};
-use ident::{ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
+use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::query::Expression;
 use sched::resources::{Capacity, Ports, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,11 @@ use wire::ecs::{self, RegisterContainerInstanceRequest, Resource};
 const MAX_ATTRIBUTES: usize = 500;
 /// As long as their names and values may be.
 const LONGEST: usize = 128;
+
+/// The attribute of an instance that has a trunk interface.
+const TRUNK_ID: &str = "ecs.awsvpc-trunk-id";
+/// The attribute by which an agent says that it can do with a trunk interface.
+const CAN_TRUNK: &str = "ecs.capability.task-eni-trunking";
 
 /// What a machine says of itself.
 struct Machine {
@@ -80,6 +86,8 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
     }
     let sent = sent.into_iter();
     attributes.extend(sent.filter_map(|a| Some((a.name?, a.value.filter(|v| !v.is_empty())))));
+    // That there is a trunk is not the machine's to say.
+    attributes.remove(TRUNK_ID);
     let version = request.version_info.unwrap_or_default();
     Ok(Machine {
         cluster,
@@ -216,6 +224,10 @@ fn anew(
     }
     let mut capacity = machine.capacity.clone();
     let ec2_instance = machine.ec2_instance.clone();
+    if let Some(id) = &ec2_instance {
+        let trunk = wants_trunk(cx, txn.view(), machine).then(|| AttachmentId::mint(cx.bits()));
+        ec2::instances::trunk(txn, scope, id, trunk);
+    }
     let attributes =
         described(txn.view(), cx, ec2_instance.as_ref(), &machine.attributes, &mut capacity);
     ContainerInstance {
@@ -239,6 +251,14 @@ fn anew(
     }
 }
 
+/// Whether a machine that registers is to have a trunk interface. It keeps what is
+/// decided now for as long as it is this container instance, whatever becomes of the
+/// setting.
+fn wants_trunk(cx: &Cx, view: &View, machine: &Machine) -> bool {
+    let setting = effective(view, cx.scope(), &cx.caller.arn(), SettingName::AwsvpcTrunking);
+    setting == "enabled" && machine.attributes.contains_key(CAN_TRUNK)
+}
+
 /// The attributes of a machine: what EC2 knows of it, and what its agent sent.
 /// The agent's word stands, because it wants to hear it again unchanged.
 fn described(
@@ -257,10 +277,11 @@ fn described(
             ("ecs.vpc-id", Some(known.vpc.to_string())),
             ("ecs.subnet-id", Some(known.subnet.to_string())),
             ("ecs.instance-type", known.instance_type.clone()),
+            (TRUNK_ID, known.trunk.as_ref().map(ToString::to_string)),
         ];
         let there = table.into_iter().filter(|(_, value)| value.is_some());
         all.extend(there.map(|(name, value)| (name.to_owned(), value)));
-        capacity.enis = known.instance_type.as_deref().and_then(ec2::eni_limits::for_tasks);
+        capacity.enis = ec2::eni_limits::for_tasks(&known);
     }
     all.extend(sent.clone());
     all

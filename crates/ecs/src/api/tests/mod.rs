@@ -13,3 +13,4 @@ mod tagging;
 mod task_definitions;
 mod task_protection;
 mod tasks;
+mod trunking;
