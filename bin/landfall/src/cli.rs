@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Amazon ECS on your own machines.
 #[derive(Debug, Parser)]
@@ -69,6 +70,10 @@ pub(crate) struct Up {
     /// The socket of a containerd to use instead of a private one.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) containerd: Option<PathBuf>,
+    /// How long the agent of an instance may be away before its tasks count as
+    /// lost and are stopped; at least 1m, such as 90s, 10m or 2h.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = agent_grace)]
+    pub(crate) agent_grace: Duration,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]
@@ -163,4 +168,61 @@ pub(crate) struct DeleteAccount {
     /// Do not ask first.
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// The shortest time that agents get: reconnecting alone may take that long.
+const SHORTEST_GRACE: Duration = Duration::from_mins(1);
+
+fn agent_grace(text: &str) -> Result<Duration, String> {
+    let grace = time(text)?;
+    if grace < SHORTEST_GRACE {
+        return Err("agents need 1m at least to reconnect".to_owned());
+    }
+    Ok(grace)
+}
+
+/// A time in seconds, minutes, hours or days, as in `90s`.
+fn time(text: &str) -> Result<Duration, String> {
+    let parsed = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 60 * 60,
+            "d" => 24 * 60 * 60,
+            _ => return None,
+        };
+        // A clock in milliseconds has to be able to show the end of it.
+        let number = number.parse::<u32>().ok()?;
+        Some(Duration::from_secs(u64::from(number).checked_mul(seconds)?))
+    };
+    parsed().ok_or_else(|| "give a whole number and a unit: 90s, 10m, 2h or 1d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        let seconds = |text: &str| time(text).ok().map(|time| time.as_secs());
+        let good = [("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400)];
+        for (text, wanted) in good {
+            assert_eq!(seconds(text), Some(wanted), "{text}");
+        }
+        for bad in ["", "m", "10", "-1s", "1.5h", "10 m", "1w", "5000000000s", "1µ", "µ"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn agents_have_time_to_reconnect() {
+        let grace = |text: &str| {
+            let line = ["landfall", "up", "--agent-grace", text];
+            let Command::Up(up) = Cli::try_parse_from(line).ok()?.command else { return None };
+            Some(up.agent_grace)
+        };
+        assert_eq!(grace("59s"), None);
+        assert_eq!(grace("1m"), Some(SHORTEST_GRACE));
+    }
 }

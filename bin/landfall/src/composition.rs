@@ -140,7 +140,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         .with([Box::new(Sweeper) as Box<dyn Controller>])
         .with([Box::new(iam::sessions::Sweeper) as Box<dyn Controller>])
         .with([Box::new(iam::Closer::new(tenancies)) as Box<dyn Controller>])
-        .with(ecs::controllers(&agents));
+        .with(ecs::controllers(&agents, ecs::Settings { agent_grace: up.agent_grace }));
 
     // The node.
     let credentials = Credentials {

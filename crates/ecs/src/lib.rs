@@ -54,7 +54,7 @@ pub mod tcs;
 pub mod tenancy;
 pub mod view;
 
-pub use controllers::controllers;
+pub use controllers::{Settings, controllers};
 pub use error::Error;
 pub use names::{attachment_arn, cluster_arn, instance_arn, task_arn};
 pub use records::records;

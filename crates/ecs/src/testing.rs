@@ -16,6 +16,7 @@ use net::plan::CardReport;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Registry, Store, StoreError, View};
 use wire::acs::Message;
 use wire::ecs as shape;
@@ -34,7 +35,11 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
 pub(crate) struct World {
     pub(crate) platform: Platform,
     pub(crate) clock: Arc<ManualClock>,
+    lifecycle: Lifecycle,
 }
+
+/// How long the agents of the tests may be away.
+pub(crate) const AGENT_GRACE: Duration = Duration::from_mins(3);
 
 /// A test's agent: it does what it is told, and says so.
 pub(crate) struct Agent<'w> {
@@ -55,7 +60,7 @@ impl World {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(7)),
         };
-        let world = Self { platform, clock };
+        let world = Self { platform, clock, lifecycle: Lifecycle::new(AGENT_GRACE) };
         ready(default_vpc::ensure_region(&world.platform, &scope())).expect("furnished");
         ready(api::create_cluster(&world.root(), shape::CreateClusterRequest::default()))
             .expect("a cluster");
@@ -193,7 +198,29 @@ impl World {
 
     /// Runs the lifecycle controller once.
     pub(crate) fn reconcile(&self) {
-        ready(Lifecycle.reconcile(&self.platform)).expect("reconciles");
+        ready(self.lifecycle.reconcile(&self.platform)).expect("reconciles");
+    }
+
+    /// Time passes, and the lifecycle controller is run all the while.
+    pub(crate) fn pass(&self, time: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(self.lifecycle.period());
+            self.clock.advance(step);
+            self.reconcile();
+            left = left.saturating_sub(step);
+        }
+    }
+
+    /// Another process of the control plane goes on with the state.
+    pub(crate) fn restart(&mut self) {
+        self.lifecycle = Lifecycle::new(AGENT_GRACE);
+    }
+
+    /// The agent of an instance is away.
+    pub(crate) fn disconnect(&self, instance: &ContainerInstance, session: &str) {
+        let gone = acs::disconnect(&self.platform, &instance.scope, &instance.id, session);
+        ready(gone).expect("noted");
     }
 
     /// The card of an instance does all that it was told, and the controller what

@@ -31,7 +31,22 @@ impl World {
         }
     }
 
+    /// Nothing reaches a node any more, until [`Self::join`].
+    pub fn cut_off(&mut self, node: usize) {
+        self.nodes[node].cut_off = true;
+        self.hang_up(node);
+    }
+
+    /// A node that was cut off reaches others again.
+    pub fn join(&mut self, node: usize) {
+        self.nodes[node].cut_off = false;
+        self.note(&format!("node {node} is reached again"));
+    }
+
     fn keep_connected(&mut self, node: usize) {
+        if self.nodes[node].cut_off {
+            return;
+        }
         let agent = &self.nodes[node].agent;
         if agent.session.is_some() && self.now - agent.heard_at > PATIENCE {
             self.note(&format!("agent {node} hears nothing and hangs up"));

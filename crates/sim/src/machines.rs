@@ -380,8 +380,11 @@ impl World {
         }
         let id = self.nodes[node].id.clone();
         let request = submission(&report);
-        let answer =
-            self.call(|plane| ready(plane.ecs.submit_task_state_change(&plane.node(&id), request)));
+        let answer = if self.nodes[node].cut_off {
+            Answer::None
+        } else {
+            self.call(|plane| ready(plane.ecs.submit_task_state_change(&plane.node(&id), request)))
+        };
         self.note(&format!(
             "agent {node} reports {} {:?}: {}",
             short(report.task.as_str()),

@@ -17,6 +17,8 @@ pub(crate) struct Node {
     pub(crate) kernel: Kernel,
     pub(crate) runtime: Runtime,
     pub(crate) agent: Agent,
+    /// Whether nothing reaches it, and nothing comes from it.
+    pub(crate) cut_off: bool,
 }
 
 /// The agent's process, and its disk.

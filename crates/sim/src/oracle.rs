@@ -4,7 +4,7 @@ use crate::machines::short;
 use crate::plane::{Plane, ready, scope};
 use crate::world::World;
 use ec2::records::{AttachmentStatus, Eni};
-use ecs::records::{ContainerInstance, InstanceStatus, Task};
+use ecs::records::{ContainerInstance, InstanceStatus, StopCode, Task};
 use ident::Generation;
 use net::plan::{CardPlan, EniUser};
 use sched::lifecycle::Phase;
@@ -169,8 +169,12 @@ impl World {
                 }
                 let Some(eni) = &container.eni else { continue };
                 // What an agent that forgot everything ran is gone with it, as far
-                // as anybody can know.
+                // as anybody can know; so is what one ran that is away.
                 let owner = view.get::<Task>(&scope(), short_of(&container.task));
+                let stop = owner.as_ref().and_then(|task| task.stop.as_ref());
+                if stop.is_some_and(|stop| stop.code == Some(StopCode::TerminationNotice)) {
+                    continue;
+                }
                 let host = owner.and_then(|task| {
                     view.get::<ContainerInstance>(&scope(), task.instance.as_str())
                 });

@@ -14,7 +14,11 @@ use ident::{AccountId, InstanceId, Scope};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{MemoryBackend, Registry, Store, View};
+
+/// How long an agent may be away: short, so that it comes to that.
+const AGENT_GRACE: Duration = Duration::from_mins(2);
 
 /// The outcome of something that waits for nothing but the store, which in here
 /// is ready at once.
@@ -75,7 +79,8 @@ impl Plane {
         let platform =
             Platform { store, clock: Arc::clone(clock) as _, entropy: Arc::clone(entropy) as _ };
         let sessions = Sessions::default();
-        let mut controllers = ecs::controllers(&sessions);
+        let settings = ecs::Settings { agent_grace: AGENT_GRACE };
+        let mut controllers = ecs::controllers(&sessions, settings);
         controllers.push(Box::new(chassis::idempotency::Sweeper));
         Self {
             platform,

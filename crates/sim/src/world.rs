@@ -117,6 +117,7 @@ impl World {
             kernel: BTreeMap::new(),
             runtime: crate::runtime::Runtime::default(),
             agent: crate::node::Agent::default(),
+            cut_off: false,
         });
     }
 

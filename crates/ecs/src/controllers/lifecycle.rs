@@ -1,10 +1,16 @@
 //! Moves tasks on by what EC2 says of their interfaces and by what became of
 //! their instances.
+//!
+//! An instance is lost when it left its cluster, or when its agent has been away
+//! for longer than the grace that agents have. What still runs there is stopped
+//! when the agent comes back: it is told of no task that is STOPPED.
 
 use super::BATCH;
+use super::vigil::Vigil;
 use crate::Error;
 use crate::records::{
-    BY_INSTANCE, BY_PHASE, BY_STATUS, ContainerInstance, InstanceStatus, StopCode, Task,
+    BY_CONNECTION, BY_INSTANCE, BY_PHASE, BY_STATUS, ContainerInstance, DISCONNECTED,
+    InstanceStatus, StopCode, Task,
 };
 use async_trait::async_trait;
 use chassis::{BoxError, Controller, Platform};
@@ -20,8 +26,36 @@ use store::{Txn, View};
 pub const PROVISIONING_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// See the module.
+#[derive(Debug)]
+pub struct Lifecycle {
+    agent_grace: Duration,
+    vigil: Vigil,
+}
+
+impl Lifecycle {
+    /// The controller that gives up the tasks of an agent which has been away for
+    /// `agent_grace`, although it could have reached us.
+    pub fn new(agent_grace: Duration) -> Self {
+        Self { agent_grace, vigil: Vigil::default() }
+    }
+}
+
+/// The time, and what it means for agents that are away.
 #[derive(Clone, Copy, Debug)]
-pub struct Lifecycle;
+struct Moment {
+    now: Timestamp,
+    /// Since when agents could have reached us.
+    since: Timestamp,
+    agent_grace: Duration,
+}
+
+impl Moment {
+    /// Whether the agent of an instance has been away for too long to wait for it.
+    fn forsaken(&self, host: &ContainerInstance) -> bool {
+        let away_since = host.session_changed_at.max(self.since);
+        !host.connected() && self.now.since(away_since) >= self.agent_grace
+    }
+}
 
 /// What is due for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +68,7 @@ enum Due {
     Release,
     /// Its interface is gone.
     Released,
-    /// Its instance is gone.
+    /// Its instance is lost.
     Lost,
 }
 
@@ -49,13 +83,15 @@ impl Controller for Lifecycle {
     }
 
     async fn reconcile(&self, platform: &Platform) -> Result<(), BoxError> {
-        let plan = plan(&platform.store.view(), platform.now());
+        let now = platform.now();
+        let since = self.vigil.look(now);
+        let moment = Moment { now, since, agent_grace: self.agent_grace };
+        let plan = plan(&platform.store.view(), moment);
         for batch in plan.chunks(BATCH) {
-            let now = platform.now();
             platform
                 .store
                 .transact(|txn| {
-                    batch.iter().try_for_each(|(scope, id)| carry_out(txn, scope, id, now))
+                    batch.iter().try_for_each(|(scope, id)| carry_out(txn, scope, id, moment))
                 })
                 .await?;
         }
@@ -64,16 +100,20 @@ impl Controller for Lifecycle {
 }
 
 /// The tasks for which something is due.
-fn plan(view: &View, now: Timestamp) -> Vec<(Scope, TaskId)> {
+fn plan(view: &View, moment: Moment) -> Vec<(Scope, TaskId)> {
     let waiting = [Phase::Provisioning, Phase::Deprovisioning]
         .into_iter()
         .flat_map(|phase| view.by_any_scope::<Task>(BY_PHASE, phase.as_str()));
     let bereft = view
         .by_any_scope::<ContainerInstance>(BY_STATUS, InstanceStatus::Inactive.as_str())
+        .chain(
+            view.by_any_scope::<ContainerInstance>(BY_CONNECTION, DISCONNECTED)
+                .filter(|away| moment.forsaken(away)),
+        )
         .flat_map(|gone| view.by::<Task>(&gone.scope, BY_INSTANCE, gone.id.as_str()));
     let mut plan: Vec<_> = waiting
         .chain(bereft)
-        .filter(|task| due(view, task, now).is_some())
+        .filter(|task| due(view, task, moment).is_some())
         .map(|task| (task.scope.clone(), task.id.clone()))
         .collect();
     plan.sort();
@@ -82,10 +122,11 @@ fn plan(view: &View, now: Timestamp) -> Vec<(Scope, TaskId)> {
 }
 
 /// What is due for `task`: a function of the state and the time alone.
-fn due(view: &View, task: &Task, now: Timestamp) -> Option<Due> {
+fn due(view: &View, task: &Task, moment: Moment) -> Option<Due> {
     let host = view.get::<ContainerInstance>(&task.scope, task.instance.as_str());
-    let lost = host.is_none_or(|host| host.status == InstanceStatus::Inactive);
-    if lost && task.phase < Phase::Deprovisioning {
+    let left = host.as_ref().is_none_or(|host| host.status == InstanceStatus::Inactive);
+    let forsaken = host.is_none_or(|host| moment.forsaken(&host));
+    if (left || forsaken) && task.phase < Phase::Deprovisioning {
         return Some(Due::Lost);
     }
     let state = match &task.interface {
@@ -101,7 +142,7 @@ fn due(view: &View, task: &Task, now: Timestamp) -> Option<Due> {
             Some(Due::NoInterface("The network interface of the task was deleted.".to_owned()))
         }
         (Phase::Provisioning, TaskEni::Attaching) => {
-            let late = now.since(task.times.created) >= PROVISIONING_TIMEOUT;
+            let late = moment.now.since(task.times.created) >= PROVISIONING_TIMEOUT;
             late.then(|| {
                 Due::NoInterface(
                     "Timeout waiting for network interface provisioning to complete.".to_owned(),
@@ -112,6 +153,10 @@ fn due(view: &View, task: &Task, now: Timestamp) -> Option<Due> {
         (Phase::Deprovisioning, TaskEni::Attaching | TaskEni::Attached | TaskEni::Failed(_)) => {
             Some(Due::Release)
         }
+        // With an agent its card may be gone too, and nobody is to wait for ever.
+        // EC2 keeps the interface, and its address, until the card has said that
+        // it is gone.
+        (Phase::Deprovisioning, TaskEni::Detaching) if forsaken => Some(Due::Released),
         // The card is at it, or nothing depends on the interface.
         (Phase::Deprovisioning, TaskEni::Detaching)
         | (
@@ -126,9 +171,9 @@ fn due(view: &View, task: &Task, now: Timestamp) -> Option<Due> {
     }
 }
 
-fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, now: Timestamp) -> Result<(), Error> {
+fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, moment: Moment) -> Result<(), Error> {
     let Some(found) = txn.get::<Task>(scope, id.as_str()) else { return Ok(()) };
-    let Some(due) = due(txn.view(), &found, now) else { return Ok(()) };
+    let Some(due) = due(txn.view(), &found, moment) else { return Ok(()) };
     let mut task = Task::clone(&found);
     let event = match due {
         Due::Attached => Event::EniAttached,
@@ -137,7 +182,8 @@ fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, now: Timestamp) -> Resul
             Event::EniFailed
         }
         Due::Lost => {
-            task.because(None, lost(txn, &found));
+            let (code, reason) = lost(txn, &found, moment.agent_grace);
+            task.because(code, reason);
             Event::InstanceLost
         }
         Due::Released => Event::Released,
@@ -148,24 +194,37 @@ fn carry_out(txn: &mut Txn, scope: &Scope, id: &TaskId, now: Timestamp) -> Resul
             return Ok(());
         }
     };
-    if task.hear(event, now) {
+    if task.hear(event, moment.now) {
         txn.put(task);
     }
     Ok(())
 }
 
-/// AWS's words for a task that went with its instance.
-fn lost(txn: &Txn, task: &Task) -> String {
+/// AWS's words for a task that went with its instance. AWS knows only instances
+/// that were terminated; of others we add what we know.
+fn lost(txn: &Txn, task: &Task, agent_grace: Duration) -> (Option<StopCode>, String) {
     let host: Option<Arc<ContainerInstance>> = txn.view().get(&task.scope, task.instance.as_str());
     if host.as_ref().is_some_and(|host| host.deregistered) {
-        return "Container instance deregistration forced by user".to_owned();
+        return (None, "Container instance deregistration forced by user".to_owned());
     }
-    match host.and_then(|host| host.ec2_instance.clone()) {
+    let left = host.as_ref().is_none_or(|host| host.status == InstanceStatus::Inactive);
+    let gone = match host.and_then(|host| host.ec2_instance.clone()) {
         Some(instance) => format!("Host EC2 (instance {instance}) terminated."),
-        None => "The container instance of the task was deregistered.".to_owned(),
-    }
+        None => "The container instance of the task was lost.".to_owned(),
+    };
+    let seconds = agent_grace.as_secs();
+    let reason = if left {
+        gone
+    } else {
+        format!("{gone} Its agent was disconnected for {seconds} seconds.")
+    };
+    (Some(StopCode::TerminationNotice), reason)
 }
 
 #[cfg(test)]
 #[path = "lifecycle_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lost_agent_tests.rs"]
+mod lost_agent_tests;

@@ -125,8 +125,10 @@ fn tasks_end_with_the_instance_that_forgot_who_it_was() {
     world.settle(&new);
     let task = world.task(&id);
     assert_eq!(task.phase, Phase::Stopped);
-    let reason = task.stop.expect("a reason").reason;
-    assert!(reason.starts_with("Host EC2 (instance i-"), "{reason}");
+    let stop = task.stop.expect("a reason");
+    assert_eq!(stop.code, Some(StopCode::TerminationNotice));
+    let host = old.ec2_instance.expect("an EC2 instance");
+    assert_eq!(stop.reason, format!("Host EC2 (instance {host}) terminated."));
     assert!(world.task_enis().is_empty());
 }
 

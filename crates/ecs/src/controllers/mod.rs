@@ -6,19 +6,34 @@ pub mod definitions;
 pub mod lifecycle;
 pub mod liveness;
 pub mod reaper;
+mod vigil;
 
 use crate::acs::Sessions;
 use chassis::Controller;
+use std::time::Duration;
 
 /// As many tasks as one commit moves on: each may write a record of its own and
 /// one of EC2's, and a commit holds 128.
 pub(crate) const BATCH: usize = 32;
 
+/// What whoever runs this service may decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an agent may be away before its tasks count as lost.
+    pub agent_grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { agent_grace: Duration::from_mins(10) }
+    }
+}
+
 /// The controllers of this service. `sessions` are those that the ACS service of
 /// the same process has.
-pub fn controllers(sessions: &Sessions) -> Vec<Box<dyn Controller>> {
+pub fn controllers(sessions: &Sessions, settings: Settings) -> Vec<Box<dyn Controller>> {
     vec![
-        Box::new(lifecycle::Lifecycle),
+        Box::new(lifecycle::Lifecycle::new(settings.agent_grace)),
         Box::new(definitions::Deletion),
         Box::new(liveness::Liveness::new(sessions.clone())),
         Box::new(reaper::Reaper::default()),

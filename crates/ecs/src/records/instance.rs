@@ -122,6 +122,9 @@ impl Record for ContainerInstance {
             (super::BY_STATUS, self.status.as_str().to_owned()),
         ];
         indexes.extend(self.ec2_instance.iter().map(|id| (super::BY_EC2_INSTANCE, id.to_string())));
+        if !self.connected() {
+            indexes.push((super::BY_CONNECTION, super::DISCONNECTED.to_owned()));
+        }
         indexes
     }
 }

@@ -46,3 +46,7 @@ pub const BY_PHASE: &str = "phase";
 pub const BY_STATUS: &str = "status";
 /// The index of container instances by the EC2 instance they are.
 pub const BY_EC2_INSTANCE: &str = "ec2-instance";
+/// The index of container instances whose agent is away, all under [`DISCONNECTED`].
+pub const BY_CONNECTION: &str = "connection";
+/// What [`BY_CONNECTION`] has.
+pub const DISCONNECTED: &str = "DISCONNECTED";

@@ -100,6 +100,7 @@ pub enum StopCode {
     TaskFailedToStart,
     EssentialContainerExited,
     UserInitiated,
+    TerminationNotice,
 }
 
 /// A task's network interface. EC2 keeps the interface itself; these are the
@@ -256,6 +257,7 @@ impl StopCode {
             Self::TaskFailedToStart => "TaskFailedToStart",
             Self::EssentialContainerExited => "EssentialContainerExited",
             Self::UserInitiated => "UserInitiated",
+            Self::TerminationNotice => "TerminationNotice",
         }
     }
 }

@@ -34,7 +34,9 @@ fn hostile_afternoons(rest: u64) {
     println!("{tally:#?}");
     let happened = |what: &str| tally.get(what).is_some_and(|times| *times > 0);
     if seeds().count() > 1 {
-        for what in ["RUNNING", "STOPPED", "RESOURCE:CPU", "RESOURCE:ENI", "stop code none"] {
+        for what in
+            ["RUNNING", "STOPPED", "RESOURCE:CPU", "RESOURCE:ENI", "stop code TerminationNotice"]
+        {
             assert!(happened(what), "it never came to {what}");
         }
     }
@@ -144,6 +146,39 @@ fn a_card_that_fails_an_interface_stops_its_task_with_the_reason() {
             assert_eq!((&*status, &*code), ("STOPPED", "TaskFailedToStart"), "SEED={seed}");
             assert!(reason.contains("No space left on device"), "SEED={seed}: {reason}");
         }
+    }
+}
+
+/// A machine that nothing reaches keeps its tasks running. They are kept for it, and
+/// then they are lost, and it stops them when it is reached again.
+#[test]
+fn a_machine_that_is_away_for_too_long_has_lost_its_tasks() {
+    for seed in seeds().take(3) {
+        let mut world = World::new(seed, 1);
+        world.run(20);
+        let order = world.order("web", 2);
+        world.settle();
+        let tasks = world.tasks_of(order).expect("answered");
+        assert_eq!(tasks.len(), 2, "SEED={seed}");
+        let ends = |world: &World| -> Vec<(String, String)> {
+            let shown = tasks.iter().map(|task| world.show(task).expect("it is shown"));
+            shown.map(|(status, code, _)| (status, code)).collect()
+        };
+        let both = |status: &str, code: &str| vec![(status.to_owned(), code.to_owned()); 2];
+
+        world.cut_off(0);
+        world.run(400);
+        assert_eq!(ends(&world), both("RUNNING", ""), "SEED={seed}");
+        world.join(0);
+        world.settle();
+        assert_eq!(ends(&world), both("RUNNING", ""), "SEED={seed}");
+
+        world.cut_off(0);
+        // The silence is noticed, the grace passes; a moment is 200 ms on average.
+        world.run(1_500);
+        assert_eq!(ends(&world), both("STOPPED", "TerminationNotice"), "SEED={seed}");
+        world.join(0);
+        world.settle();
     }
 }
 
