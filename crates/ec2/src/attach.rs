@@ -4,6 +4,7 @@
 //! for a task's interface ([`crate::card`]). It ends when the card has said that
 //! the interface is gone, and then the interface is free for another instance.
 
+use crate::eni::recount;
 use crate::eni_limits;
 use crate::error::Error;
 use crate::records::{AttachmentStatus, BY_ATTACHMENT, BY_INSTANCE, Eni, EniAttachment, Instance};
@@ -38,11 +39,11 @@ pub(crate) fn attach(
     if present.iter().any(|eni| at(eni) == Some(index)) {
         return Err(Error::DeviceTaken { instance: host.id.clone(), index });
     }
-    let by_hand = 1 + present.iter().filter(|eni| eni.is_users()).count();
+    let users = present.iter().filter(|eni| eni.is_users()).count();
     let tasks = present.iter().filter(|eni| eni.requester_managed).count();
-    if !eni_limits::may_attach(host, by_hand, tasks) {
+    if !eni_limits::may_attach(host, users + 1, tasks) {
         let instance_type = host.instance_type.clone().unwrap_or_default();
-        let count = 1 + usize::from(host.trunk.is_some()) + by_hand + tasks;
+        let count = 1 + usize::from(host.trunk.is_some()) + users + 1 + tasks;
         return Err(Error::TooManyEnis { count, instance_type });
     }
     let id = EniAttachmentId::mint(random);
@@ -56,6 +57,7 @@ pub(crate) fn attach(
         failure: None,
     };
     txn.put(Eni { attachment: Some(attachment), ..eni.clone() });
+    recount(txn, &host.scope, &host.id);
     Ok(id)
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn detach(txn: &mut Txn, eni: &Eni, force: bool) -> Result<(), Error>
     let host = txn.get::<Instance>(&eni.scope, attachment.instance.as_str());
     if force || host.is_none() {
         txn.put(Eni { attachment: None, ..eni.clone() });
+        recount(txn, &eni.scope, &attachment.instance);
     } else if attachment.status != AttachmentStatus::Detaching {
         let status = AttachmentStatus::Detaching;
         let attachment = Some(EniAttachment { status, failure: None, ..attachment.clone() });

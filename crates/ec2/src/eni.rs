@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::records::{
-    AttachmentStatus, BY_ADDRESS, BY_INSTANCE, BY_MAC, Eni, EniAttachment, Subnet, Vpc,
+    AttachmentStatus, BY_ADDRESS, BY_INSTANCE, BY_MAC, Eni, EniAttachment, Instance, Subnet, Vpc,
 };
 use ident::{
     EniAttachmentId, EniId, InstanceId, Region, Scope, SecurityGroupId, SubnetId, Tags, Timestamp,
@@ -163,8 +163,23 @@ fn free_device(txn: &Txn, scope: &Scope, instance: &InstanceId) -> u32 {
 /// How many interfaces of the instance users have attached: neither its own nor
 /// those of tasks. Each takes a place that a task could have had, from when it is
 /// asked for until the card has said that it is gone.
-pub fn attached_count(view: &View, scope: &Scope, instance: &InstanceId) -> usize {
-    view.by::<Eni>(scope, BY_INSTANCE, instance.as_str()).filter(|eni| eni.is_users()).count()
+pub fn by_hand(view: &View, instance: &Instance) -> i64 {
+    instance.attached_by_hand.unwrap_or_else(|| count_by_hand(view, &instance.scope, &instance.id))
+}
+
+/// Notes on the instance, if there is one, how many interfaces users have attached
+/// to it now. For every transaction that attaches one or takes one away.
+pub(crate) fn recount(txn: &mut Txn, scope: &Scope, instance: &InstanceId) {
+    let Some(known) = txn.get::<Instance>(scope, instance.as_str()) else { return };
+    let attached_by_hand = Some(count_by_hand(txn.view(), scope, instance));
+    if known.attached_by_hand != attached_by_hand {
+        txn.put(Instance { attached_by_hand, ..Instance::clone(&known) });
+    }
+}
+
+fn count_by_hand(view: &View, scope: &Scope, instance: &InstanceId) -> i64 {
+    let all = view.by::<Eni>(scope, BY_INSTANCE, instance.as_str());
+    i64::try_from(all.filter(|eni| eni.is_users()).count()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::instance_types::{self, InstanceType};
 use crate::records::Instance;
 
 /// How many interfaces tasks can have on the instance, or `None` if nothing limits
-/// them. Those that users attach ([`crate::eni::attached_count`]) are still to be
+/// them. Those that users attach ([`crate::eni::by_hand`]) are still to be
 /// taken off.
 pub fn for_tasks(instance: &Instance) -> Option<i64> {
     let kind = kind(instance)?;
@@ -33,8 +33,7 @@ pub fn for_tasks(instance: &Instance) -> Option<i64> {
 
 /// Whether the instance could have a trunk interface, if users attach this many
 /// others: its type is capable of one, and there is a place for it.
-pub fn can_have_trunk(instance: &Instance, by_hand: usize) -> bool {
-    let by_hand = i64::try_from(by_hand).unwrap_or(i64::MAX);
+pub fn can_have_trunk(instance: &Instance, by_hand: i64) -> bool {
     kind(instance).is_some_and(|kind| {
         kind.branches > 0 && by_hand < places(kind, &Instance { trunk: None, ..instance.clone() })
     })

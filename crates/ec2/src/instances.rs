@@ -2,7 +2,7 @@
 //! and says so.
 
 use crate::awsvpc::default_group;
-use crate::eni::{Draft, Purpose, attached_count, create};
+use crate::eni::{Draft, Purpose, by_hand, create};
 use crate::error::Error;
 use crate::records::{BY_INSTANCE, BY_VPC, DefaultVpc, Eni, Instance, Subnet, Zone};
 use crate::{default_vpc, eni_limits, zones};
@@ -99,6 +99,7 @@ fn arrive(
         subnet: home.net.id.clone(),
         instance_type: machine.instance_type.clone(),
         trunk: None,
+        attached_by_hand: Some(0),
         launched_at: now,
         tags: Tags::default(),
     })
@@ -109,7 +110,7 @@ fn arrive(
 /// cannot have one goes without. See [`crate::eni_limits`] for what it is good for.
 pub fn trunk(txn: &mut Txn, scope: &Scope, id: &InstanceId, trunk: Option<AttachmentId>) {
     let Some(known) = txn.get::<Instance>(scope, id.as_str()) else { return };
-    let by_hand = attached_count(txn.view(), scope, id);
+    let by_hand = by_hand(txn.view(), &known);
     let trunk = trunk.filter(|_| eni_limits::can_have_trunk(&known, by_hand));
     if known.trunk != trunk {
         txn.put(Instance { trunk, ..Instance::clone(&known) });

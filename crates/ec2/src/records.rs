@@ -214,6 +214,12 @@ pub struct Instance {
     /// ECS's name for the attachment of a trunk interface, if it asked for one.
     #[serde(default)]
     pub trunk: Option<AttachmentId>,
+    /// How many interfaces users have attached to it; `None` if nobody has counted.
+    /// Whoever attaches one or takes one away writes this record: so of two who do
+    /// it at once only one commits, and to know the number costs no search. Read it
+    /// with [`crate::eni::by_hand`].
+    #[serde(default)]
+    pub attached_by_hand: Option<i64>,
     /// When it was first registered.
     pub launched_at: Timestamp,
     /// Its tags.

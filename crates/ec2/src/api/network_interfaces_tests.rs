@@ -1,6 +1,6 @@
 use crate::api::tests::{all, ask, code, group, only};
 use crate::card::{CardSession, plan_for};
-use crate::eni::attached_count;
+use crate::eni::by_hand;
 use crate::instances::{Machine, deregister, register};
 use crate::records::{AttachmentStatus, Eni, Instance};
 use crate::testing::{World, now};
@@ -33,6 +33,16 @@ fn attach(world: &World, eni: &str, instance: &InstanceId, index: &str) -> Strin
         [("NetworkInterfaceId", eni), ("InstanceId", instance.as_str()), ("DeviceIndex", index)];
     let xml = ask(world, "AttachNetworkInterface", &form).expect("attached");
     only(&xml, "attachmentId").to_owned()
+}
+
+/// How many interfaces users have attached to the instance: what is noted on it,
+/// which is what there is.
+fn attached(world: &World, instance: &InstanceId) -> i64 {
+    let view = world.view();
+    let known = view.get::<Instance>(world.cx.scope(), instance.as_str()).expect("known");
+    let uncounted = Instance { attached_by_hand: None, ..Instance::clone(&known) };
+    assert_eq!(known.attached_by_hand, Some(by_hand(&view, &uncounted)));
+    by_hand(&view, &known)
 }
 
 /// The card of the instance does as it is told, and says so.
@@ -177,7 +187,7 @@ fn an_interface_goes_to_an_instance_and_comes_back() {
     obey(&world, &here);
     let id = make(&world, &[]);
     let attachment = attach(&world, &id, &here, "1");
-    assert_eq!(attached_count(&world.view(), world.cx.scope(), &here), 1);
+    assert_eq!(attached(&world, &here), 1);
     assert_eq!(status(&world, &id), Some(AttachmentStatus::Attaching));
     obey(&world, &here);
     assert_eq!(status(&world, &id), Some(AttachmentStatus::Attached));
@@ -198,13 +208,13 @@ fn an_interface_goes_to_an_instance_and_comes_back() {
     ask(&world, "DetachNetworkInterface", &by_attachment).expect("asked for");
     ask(&world, "DetachNetworkInterface", &by_attachment).expect("asked for again");
     assert_eq!(status(&world, &id), Some(AttachmentStatus::Detaching));
-    assert_eq!(attached_count(&world.view(), world.cx.scope(), &here), 1, "until it is gone");
+    assert_eq!(attached(&world, &here), 1, "until it is gone");
     let late = CardReport { generation: there_before.generation, ..Default::default() };
     hear(&world, &here, &late);
     assert_eq!(status(&world, &id), Some(AttachmentStatus::Detaching), "that was before");
     obey(&world, &here);
     assert_eq!(status(&world, &id), None);
-    assert_eq!(attached_count(&world.view(), world.cx.scope(), &here), 0);
+    assert_eq!(attached(&world, &here), 0);
     assert_eq!(
         refusal(&world, "DetachNetworkInterface", &by_attachment),
         format!("InvalidAttachmentID.NotFound: The attachment ID '{attachment}' does not exist")
@@ -212,6 +222,7 @@ fn an_interface_goes_to_an_instance_and_comes_back() {
 
     // Where it was before, and a report of then says that it is there.
     attach(&world, &id, &here, "1");
+    assert_eq!(attached(&world, &here), 1);
     let stale = CardReport {
         generation: there_before.generation,
         present: vec![kept(&world, &id).expect("there").net.id],
@@ -224,6 +235,24 @@ fn an_interface_goes_to_an_instance_and_comes_back() {
 }
 
 #[test]
+fn what_was_attached_before_anybody_counted_counts() {
+    let world = World::new();
+    let here = world.machine();
+    let (first, second) = (make(&world, &[]), make(&world, &[]));
+    attach(&world, &first, &here.id, "1");
+    let uncounted = Instance { attached_by_hand: None, ..here.clone() };
+    world
+        .transact(|txn| {
+            txn.put(uncounted.clone());
+            Ok(())
+        })
+        .expect("as an earlier program left it");
+    assert_eq!(by_hand(&world.view(), &uncounted), 1);
+    attach(&world, &second, &here.id, "2");
+    assert_eq!(attached(&world, &here.id), 2);
+}
+
+#[test]
 fn by_force_it_is_free_at_once() {
     let world = World::new();
     let here = world.machine().id;
@@ -231,8 +260,10 @@ fn by_force_it_is_free_at_once() {
     let attachment = attach(&world, &id, &here, "1");
     obey(&world, &here);
     let form = [("AttachmentId", attachment.as_str()), ("Force", "true")];
+    assert_eq!(attached(&world, &here), 1);
     ask(&world, "DetachNetworkInterface", &form).expect("detached");
     assert_eq!(status(&world, &id), None);
+    assert_eq!(attached(&world, &here), 0);
     ask(&world, "DeleteNetworkInterface", &[("NetworkInterfaceId", &id)]).expect("deleted");
 }
 

@@ -14,6 +14,7 @@
 //!   which may have been there before. Of that only reports on a plan count that
 //!   was made after it was attached.
 
+use crate::eni::recount;
 use crate::records::{
     AttachmentStatus, BY_INSTANCE, BY_VPC, Eni, Instance, SecurityGroup, Subnet, Vpc,
 };
@@ -147,6 +148,9 @@ fn leave(txn: &mut Txn, eni: &Eni) {
         txn.delete::<Eni>(&eni.scope, eni.net.id.as_str());
     } else {
         txn.put(Eni { attachment: None, ..eni.clone() });
+        if let Some(instance) = eni.instance() {
+            recount(txn, &eni.scope, instance);
+        }
     }
 }
 
