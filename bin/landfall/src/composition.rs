@@ -131,7 +131,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         .service(chassis::service::Landfall(Arc::new(Extension)))
         .socket(Arc::new(ec2::CardSocket::new()))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
-        .socket(Arc::new(ecs::tcs::TcsService))
+        .socket(Arc::new(ecs::tcs::TcsService::default()))
         .options(Options { accept_any_credentials: up.accept_any_credentials });
     // What tasks have is ended before the network that they have it in.
     let tenancies: Vec<Box<dyn Tenancy>> =

@@ -1,7 +1,7 @@
 //! A small world to test in: a store in memory, a clock that stands still, and a
 //! card and an agent that behave as real ones do.
 
-use crate::acs::{self, AcsSession};
+use crate::acs::{self, AcsSession, Sessions};
 use crate::controllers::lifecycle::Lifecycle;
 use crate::records::{ContainerInstance, Task, VersionInfo};
 use crate::{Error, api};
@@ -113,10 +113,10 @@ impl World {
     }
 
     pub(crate) fn connect(&self, instance: &ContainerInstance, session: &str) {
+        let seat = Sessions::default().open(&instance.scope, &instance.id, session);
         let version = VersionInfo::default();
-        let connected =
-            acs::connect(&self.platform, &instance.scope, &instance.id, session, &version);
-        ready(connected).expect("connected");
+        let connected = ready(acs::connect(&self.platform, &seat, &version));
+        connected.expect("connected").expect("nobody else has the seat");
     }
 
     pub(crate) fn instance_record(&self, id: &ContainerInstanceId) -> ContainerInstance {

@@ -85,9 +85,7 @@ impl World {
         // As the socket does it: the seat first, then the note in the state.
         let seat = plane.sessions.open(&scope(), &instance, &id);
         let version = VersionInfo::default();
-        let Ok(record) = ready(connect(&plane.platform, &scope(), &instance, &id, &version)) else {
-            return;
-        };
+        let Ok(Some(record)) = ready(connect(&plane.platform, &seat, &version)) else { return };
         let session = AcsSession::new(&record, &*id, now);
         let newer = AgentLine { line, instance, id, session, seat };
         if let Some(older) = plane.agents.insert(node, newer) {

@@ -14,4 +14,4 @@ pub use payload::{Uncompilable, compile};
 pub use session::AcsSession;
 pub use sessions::{Seat, Sessions, connect, disconnect, disconnect_in};
 pub use socket::AcsService;
-pub(crate) use socket::admitted;
+pub(crate) use socket::{SUPERSEDED, UNWELCOME, admitted};

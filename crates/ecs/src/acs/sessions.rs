@@ -58,6 +58,12 @@ impl Sessions {
 }
 
 impl Seat {
+    /// Whether it is still this session's.
+    pub fn is_held(&self) -> bool {
+        let (scope, instance) = &self.place;
+        self.sessions.is_live(scope, instance, &self.session)
+    }
+
     /// Waits until somebody else takes the seat. Safe to drop half-way.
     pub async fn taken(&mut self) {
         // Nothing is ever sent: the only news is that the sender is gone.
@@ -75,25 +81,32 @@ impl Drop for Seat {
     }
 }
 
-/// Notes that an instance's agent is there, with this session, and what it says
-/// that it is. An instance that is not there any more has no agent.
+/// Notes that the agent of the instance whose seat this is is there, and what it
+/// says that it is. An instance that is not there any more has no agent.
+///
+/// None if a newer session has the seat by now: then what this one would note
+/// might come after what the newer one noted.
 pub async fn connect(
     platform: &Platform,
-    scope: &Scope,
-    instance: &ContainerInstanceId,
-    session: &str,
+    seat: &Seat,
     version: &VersionInfo,
-) -> Result<ContainerInstance, Error> {
+) -> Result<Option<ContainerInstance>, Error> {
     let now = platform.now();
+    let (scope, instance) = &seat.place;
     platform
         .store
         .transact(|txn| {
+            // Asked in here: transactions run one after another, and a newer
+            // session took the seat before it came to its own.
+            if !seat.is_held() {
+                return Ok(None);
+            }
             let found = txn
                 .get::<ContainerInstance>(scope, instance.as_str())
                 .filter(|found| found.status != InstanceStatus::Inactive)
                 .ok_or_else(|| Error::Inactive(instance.to_string()))?;
             let mut there = ContainerInstance::clone(&found);
-            there.session = Some(AgentSession { id: session.to_owned() });
+            there.session = Some(AgentSession { id: seat.session.clone() });
             if !found.connected() {
                 there.session_changed_at = now;
             }
@@ -109,7 +122,7 @@ pub async fn connect(
             }
             there.version = there.version.saturating_add(1);
             txn.put(there.clone());
-            Ok(there)
+            Ok(Some(there))
         })
         .await
 }

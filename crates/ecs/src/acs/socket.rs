@@ -15,6 +15,12 @@ use wire::acs::Message;
 const NORMAL: u16 = 1000;
 /// The websocket code for a text that is not what it should be.
 const BAD_TEXT: u16 = 1007;
+/// The websocket code for somebody who is not to be there. Agents look at the
+/// reason only with a code that is not one of an ordinary end.
+pub(crate) const UNWELCOME: u16 = 1008;
+/// Why a session ends whose seat another took. The agent is to come again at once
+/// if it wants to, so it must not hear that it is deregistered.
+pub(crate) const SUPERSEDED: &str = "A newer session took over";
 
 /// The ACS end of agents' sessions, at `/acs/ws`.
 #[derive(Clone, Debug)]
@@ -64,18 +70,18 @@ impl SocketService for AcsService {
         // back by the controller that looks after those.
         let mut seat = self.sessions.open(&instance.scope, &instance.id, &id);
         let version = version_of(&query);
-        let connected = connect(&cx.platform, &instance.scope, &instance.id, &id, &version).await;
-        let instance = match connected {
-            Ok(instance) => instance,
-            Err(error) => return socket.close(NORMAL, &error.fault().code).await,
+        let instance = match connect(&cx.platform, &seat, &version).await {
+            Ok(Some(instance)) => instance,
+            Ok(None) => return socket.close(NORMAL, SUPERSEDED).await,
+            Err(error) => return socket.close(UNWELCOME, &error.fault().code).await,
         };
         tracing::info!(instance = %instance.id, session = id, "an agent is there");
         let end = converse(&cx, &instance, &id, &mut socket, &mut seat).await;
         drop(seat);
         match end {
             End::Gone => {}
-            End::Superseded => socket.close(NORMAL, "A newer session took over").await,
-            End::Deregistered => socket.close(NORMAL, "InactiveInstanceException").await,
+            End::Superseded => socket.close(NORMAL, SUPERSEDED).await,
+            End::Deregistered => socket.close(UNWELCOME, "InactiveInstanceException").await,
             End::Silent => socket.close(NORMAL, "Heartbeats are not answered").await,
             End::Nonsense(fault) => socket.close(BAD_TEXT, &fault.code).await,
         }
@@ -121,6 +127,9 @@ async fn converse(
         // A millisecond at least, so that a clock that stands still spins nobody.
         let wait = session.wake_at().since(cx.now()).max(Duration::from_millis(1));
         tokio::select! {
+            // Whoever has no seat neither hears nor says anything more.
+            biased;
+            () = seat.taken() => return End::Superseded,
             text = socket.recv() => {
                 let Some(text) = text else { return End::Gone };
                 match Message::decode(&text) {
@@ -130,7 +139,6 @@ async fn converse(
             }
             _ = changes.changed() => {}
             () = tokio::time::sleep(wait) => {}
-            () = seat.taken() => return End::Superseded,
         }
     }
 }

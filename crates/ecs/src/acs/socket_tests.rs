@@ -98,6 +98,48 @@ async fn a_newer_session_takes_the_seat() {
     assert!(!world.instance_record(&instance.id).connected());
 }
 
+#[test]
+fn an_older_session_cannot_overtake_a_newer_one() {
+    let world = World::new();
+    let instance = world.register(1, None);
+    let sessions = Sessions::default();
+    let [older, newer] = ["s-1", "s-2"].map(|id| sessions.open(&scope(), &instance.id, id));
+    let connect = |seat: &Seat| {
+        let version = VersionInfo::default();
+        crate::testing::ready(connect(&world.platform, seat, &version)).expect("noted")
+    };
+    assert!(connect(&newer).is_some());
+    assert!(connect(&older).is_none(), "its seat is taken");
+    // The older one leaves, as it does when it notices.
+    drop(older);
+    world.disconnect(&instance, "s-1");
+    assert!(world.instance_record(&instance.id).connected());
+    assert!(newer.is_held());
+}
+
+/// The same machine, installed anew, comes as another container instance.
+#[tokio::test]
+async fn who_came_anew_is_not_who_it_was() {
+    let world = World::new();
+    let old = world.register(1, None);
+    let service = AcsService::new(Sessions::default());
+    let (socket, mut agent) = Socket::pair();
+    let serve = service.serve(caller(&world, &old), query(&old), socket);
+    let play = async {
+        assert_eq!(kind(&mut agent).await, "TaskManifestMessage");
+        let new = world.register(1, None);
+        assert_ne!(new.id, old.id);
+        let Some(Outgoing::Close(code, reason)) = agent.recv().await else {
+            panic!("the old session was not closed");
+        };
+        assert_eq!((code, &*reason), (UNWELCOME, "InactiveInstanceException"));
+        new
+    };
+    let ((), new) = tokio::join!(serve, play);
+    assert!(!world.instance_record(&old.id).connected());
+    assert!(!world.instance_record(&new.id).connected(), "it has not opened a session yet");
+}
+
 #[tokio::test]
 async fn nonsense_ends_the_conversation() {
     let world = World::new();

@@ -1,8 +1,9 @@
 //! A telemetry session, without a socket.
 
 use crate::names;
-use crate::records::{ContainerInstance, Health, Task};
+use crate::records::{self, ContainerInstance, Health, Task};
 use ident::{ContainerInstanceId, Scope, Timestamp};
+use sched::lifecycle::Phase;
 use std::time::Duration;
 use store::Txn;
 use wire::Fault;
@@ -89,7 +90,10 @@ pub fn record(txn: &mut Txn, scope: &Scope, instance: &ContainerInstanceId, news
             }
         }
         News::Instance(statuses) => {
-            let Some(found) = txn.get::<ContainerInstance>(scope, instance.as_str()) else {
+            let Some(found) = txn
+                .get::<ContainerInstance>(scope, instance.as_str())
+                .filter(|found| found.status != records::InstanceStatus::Inactive)
+            else {
                 return;
             };
             let said: Vec<_> = statuses.iter().map(check).collect();
@@ -114,7 +118,10 @@ pub fn record(txn: &mut Txn, scope: &Scope, instance: &ContainerInstanceId, news
 fn health(txn: &mut Txn, scope: &Scope, instance: &ContainerInstanceId, said: &TaskHealth) {
     let arn = said.task_arn.as_deref().unwrap_or_default();
     let Some((_, id)) = names::task_from_arn(scope, arn) else { return };
-    let found = txn.get::<Task>(scope, id.as_str()).filter(|task| task.instance == *instance);
+    // What is STOPPED is history.
+    let found = txn
+        .get::<Task>(scope, id.as_str())
+        .filter(|task| task.instance == *instance && task.phase != Phase::Stopped);
     let Some(found) = found else { return };
     let mut task = Task::clone(&found);
     for one in said.containers.iter().flatten() {

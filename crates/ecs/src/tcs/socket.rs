@@ -1,21 +1,45 @@
 //! The socket around a telemetry session.
 
 use super::session::{TcsSession, record};
-use crate::acs::admitted;
-use crate::records::ContainerInstance;
+use crate::acs::{SUPERSEDED, Seat, Sessions, UNWELCOME, admitted};
+use crate::records::{ContainerInstance, InstanceStatus};
 use async_trait::async_trait;
 use chassis::{Cx, Query, Socket, SocketService};
+use std::convert::Infallible;
 use std::time::Duration;
 use store::StoreError;
 use wire::Fault;
 use wire::tcs::Message;
 
+/// The websocket code of an orderly end.
+const NORMAL: u16 = 1000;
 /// The websocket code for a text that is not what it should be.
 const BAD_TEXT: u16 = 1007;
 
 /// The TCS end of agents' sessions, at `/tcs/ws`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TcsService;
+#[derive(Clone, Debug, Default)]
+pub struct TcsService {
+    /// Of telemetry alone: an agent's two sessions come and go by themselves.
+    sessions: Sessions,
+}
+
+/// Why a conversation ended.
+enum End {
+    /// The agent left, or we lost it.
+    Gone,
+    /// A newer session took the seat.
+    Superseded,
+    /// The instance is no more one of its cluster's.
+    Deregistered,
+    /// The agent says what cannot be understood.
+    Nonsense(Fault),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Nonsense(fault)
+    }
+}
 
 #[async_trait]
 impl SocketService for TcsService {
@@ -33,31 +57,51 @@ impl SocketService for TcsService {
 
     async fn serve(&self, cx: Cx, query: Query, mut socket: Socket) {
         let Ok(instance) = admitted(&cx, query.get("containerInstance")) else { return };
-        if let Err(fault) = converse(&cx, &instance, &mut socket).await {
-            socket.close(BAD_TEXT, &fault.code).await;
+        let id = format!("{:032x}", cx.bits());
+        let mut seat = self.sessions.open(&instance.scope, &instance.id, &id);
+        let Err(end) = converse(&cx, &instance, &mut socket, &mut seat).await;
+        match end {
+            End::Gone => {}
+            End::Superseded => socket.close(NORMAL, SUPERSEDED).await,
+            End::Deregistered => socket.close(UNWELCOME, "InactiveInstanceException").await,
+            End::Nonsense(fault) => socket.close(BAD_TEXT, &fault.code).await,
         }
     }
 }
 
-/// Talks until the agent has had enough.
-async fn converse(cx: &Cx, instance: &ContainerInstance, socket: &mut Socket) -> Result<(), Fault> {
+/// Talks until one of the two has had enough.
+async fn converse(
+    cx: &Cx,
+    instance: &ContainerInstance,
+    socket: &mut Socket,
+    seat: &mut Seat,
+) -> Result<Infallible, End> {
+    // Subscribed before the first look, so that no change falls between.
+    let mut changes = cx.store().subscribe();
     let mut session = TcsSession::new(cx.now());
     loop {
-        if let Some(frame) = session.poll(cx.now())
-            && !say(socket, &frame).await?
-        {
-            return Ok(());
+        let known = cx.view().get::<ContainerInstance>(&instance.scope, instance.id.as_str());
+        if known.is_none_or(|known| known.status == InstanceStatus::Inactive) {
+            return Err(End::Deregistered);
+        }
+        if let Some(frame) = session.poll(cx.now()) {
+            say(socket, &frame).await?;
         }
         let wait = session.wake_at().since(cx.now()).max(Duration::from_millis(1));
         let text = tokio::select! {
+            biased;
+            () = seat.taken() => return Err(End::Superseded),
             text = socket.recv() => text,
+            _ = changes.changed() => continue,
             () = tokio::time::sleep(wait) => continue,
         };
-        let Some(text) = text else { return Ok(()) };
-        let (answer, news) = session.on_frame(&text)?;
+        let (answer, news) = session.on_frame(&text.ok_or(End::Gone)?)?;
         if let Some(news) = news {
             let kept = cx.store().transact(|txn| {
-                record(txn, &instance.scope, &instance.id, &news);
+                // What a newer session said is not to be overtaken by this.
+                if seat.is_held() {
+                    record(txn, &instance.scope, &instance.id, &news);
+                }
                 Ok::<_, StoreError>(())
             });
             // Telemetry that was not kept comes again in twenty seconds.
@@ -65,15 +109,17 @@ async fn converse(cx: &Cx, instance: &ContainerInstance, socket: &mut Socket) ->
                 tracing::warn!(error = &error as &dyn std::error::Error, "telemetry was lost");
             }
         }
-        if let Some(answer) = answer
-            && !say(socket, &answer).await?
-        {
-            return Ok(());
+        if let Some(answer) = answer {
+            say(socket, &answer).await?;
         }
     }
 }
 
-/// Sends a frame, and says whether there is somebody to hear it.
-async fn say(socket: &Socket, frame: &Message) -> Result<bool, Fault> {
-    Ok(socket.send(frame.encode()?).await.is_ok())
+/// Sends a frame, if there is somebody to hear it.
+async fn say(socket: &Socket, frame: &Message) -> Result<(), End> {
+    socket.send(frame.encode()?).await.map_err(|_| End::Gone)
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
