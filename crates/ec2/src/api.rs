@@ -7,6 +7,7 @@
 mod availability_zones;
 mod cidr;
 mod filters;
+mod instance_types;
 mod instances;
 mod listing;
 mod network_interfaces;
@@ -89,6 +90,8 @@ operations! {
     shows {
         describe_availability_zones(DescribeAvailabilityZonesRequest)
             -> DescribeAvailabilityZonesResult by availability_zones::describe;
+        describe_instance_types(DescribeInstanceTypesRequest)
+            -> DescribeInstanceTypesResult by instance_types::describe;
         describe_instances(DescribeInstancesRequest)
             -> DescribeInstancesResult by instances::describe;
         describe_network_interfaces(DescribeNetworkInterfacesRequest)

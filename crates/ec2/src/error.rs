@@ -32,6 +32,9 @@ pub enum Error {
     #[error("instance {0} does not exist")]
     NoInstance(String),
 
+    #[error("instance type {0} does not exist")]
+    NoInstanceType(String),
+
     #[error("availability zone {0} does not exist")]
     NoZone(String),
 
@@ -271,6 +274,10 @@ impl Error {
             Self::NoInstance(id) => client(
                 "InvalidInstanceID.NotFound",
                 format!("The instance ID '{id}' does not exist"),
+            ),
+            Self::NoInstanceType(name) => client(
+                "InvalidInstanceType",
+                format!("The following supplied instance types do not exist: [{name}]"),
             ),
             Self::NoZone(name) => {
                 client("InvalidParameterValue", format!("Invalid availability zone: [{name}]"))

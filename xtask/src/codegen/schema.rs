@@ -5,6 +5,7 @@
 
 use super::model::{Kind, Reference, Shape};
 use super::names::{constant, upper_first};
+use super::shapes::MAX_CONSTANTS;
 use super::{HEADER, Service};
 use crate::Problem;
 use std::collections::BTreeSet;
@@ -166,7 +167,7 @@ impl Table<'_> {
                 write!(text, ".{bound}({})", digits(value))?;
             }
         }
-        if !shape.values.is_empty() {
+        if !shape.values.is_empty() && shape.values.len() <= MAX_CONSTANTS {
             write!(text, ".values(&{:?})", shape.values)?;
         }
         if shape.pattern.as_deref() == Some(TAG_TEXT) {

@@ -10,8 +10,9 @@ use crate::Problem;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Enumerations longer than this (instance types) are nobody's vocabulary.
-const MAX_CONSTANTS: usize = 120;
+/// Enumerations longer than this (instance types) are nobody's vocabulary, and which
+/// of their values there are is for the service to say, in its own words.
+pub(super) const MAX_CONSTANTS: usize = 120;
 
 /// Rust for the shapes in `ways`.
 pub(crate) fn generate(
