@@ -1,5 +1,7 @@
 """What botocore signs we believe, as it is, and not once it is touched."""
 
+import base64
+import io
 import re
 import time
 import urllib.parse
@@ -8,6 +10,7 @@ import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum, Sha256Checksum
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 HOST = "http://127.0.0.1:4566"
@@ -126,3 +129,18 @@ def test_a_token_in_the_query_is_signed(echo):
     stripped = request["query"].replace("&X-Amz-Security-Token=t", "")
     assert stripped != request["query"]
     assert believed(echo, {**request, "query": stripped})[0] == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("checksum", [Crc32Checksum, Sha256Checksum])
+@pytest.mark.parametrize("size", [1, 7, 64, 4096])
+def test_what_botocore_cuts_in_chunks_we_put_together(echo, checksum, size):
+    name = f"x-amz-checksum-{checksum.__name__.removesuffix('Checksum').lower()}"
+    headers = [("X-Amz-Content-SHA256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"), ("X-Amz-Trailer", name)]
+    for body in (*BODIES, b"x" * 1000, b"\r\n0\r\n\r\n" * 100):
+        cut = AwsChunkedWrapper(io.BytesIO(body), checksum, name, chunk_size=size).read()
+        given = [*headers, ("X-Amz-Decoded-Content-Length", str(len(body)))]
+        assert base64.b64decode(echo.ask("unchunk", cut, headers=given)["body"]) == body
+        for end in range(0, len(cut), max(1, len(cut) // 50)):
+            assert echo.ask("unchunk", cut[:end], headers=given)["code"] in ("IncompleteBody", "InvalidRequest"), end
+        longer = [*headers, ("X-Amz-Decoded-Content-Length", str(len(body) + 1))]
+        assert echo.ask("unchunk", cut, headers=longer)["code"] == "IncompleteBody"

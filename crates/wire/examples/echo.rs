@@ -8,7 +8,7 @@ use ident::Timestamp;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, Write as _};
 use wire::protocol::identify;
-use wire::sigv4::{Parts, Signature};
+use wire::sigv4::{self, Parts, Signature};
 use wire::{Body, Fault, Protocol, Request, Service};
 
 type Problem = Box<dyn std::error::Error>;
@@ -22,6 +22,7 @@ fn main() -> Result<(), Problem> {
             "write" => write(&question)?,
             "refuse" => refuse(&question)?,
             "verify" => verify(&question)?,
+            "unchunk" => unchunk(&question)?,
             other => return Err(format!("cannot do {other}").into()),
         };
         writeln!(out, "{answer}")?;
@@ -99,6 +100,15 @@ fn verify(question: &Value) -> Result<Value, Problem> {
     Ok(match verified {
         Ok(()) => json!({}),
         Err(refusal) => fault_of(&refusal.fault(protocol(question)?)),
+    })
+}
+
+/// A body that was sent in chunks, as it was before.
+fn unchunk(question: &Value) -> Result<Value, Problem> {
+    Ok(match sigv4::unchunked(&headers(question)?, &bytes(question, "body")?) {
+        Ok(None) => json!({}),
+        Ok(Some(body)) => json!({ "body": STANDARD.encode(body) }),
+        Err(error) => fault_of(&error.fault()),
     })
 }
 

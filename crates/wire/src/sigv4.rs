@@ -6,12 +6,16 @@
 //! [signs](sign). The clock is always the caller's.
 
 mod canonical;
+mod checksum;
+mod chunked;
 mod refusal;
 mod stamp;
 
+pub use chunked::{ChunkError, unchunked};
 pub use refusal::Refusal;
 
 use canonical::{canonical_request, hash};
+use chunked::{Form, Pieces};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use ident::Timestamp;
@@ -38,7 +42,7 @@ pub struct Parts<'a> {
     pub query: &'a str,
     /// All headers. Over HTTP/2 the caller puts `:authority` in as `host`.
     pub headers: &'a HeaderMap,
-    /// All of the body.
+    /// All of the body, as it came.
     pub body: &'a [u8],
 }
 
@@ -128,12 +132,33 @@ impl Signature {
         let payload = self.payload(parts)?;
         let request =
             canonical_request(parts, &self.signed_headers, &payload, self.scope.service == "s3");
-        let expected = signature(secret_key, &self.scope, &self.stamp, &request);
-        if !bool::from(expected.as_bytes().ct_eq(self.digest.as_bytes())) {
-            return Err(Refusal::Mismatch);
+        let key = signing_key(secret_key, &self.scope);
+        let expected = sign_text(&key, &string_to_sign(&self.scope, &self.stamp, &request));
+        equal(&expected, &self.digest)?;
+        // Only now, so that only the owner of the key learns what our clock says.
+        self.current(now)?;
+        match Form::named(&payload) {
+            Some(form) if form.signed => self.verify_chunks(&key, form, parts.body),
+            _ => Ok(()),
         }
-        // Last, so that only the owner of the key learns what our clock says.
-        self.current(now)
+    }
+
+    /// Whether each chunk was signed with this key, and after the one before it.
+    fn verify_chunks(&self, key: &[u8], form: Form, body: &[u8]) -> Result<(), Refusal> {
+        let (stamp, scope, nothing) = (&self.stamp, self.scope.text(), hash(b""));
+        let mut last = self.digest.clone();
+        let mut pieces = Pieces::of(form, body);
+        while let Some(chunk) = pieces.chunk()? {
+            let hash = hash(chunk.data);
+            let text = format!("{ALGORITHM}-PAYLOAD\n{stamp}\n{scope}\n{last}\n{nothing}\n{hash}");
+            last = sign_text(key, &text);
+            equal(&last, chunk.signature)?;
+        }
+        let trailers = pieces.trailers()?;
+        let Some(signature) = trailers.signature else { return Ok(()) };
+        let hash = hash(trailers.canonical().as_bytes());
+        let text = format!("{ALGORITHM}-TRAILER\n{stamp}\n{scope}\n{last}\n{hash}");
+        equal(&sign_text(key, &text), signature)
     }
 
     fn from_header(parts: &Parts<'_>, authorization: &str) -> Result<Self, Refusal> {
@@ -253,7 +278,13 @@ impl Signature {
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".into(),
             ));
         }
-        let decisive = ["x-amz-date", "x-amz-target", "x-amz-content-sha256"];
+        let decisive = [
+            "x-amz-date",
+            "x-amz-target",
+            "x-amz-content-sha256",
+            "x-amz-decoded-content-length",
+            "x-amz-trailer",
+        ];
         let bare =
             decisive.into_iter().find(|name| parts.headers.contains_key(*name) && !signed(name));
         bare.map_or(Ok(()), |name| {
@@ -263,15 +294,16 @@ impl Signature {
         })
     }
 
-    /// The hash of the body that goes into the signature.
+    /// The hash of the body that goes into the signature, or what is said in its place.
     fn payload(&self, parts: &Parts<'_>) -> Result<String, Refusal> {
         let actual = || hash(parts.body);
         match header(parts, "x-amz-content-sha256") {
             Some(claimed) if claimed == UNSIGNED || claimed == actual() => Ok(claimed),
+            Some(claimed) if Form::named(&claimed).is_some() => Ok(claimed),
             Some(claimed) if claimed.starts_with("STREAMING-") => {
                 Err(Refusal::Incomplete(format!(
-                    "Bodies signed in chunks ('{claimed}') are taken by no service here: send the \
-                 hash of the whole body."
+                    "Bodies signed as '{claimed}' are taken by no service here: sign with \
+                     {ALGORITHM}, in chunks or the whole body."
                 )))
             }
             Some(_) => Err(Refusal::Mismatch),
@@ -343,7 +375,8 @@ pub fn sign(
     let payload = header(parts, "x-amz-content-sha256").unwrap_or_else(|| hash(parts.body));
     let parts = Parts { headers: &headers, ..*parts };
     let request = canonical_request(&parts, &signed, &payload, purpose.service == "s3");
-    let signature = signature(&credentials.secret_key, &scope, &stamp, &request);
+    let key = signing_key(&credentials.secret_key, &scope);
+    let signature = sign_text(&key, &string_to_sign(&scope, &stamp, &request));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",
         credentials.access_key,
@@ -365,13 +398,22 @@ fn string_to_sign(scope: &Scope, stamp: &str, canonical_request: &str) -> String
     format!("{ALGORITHM}\n{stamp}\n{}\n{hash}", scope.text())
 }
 
-fn signature(secret_key: &str, scope: &Scope, stamp: &str, canonical_request: &str) -> String {
-    let to_sign = string_to_sign(scope, stamp, canonical_request);
+fn signing_key(secret_key: &str, scope: &Scope) -> Vec<u8> {
     let mut key = hmac(format!("AWS4{secret_key}").as_bytes(), &scope.date);
-    for text in [&scope.region, &scope.service, "aws4_request", &to_sign] {
+    for text in [&scope.region, &scope.service, "aws4_request"] {
         key = hmac(&key, text);
     }
-    hex::encode(key)
+    key
+}
+
+fn sign_text(key: &[u8], text: &str) -> String {
+    hex::encode(hmac(key, text))
+}
+
+/// Compares two signatures in a time that says nothing of where they differ.
+fn equal(expected: &str, found: &str) -> Result<(), Refusal> {
+    let same = bool::from(expected.as_bytes().ct_eq(found.as_bytes()));
+    if same { Ok(()) } else { Err(Refusal::Mismatch) }
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {

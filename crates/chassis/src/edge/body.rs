@@ -2,11 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use std::io::Read as _;
 use std::time::Duration;
 use tokio::time::timeout;
+use wire::sigv4::{ChunkError, unchunked};
 
 /// The largest body of a request, compressed or not.
 pub(super) const LARGEST: usize = 10 << 20;
@@ -36,6 +39,8 @@ pub(super) enum BodyError {
     NotGzip(#[source] std::io::Error),
     #[error("bodies with Content-Encoding {0:?} are not understood")]
     UnknownEncoding(String),
+    #[error(transparent)]
+    Chunks(#[from] ChunkError),
 }
 
 /// The bytes of `body` as they came.
@@ -77,16 +82,28 @@ async fn linger(mut body: Incoming) {
     drop(timeout(longest, drain).await);
 }
 
-/// The body as it was before the client compressed it. SDKs compress large
-/// requests by themselves if the operation's model allows it.
-pub(super) fn decompress(
-    bytes: Bytes,
-    encoding: Option<&str>,
-    limit: usize,
-) -> Result<Bytes, BodyError> {
-    match encoding.map(str::trim) {
-        None | Some("" | "identity") => Ok(bytes),
-        Some("gzip" | "x-gzip") => {
+/// The body as it was before the client cut it in chunks and, before that, compressed
+/// it. SDKs compress large requests by themselves if the operation's model allows it.
+pub(super) fn decode(headers: &HeaderMap, sent: Bytes, limit: usize) -> Result<Bytes, BodyError> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<_> = encodings.map(|e| String::from_utf8_lossy(e.as_bytes())).collect();
+    let encodings = encodings.join(",").to_ascii_lowercase();
+    let mut encodings: Vec<&str> = encodings.split(',').map(str::trim).collect();
+    let whole = match unchunked(headers, &sent)? {
+        Some(whole) => {
+            // Not every client says it here as well.
+            encodings.retain(|encoding| *encoding != "aws-chunked");
+            whole.into()
+        }
+        None => sent,
+    };
+    decompress(whole, &encodings.join(","), limit)
+}
+
+fn decompress(bytes: Bytes, encoding: &str, limit: usize) -> Result<Bytes, BodyError> {
+    match encoding {
+        "" | "identity" => Ok(bytes),
+        "gzip" | "x-gzip" => {
             let mut plain = Vec::new();
             // One byte more than allowed tells "too large" from "just fits".
             let allowed = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -99,7 +116,7 @@ pub(super) fn decompress(
             }
             Ok(plain.into())
         }
-        Some(other) => Err(BodyError::UnknownEncoding(other.to_owned())),
+        other => Err(BodyError::UnknownEncoding(other.to_owned())),
     }
 }
 
@@ -119,14 +136,14 @@ mod tests {
     fn limits_hold_after_decompression() {
         let bomb = gzip(&vec![0; 5000]);
         assert!(bomb.len() < 100);
-        let fits = decompress(bomb.clone(), Some("gzip"), 5000).expect("just fits");
+        let fits = decompress(bomb.clone(), "gzip", 5000).expect("just fits");
         assert_eq!(fits.len(), 5000);
-        let over = decompress(bomb.clone(), Some("gzip"), 4999);
+        let over = decompress(bomb.clone(), "gzip", 4999);
         assert!(matches!(over, Err(BodyError::TooLarge { limit: 4999 })));
-        let cut = decompress(bomb.slice(..bomb.len() - 4), Some("gzip"), 5000);
+        let cut = decompress(bomb.slice(..bomb.len() - 4), "gzip", 5000);
         assert!(matches!(cut, Err(BodyError::NotGzip(_))));
-        let other = decompress(bomb, Some("br"), 5000);
+        let other = decompress(bomb, "br", 5000);
         assert!(matches!(other, Err(BodyError::UnknownEncoding(_))));
-        assert_eq!(&*decompress("x".into(), None, 1).expect("as it is"), b"x");
+        assert_eq!(&*decompress("x".into(), "", 1).expect("as it is"), b"x");
     }
 }

@@ -89,6 +89,7 @@ pub(super) fn body(error: &BodyError) -> Fault {
         BodyError::Broken(_) => (400, "IncompleteBody"),
         BodyError::NotGzip(_) => (400, "SerializationException"),
         BodyError::UnknownEncoding(_) => (415, "UnsupportedMediaType"),
+        BodyError::Chunks(error) => return error.fault(),
     };
     Fault::new(status, code, format!("The request cannot be read: {error}."))
 }

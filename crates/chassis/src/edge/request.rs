@@ -1,12 +1,12 @@
 //! From a request of an operation to its answer.
 
-use super::body::{self, BodyError};
+use super::body;
 use super::observe::{About, Form};
 use super::refuse::{self, full};
 use super::{Response, Visit};
 use crate::{Caller, Cx, KeyInfo, Principal, Secret};
 use futures::FutureExt as _;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
 use hyper::body::{Bytes, Incoming};
@@ -44,7 +44,8 @@ impl Visit {
 
         // From here on the request is somebody's, and worth understanding.
         about.caller = Some(caller.clone());
-        let body = decompressed(&head, sent).map_err(|error| refuse::body(&error))?;
+        let body = body::decode(&head.headers, sent, body::LARGEST)
+            .map_err(|error| refuse::body(&error))?;
         let call = identify(&head.method, &head.headers, query(&head), &body, scope).map_err(
             |(protocol, fault)| {
                 about.form = Form::Operation(protocol);
@@ -251,12 +252,6 @@ fn protocol(head: &Parts, body: &[u8], scope: Option<&str>) -> Protocol {
 fn scope(head: &Parts) -> Option<&'static str> {
     let signature = Signature::parse(&signed(head, &[])).ok()?;
     wire::Service::named(signature.service()).map(|service| service.name)
-}
-
-fn decompressed(head: &Parts, sent: Bytes) -> Result<Bytes, BodyError> {
-    let encoding = head.headers.get(CONTENT_ENCODING);
-    let encoding = encoding.map(|e| String::from_utf8_lossy(e.as_bytes()).to_ascii_lowercase());
-    body::decompress(sent, encoding.as_deref(), body::LARGEST)
 }
 
 /// The call's operation as our tables have it.

@@ -2,8 +2,9 @@
 
 use crate::edge::raw;
 use crate::world::{ROOT, Signer, World, form, json, refusal, text};
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::Full;
+use hyper::body::Bytes;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -125,6 +126,50 @@ async fn chunks() {
         assert!(answer.starts_with(wanted), "{chunks}: {answer}");
         assert_eq!(answer.contains("200 OK"), !wanted.is_empty(), "{chunks}: {answer}");
     }
+}
+
+/// CreateCluster with a body in the chunks of AWS, in this form.
+fn in_chunks(form: &'static str, encoding: &'static str, body: &[u8]) -> Request<Full<Bytes>> {
+    let mut request = json("CreateCluster", body);
+    for (name, value) in [
+        ("x-amz-content-sha256", form),
+        ("content-encoding", encoding),
+        ("x-amz-decoded-content-length", "24"),
+        ("x-amz-trailer", "x-amz-checksum-crc32"),
+    ] {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    ROOT.request(request, body)
+}
+
+#[tokio::test]
+async fn chunks_of_aws() {
+    const UNSIGNED: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+    const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+    let world = World::new().await;
+    let body = "c\r\n{\"clusterNam\r\nc\r\ne\":\"chunky\"}\r\n0\r\n\
+                x-amz-checksum-crc32:C1X6zg==\r\n\r\n";
+    for encoding in ["aws-chunked", "AWS-Chunked,identity", ""] {
+        let response = world.send(in_chunks(UNSIGNED, encoding, body.as_bytes())).await;
+        assert_eq!(response.status(), 200, "{}", text(&response));
+        assert!(text(&response).contains("\"chunky\""), "{}", text(&response));
+    }
+    let missigned = body.replace("\r\n{", ";chunk-signature=0\r\n{");
+    for (form, encoding, body, status, code) in [
+        (UNSIGNED, "aws-chunked", &*body.replace("0\r\nx-amz", "x-amz"), 400, "InvalidRequest"),
+        (UNSIGNED, "aws-chunked", &body[..30], 400, "IncompleteBody"),
+        (UNSIGNED, "aws-chunked", &body.replace("chunky", "CHUNKY"), 400, "BadDigest"),
+        (UNSIGNED, "aws-chunked,br", body, 415, "UnsupportedMediaType"),
+        (SIGNED, "aws-chunked", &missigned, 403, "InvalidSignatureException"),
+        (SIGNED, "aws-chunked", body, 400, "InvalidRequest"),
+    ] {
+        let response = world.send(in_chunks(form, encoding, body.as_bytes())).await;
+        assert_eq!(refusal(&response), (status, code.to_owned()), "{}", text(&response));
+    }
+    let mut whole = json("CreateCluster", body.as_bytes());
+    whole.headers_mut().insert("content-encoding", HeaderValue::from_static("aws-chunked"));
+    let response = world.send(ROOT.request(whole, body.as_bytes())).await;
+    assert_eq!(refusal(&response), (415, "UnsupportedMediaType".to_owned()));
 }
 
 #[tokio::test]

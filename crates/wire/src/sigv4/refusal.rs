@@ -1,5 +1,6 @@
 //! Why a request is not let in, and how each protocol puts it.
 
+use super::ChunkError;
 use crate::{Fault, Protocol};
 
 /// Why a request is not let in.
@@ -26,6 +27,9 @@ pub enum Refusal {
     /// The signature is too old, or from the future; the text is for the client.
     #[error("{0}")]
     Expired(String),
+    /// The body is in chunks that cannot be put together.
+    #[error(transparent)]
+    Chunks(#[from] ChunkError),
 }
 
 const UNKNOWN: &str = "The security token included in the request is invalid.";
@@ -48,6 +52,7 @@ impl Refusal {
             (Self::Missing, Ec2Query | AwsQuery) => {
                 denied("MissingAuthenticationToken", "Request is missing Authentication Token")
             }
+            (Self::Chunks(error), Json11 | Ec2Query | AwsQuery) => error.fault(),
             (Self::Incomplete(text), Json11) => Fault::client("IncompleteSignatureException", text),
             (Self::Incomplete(text), Ec2Query | AwsQuery) => {
                 Fault::client("IncompleteSignature", text)
