@@ -2,7 +2,7 @@
 
 use super::filters::{Field, Filters, each, moment, nothing, one};
 use super::listing::{Listing, Pages};
-use super::network_interfaces::{attachment_status, show_groups, status};
+use super::network_interfaces::{ECS, attachment_status, show_groups, status};
 use super::{tags, text};
 use crate::error::Error;
 use crate::records::{self, BY_INSTANCE, Eni};
@@ -32,10 +32,14 @@ pub(super) fn describe(
 
     let view = cx.view();
     let owner = cx.scope().account.to_string();
-    let all = view.list::<records::Instance>(cx.scope()).map(|instance| Shown {
-        reservation: reservation_id(&instance.id),
-        owner: owner.clone(),
-        instance: show(&view, &instance),
+    let all = view.list::<records::Instance>(cx.scope()).map(|instance| {
+        let enis = interfaces(&view, &instance);
+        Shown {
+            reservation: reservation_id(&instance.id),
+            owner: owner.clone(),
+            instance: show(&view, &instance, &enis),
+            enis,
+        }
     });
     let page = listing.page(all, |shown| shown.instance.instance_id.as_ref(), Error::NoInstance)?;
     let reservations = page.items.into_iter().map(Shown::reservation).collect();
@@ -45,11 +49,13 @@ pub(super) fn describe(
     })
 }
 
-/// An instance and what its reservation says.
+/// An instance, what its reservation says, and its interfaces, of which filters may
+/// ask what an answer does not have.
 struct Shown {
     reservation: String,
     owner: String,
     instance: shapes::Instance,
+    enis: Vec<Arc<Eni>>,
 }
 
 impl Shown {
@@ -72,6 +78,27 @@ impl Shown {
         })
     }
 
+    fn addresses<T: ToString>(
+        &self,
+        value: impl Fn(&shapes::InstancePrivateIpAddress) -> Option<T>,
+    ) -> Vec<String> {
+        let enis = self.instance.network_interfaces.iter().flatten();
+        let all = enis.flat_map(|eni| eni.private_ip_addresses.iter().flatten());
+        all.filter_map(|address| value(address).map(|value| value.to_string())).collect()
+    }
+
+    fn interface_tags(&self, part: fn(shapes::Tag) -> Option<String>) -> Vec<String> {
+        let tags = self.enis.iter().filter_map(|eni| tags::show(&eni.tags));
+        tags.flatten().filter_map(part).collect()
+    }
+
+    fn dns_options<T: ToString>(
+        &self,
+        value: impl Fn(&shapes::PrivateDnsNameOptionsResponse) -> Option<&T>,
+    ) -> Vec<String> {
+        one(self.instance.private_dns_name_options.as_ref().and_then(value))
+    }
+
     fn attachments<T: ToString>(
         &self,
         value: impl Fn(&shapes::InstanceNetworkInterfaceAttachment) -> Option<T>,
@@ -92,6 +119,8 @@ const FIELDS: &[Field<Shown>] = &[
     }),
     Field(&["client-token"], |shown| one(shown.instance.client_token.as_ref())),
     Field(&["dns-name"], |shown| one(shown.instance.public_dns_name.as_ref())),
+    Field(&["ebs-optimized"], |shown| one(shown.instance.ebs_optimized.as_ref())),
+    Field(&["ena-support"], |shown| one(shown.instance.ena_support.as_ref())),
     Field(&["instance-id"], |shown| one(shown.instance.instance_id.as_ref())),
     Field(&["instance-state-code"], |shown| {
         one(shown.instance.state.as_ref().and_then(|state| state.code.as_ref()))
@@ -112,10 +141,13 @@ const FIELDS: &[Field<Shown>] = &[
         one(shown.instance.monitoring.as_ref().and_then(|monitoring| monitoring.state.as_ref()))
     }),
     Field(&["network-interface.addresses.primary"], |shown| {
-        shown.interfaces(|eni| eni.private_ip_addresses.as_ref()?.first()?.primary)
+        shown.addresses(|address| address.primary)
+    }),
+    Field(&["network-interface.addresses.private-dns-name"], |shown| {
+        shown.addresses(|address| address.private_dns_name.clone())
     }),
     Field(&["network-interface.addresses.private-ip-address"], |shown| {
-        shown.interfaces(|eni| eni.private_ip_address.clone())
+        shown.addresses(|address| address.private_ip_address.clone())
     }),
     Field(&["network-interface.attachment.attach-time"], |shown| {
         shown.attachments(|attachment| attachment.attach_time?.iso8601())
@@ -133,6 +165,9 @@ const FIELDS: &[Field<Shown>] = &[
         one(shown.instance.instance_id.as_ref())
     }),
     Field(&["network-interface.attachment.instance-owner-id"], |shown| one(Some(&shown.owner))),
+    Field(&["network-interface.attachment.network-card-index"], |shown| {
+        shown.attachments(|attachment| attachment.network_card_index)
+    }),
     Field(&["network-interface.attachment.status"], |shown| {
         shown.attachments(|attachment| attachment.status.clone())
     }),
@@ -161,18 +196,45 @@ const FIELDS: &[Field<Shown>] = &[
     Field(&["network-interface.private-dns-name"], |shown| {
         shown.interfaces(|eni| eni.private_dns_name.clone())
     }),
+    Field(&["network-interface.operator.managed"], |shown| {
+        shown.interfaces(|eni| eni.operator.as_ref()?.managed)
+    }),
+    Field(&["network-interface.private-ip-address"], |shown| {
+        shown.interfaces(|eni| eni.private_ip_address.clone())
+    }),
+    Field(&["network-interface.requester-id"], |shown| {
+        let managed = shown.enis.iter().filter(|eni| eni.requester_managed);
+        managed.map(|_| ECS.to_owned()).collect()
+    }),
+    Field(&["network-interface.requester-managed"], |shown| {
+        shown.enis.iter().map(|eni| eni.requester_managed.to_string()).collect()
+    }),
+    Field(&["network-interface.tag-key"], |shown| shown.interface_tags(|tag| tag.key)),
+    Field(&["network-interface.tag-value"], |shown| shown.interface_tags(|tag| tag.value)),
     Field(&["network-interface.source-dest-check"], |shown| {
         shown.interfaces(|eni| eni.source_dest_check)
     }),
     Field(&["network-interface.status"], |shown| shown.interfaces(|eni| eni.status.clone())),
     Field(&["network-interface.subnet-id"], |shown| shown.interfaces(|eni| eni.subnet_id.clone())),
     Field(&["network-interface.vpc-id"], |shown| shown.interfaces(|eni| eni.vpc_id.clone())),
+    Field(&["operator.managed"], |shown| {
+        one(shown.instance.operator.as_ref().and_then(|operator| operator.managed.as_ref()))
+    }),
     Field(&["placement-group-name"], |shown| {
         let placement = shown.instance.placement.as_ref();
         one(placement.and_then(|placement| placement.group_name.as_ref()))
     }),
     Field(&["platform-details"], |shown| one(shown.instance.platform_details.as_ref())),
     Field(&["private-dns-name"], |shown| one(shown.instance.private_dns_name.as_ref())),
+    Field(&["private-dns-name-options.enable-resource-name-dns-a-record"], |shown| {
+        shown.dns_options(|options| options.enable_resource_name_dns_a_record.as_ref())
+    }),
+    Field(&["private-dns-name-options.enable-resource-name-dns-aaaa-record"], |shown| {
+        shown.dns_options(|options| options.enable_resource_name_dns_aaaa_record.as_ref())
+    }),
+    Field(&["private-dns-name-options.hostname-type"], |shown| {
+        shown.dns_options(|options| options.hostname_type.as_ref())
+    }),
     Field(&["private-ip-address"], |shown| one(shown.instance.private_ip_address.as_ref())),
     Field(&["reservation-id"], |shown| one(Some(&shown.reservation))),
     Field(&["source-dest-check"], |shown| one(shown.instance.source_dest_check.as_ref())),
@@ -193,7 +255,12 @@ const FIELDS: &[Field<Shown>] = &[
             "block-device-mapping.volume-id",
             "boot-mode",
             "capacity-reservation-id",
+            "capacity-reservation-specification.capacity-reservation-preference",
+            "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
+            "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
             "current-instance-boot-mode",
+            "enclave-options.enabled",
+            "hibernation-options.configured",
             "host-id",
             "hypervisor",
             "iam-instance-profile.arn",
@@ -204,15 +271,45 @@ const FIELDS: &[Field<Shown>] = &[
             "ipv6-address",
             "kernel-id",
             "key-name",
+            "maintenance-options.auto-recovery",
+            "metadata-options.http-endpoint",
+            "metadata-options.http-protocol-ipv4",
+            "metadata-options.http-protocol-ipv6",
+            "metadata-options.http-put-response-hop-limit",
+            "metadata-options.http-tokens",
+            "metadata-options.instance-metadata-tags",
+            "metadata-options.state",
+            "network-interface.addresses.association.allocation-id",
+            "network-interface.addresses.association.association-id",
+            "network-interface.addresses.association.carrier-ip",
+            "network-interface.addresses.association.customer-owned-ip",
+            "network-interface.addresses.association.ip-owner-id",
+            "network-interface.addresses.association.public-dns-name",
             "network-interface.addresses.association.public-ip",
+            "network-interface.association.allocation-id",
+            "network-interface.association.association-id",
+            "network-interface.association.carrier-ip",
+            "network-interface.association.customer-owned-ip",
+            "network-interface.association.ip-owner-id",
+            "network-interface.association.public-dns-name",
             "network-interface.association.public-ip",
+            "network-interface.deny-all-igw-traffic",
+            "network-interface.ipv4-prefixes.ipv4-prefix",
+            "network-interface.ipv6-address",
             "network-interface.ipv6-addresses.ipv6-address",
-            "network-interface.requester-id",
-            "network-interface.requester-managed",
+            "network-interface.ipv6-addresses.is-primary-ipv6",
+            "network-interface.ipv6-native",
+            "network-interface.ipv6-prefixes.ipv6-prefix",
+            "network-interface.operator.principal",
+            "network-interface.outpost-arn",
+            "network-interface.public-dns-name",
+            "network-performance-options.bandwidth-weighting",
+            "operator.principal",
             "outpost-arn",
             "placement-partition-number",
             "platform",
             "product-code",
+            "product-code.type",
             "ramdisk-id",
             "reason",
             "requester-id",
@@ -221,15 +318,24 @@ const FIELDS: &[Field<Shown>] = &[
             "spot-instance-request-id",
             "state-reason-code",
             "state-reason-message",
+            "tpm-support",
+            "usage-operation",
+            "usage-operation-update-time",
         ],
         nothing,
     ),
 ];
 
-fn show(view: &View, instance: &records::Instance) -> shapes::Instance {
-    let scope = &instance.scope;
-    let mut enis: Vec<Arc<Eni>> = view.by(scope, BY_INSTANCE, instance.id.as_str()).collect();
+/// The instance's interfaces in the order of their places.
+fn interfaces(view: &View, instance: &records::Instance) -> Vec<Arc<Eni>> {
+    let all = view.by(&instance.scope, BY_INSTANCE, instance.id.as_str());
+    let mut enis: Vec<Arc<Eni>> = all.collect();
     enis.sort_by_key(|eni| eni.attachment.as_ref().map(|attachment| attachment.device_index));
+    enis
+}
+
+fn show(view: &View, instance: &records::Instance, enis: &[Arc<Eni>]) -> shapes::Instance {
+    let scope = &instance.scope;
     let primary = enis.iter().find(|eni| eni.net.id == instance.primary_eni);
     let zone = instance.zones.first();
     shapes::Instance {
@@ -243,6 +349,7 @@ fn show(view: &View, instance: &records::Instance) -> shapes::Instance {
         launch_time: Some(instance.launched_at.into()),
         monitoring: Some(shapes::Monitoring { state: text("disabled"), ..Default::default() }),
         network_interfaces: Some(enis.iter().map(|eni| show_interface(view, eni)).collect()),
+        operator: Some(shapes::OperatorResponse { managed: Some(false), ..Default::default() }),
         placement: Some(shapes::Placement {
             availability_zone: zone.map(|zone| zone.name.clone()),
             availability_zone_id: zone.map(|zone| zone.id.clone()),
@@ -252,6 +359,11 @@ fn show(view: &View, instance: &records::Instance) -> shapes::Instance {
         }),
         platform_details: text("Linux/UNIX"),
         private_dns_name: primary.and_then(|eni| eni.private_dns_name.clone()),
+        private_dns_name_options: Some(shapes::PrivateDnsNameOptionsResponse {
+            enable_resource_name_dns_a_record: Some(false),
+            enable_resource_name_dns_aaaa_record: Some(false),
+            hostname_type: text("ip-name"),
+        }),
         private_ip_address: primary.map(|eni| eni.net.ipv4.to_string()),
         product_codes: Some(Vec::new()),
         public_dns_name: text(""),
@@ -288,6 +400,7 @@ fn show_interface(view: &View, eni: &Eni) -> shapes::InstanceNetworkInterface {
         ipv6_addresses: Some(Vec::new()),
         mac_address: text(eni.net.mac),
         network_interface_id: text(&eni.net.id),
+        operator: Some(shapes::OperatorResponse { managed: Some(false), ..Default::default() }),
         owner_id: text(&eni.scope.account),
         private_dns_name: eni.private_dns_name.clone(),
         private_ip_address: text(eni.net.ipv4),

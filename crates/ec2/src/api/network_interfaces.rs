@@ -17,7 +17,7 @@ use store::{Txn, View};
 use wire::ec2 as shapes;
 
 /// The name under which ECS asks for the interfaces of tasks.
-const ECS: &str = "amazon-ecs";
+pub(super) const ECS: &str = "amazon-ecs";
 
 /// Shows network interfaces, those of tasks among them.
 pub(super) fn describe(

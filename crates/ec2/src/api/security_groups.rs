@@ -11,8 +11,9 @@ use crate::records::{
 };
 use chassis::Cx;
 use ident::{Arn, Scope, SecurityGroupId, VpcId};
+use net::model::Peer;
 use std::sync::Arc;
-use store::Txn;
+use store::{Txn, View};
 use wire::ec2 as shapes;
 
 /// Makes a group, out of which everything may go and into which nothing comes.
@@ -77,14 +78,18 @@ pub(super) fn describe(
             None => return Err(Error::NoGroupNamed { name, vpc: home.vpc.clone() }),
         }
     }
-    let filters = Filters::parse(request.filters, FIELDS, |group| group.tags.as_ref())?;
+    let filters = Filters::parse(request.filters, FIELDS, |shown| shown.group.tags.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
     let listing = Listing::parse("DescribeSecurityGroups", Some(ids), filters, &pages)?;
 
-    let all = view.list::<SecurityGroup>(cx.scope()).map(|group| show(&group));
-    let page = listing.page(all, |group| group.group_id.as_ref(), Error::NoGroup)?;
+    let all = view.list::<SecurityGroup>(cx.scope()).map(|group| Shown {
+        group: show(&group),
+        sources: peers_named(&view, &group, Direction::Ingress),
+        destinations: peers_named(&view, &group, Direction::Egress),
+    });
+    let page = listing.page(all, |shown| shown.group.group_id.as_ref(), Error::NoGroup)?;
     Ok(shapes::DescribeSecurityGroupsResult {
-        security_groups: Some(page.items),
+        security_groups: Some(page.items.into_iter().map(|shown| shown.group).collect()),
         next_token: page.next_token,
     })
 }
@@ -238,45 +243,59 @@ fn show(group: &SecurityGroup) -> shapes::SecurityGroup {
     }
 }
 
-const FIELDS: &[Field<shapes::SecurityGroup>] = &[
-    Field(&["description"], |group| one(group.description.as_ref())),
-    Field(&["group-id"], |group| one(group.group_id.as_ref())),
-    Field(&["group-name"], |group| one(group.group_name.as_ref())),
-    Field(&["owner-id"], |group| one(group.owner_id.as_ref())),
-    Field(&["vpc-id"], |group| one(group.vpc_id.as_ref())),
-    Field(&["ip-permission.cidr"], |group| cidrs(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.ipv6-cidr"], |group| ipv6_cidrs(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.group-id"], |group| peers(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.user-id"], |group| peer_owners(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.protocol"], |group| protocols(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.from-port"], |group| from_ports(group.ip_permissions.as_ref())),
-    Field(&["ip-permission.to-port"], |group| to_ports(group.ip_permissions.as_ref())),
-    Field(&["egress.ip-permission.cidr"], |group| cidrs(group.ip_permissions_egress.as_ref())),
-    Field(&["egress.ip-permission.ipv6-cidr"], |group| {
-        ipv6_cidrs(group.ip_permissions_egress.as_ref())
+/// A group, and the names of the groups that its rules refer to, which an answer does
+/// not have but filters may ask for.
+struct Shown {
+    group: shapes::SecurityGroup,
+    sources: Vec<String>,
+    destinations: Vec<String>,
+}
+
+fn peers_named(view: &View, group: &SecurityGroup, direction: Direction) -> Vec<String> {
+    let peers = group.going(direction).filter_map(|rule| match &rule.rule.peer {
+        Peer::Group(peer) => view.get::<SecurityGroup>(&group.scope, peer.as_str()),
+        Peer::Cidr(_) => None,
+    });
+    peers.map(|peer| peer.name.clone()).collect()
+}
+
+const FIELDS: &[Field<Shown>] = &[
+    Field(&["description"], |shown| one(shown.group.description.as_ref())),
+    Field(&["group-id"], |shown| one(shown.group.group_id.as_ref())),
+    Field(&["group-name"], |shown| one(shown.group.group_name.as_ref())),
+    Field(&["owner-id"], |shown| one(shown.group.owner_id.as_ref())),
+    Field(&["vpc-id"], |shown| one(shown.group.vpc_id.as_ref())),
+    Field(&["ip-permission.cidr"], |shown| cidrs(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.ipv6-cidr"], |shown| ipv6_cidrs(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.group-id"], |shown| peers(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.user-id"], |shown| peer_owners(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.protocol"], |shown| protocols(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.from-port"], |shown| from_ports(shown.group.ip_permissions.as_ref())),
+    Field(&["ip-permission.to-port"], |shown| to_ports(shown.group.ip_permissions.as_ref())),
+    Field(&["egress.ip-permission.cidr"], |shown| {
+        cidrs(shown.group.ip_permissions_egress.as_ref())
     }),
-    Field(&["egress.ip-permission.group-id"], |group| peers(group.ip_permissions_egress.as_ref())),
-    Field(&["egress.ip-permission.user-id"], |group| {
-        peer_owners(group.ip_permissions_egress.as_ref())
+    Field(&["egress.ip-permission.ipv6-cidr"], |shown| {
+        ipv6_cidrs(shown.group.ip_permissions_egress.as_ref())
     }),
-    Field(&["egress.ip-permission.protocol"], |group| {
-        protocols(group.ip_permissions_egress.as_ref())
+    Field(&["egress.ip-permission.group-id"], |shown| {
+        peers(shown.group.ip_permissions_egress.as_ref())
     }),
-    Field(&["egress.ip-permission.from-port"], |group| {
-        from_ports(group.ip_permissions_egress.as_ref())
+    Field(&["egress.ip-permission.user-id"], |shown| {
+        peer_owners(shown.group.ip_permissions_egress.as_ref())
     }),
-    Field(&["egress.ip-permission.to-port"], |group| {
-        to_ports(group.ip_permissions_egress.as_ref())
+    Field(&["egress.ip-permission.protocol"], |shown| {
+        protocols(shown.group.ip_permissions_egress.as_ref())
     }),
-    Field(
-        &[
-            "ip-permission.group-name",
-            "ip-permission.prefix-list-id",
-            "egress.ip-permission.group-name",
-            "egress.ip-permission.prefix-list-id",
-        ],
-        nothing,
-    ),
+    Field(&["egress.ip-permission.from-port"], |shown| {
+        from_ports(shown.group.ip_permissions_egress.as_ref())
+    }),
+    Field(&["egress.ip-permission.to-port"], |shown| {
+        to_ports(shown.group.ip_permissions_egress.as_ref())
+    }),
+    Field(&["ip-permission.group-name"], |shown| shown.sources.clone()),
+    Field(&["egress.ip-permission.group-name"], |shown| shown.destinations.clone()),
+    Field(&["ip-permission.prefix-list-id", "egress.ip-permission.prefix-list-id"], nothing),
 ];
 
 type Permissions<'a> = Option<&'a Vec<shapes::IpPermission>>;

@@ -1,5 +1,6 @@
 //! The operations, asked as a client asks: a form in, XML out.
 
+mod filters;
 mod tagging;
 mod vpcs;
 
