@@ -5,8 +5,8 @@
 //! line 1 column 9"; this walk says it in AWS's words and names the member.
 
 use crate::Fault;
-use crate::schema::{Kind, Shape};
-use serde_json::Value;
+use crate::schema::{Kind, Member, Shape};
+use serde_json::{Map, Value};
 
 /// Parses `body` and brings it into the form that `shape`'s struct expects.
 pub(crate) fn read(shape: &Shape, body: &[u8]) -> Result<Value, Fault> {
@@ -35,6 +35,9 @@ fn conform(shape: &Shape, value: &mut Value, path: &str) -> Result<(), Fault> {
     }
     match (&shape.kind, &mut *value) {
         (Kind::Structure(members), Value::Object(object)) => {
+            if shape.union {
+                one_of(members, object, path)?;
+            }
             for member in *members {
                 if let Some(inner) = object.get_mut(member.name) {
                     conform(member.shape, inner, &format!("{path}/{}", member.name))?;
@@ -74,6 +77,21 @@ fn conform(shape: &Shape, value: &mut Value, path: &str) -> Result<(), Fault> {
         _ => return Err(unexpected(shape, value, path)),
     }
     Ok(())
+}
+
+/// Of a union, one member is there and we know it.
+fn one_of(members: &[Member], object: &Map<String, Value>, path: &str) -> Result<(), Fault> {
+    // Some clients say what type they mean.
+    let set = object.iter().filter(|(name, value)| !value.is_null() && *name != "__type");
+    let set: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
+    match set.as_slice() {
+        [one] if members.iter().any(|member| member.name == *one) => Ok(()),
+        _ => {
+            let known: Vec<&str> = members.iter().map(|member| member.name).collect();
+            let text = format!("Exactly one of [{}] must be set, at {path}", known.join(", "));
+            Err(malformed(text))
+        }
+    }
 }
 
 /// A member may be null, which is to be absent. An item cannot be absent.
@@ -134,7 +152,36 @@ mod tests {
         Member::new("at", &plain::TIMESTAMP),
         Member::new("yes", &plain::BOOLEAN),
         Member::new("inner", &THING),
+        Member::new("either", &EITHER),
     ]);
+    static EITHER: Shape = Shape::structure(&[
+        Member::new("left", &plain::STRING),
+        Member::new("right", &plain::STRING),
+    ])
+    .union();
+
+    #[test]
+    fn of_a_union_there_is_one() {
+        for good in [
+            r#"{"either": {"left": "a"}}"#,
+            r#"{"either": {"left": null, "right": "b"}}"#,
+            r#"{"either": {"__type": "Either", "right": ""}}"#,
+            r#"{"either": null}"#,
+        ] {
+            assert!(read(&THING, good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in [
+            r#"{"either": {}}"#,
+            r#"{"either": {"left": null}}"#,
+            r#"{"either": {"left": "a", "right": "b"}}"#,
+            r#"{"either": {"middle": "c"}}"#,
+            r#"{"either": {"left": "a", "middle": "c"}}"#,
+        ] {
+            let fault = read(&THING, bad.as_bytes()).expect_err(bad);
+            assert_eq!(&*fault.code, "SerializationException");
+            assert_eq!(fault.message, "Exactly one of [left, right] must be set, at /either");
+        }
+    }
 
     #[test]
     fn what_is_accepted() {

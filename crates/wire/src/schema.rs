@@ -17,6 +17,8 @@ pub struct Shape {
     pub values: &'static [&'static str],
     /// What a string's characters must be.
     pub pattern: Option<Pattern>,
+    /// Whether exactly one member of a structure must be there.
+    pub union: bool,
 }
 
 /// What a shape is made of.
@@ -122,7 +124,7 @@ pub mod plain {
 #[allow(missing_docs)]
 impl Shape {
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, min: None, max: None, values: &[], pattern: None }
+        Self { kind, min: None, max: None, values: &[], pattern: None, union: false }
     }
 
     pub const fn structure(members: &'static [Member]) -> Self {
@@ -169,6 +171,11 @@ impl Shape {
     #[must_use]
     pub const fn values(self, values: &'static [&'static str]) -> Self {
         Self { values, ..self }
+    }
+
+    #[must_use]
+    pub const fn union(self) -> Self {
+        Self { union: true, ..self }
     }
 
     #[must_use]

@@ -92,6 +92,9 @@ pub(crate) struct Shape {
     pub(crate) sensitive: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) exception: bool,
+    /// Of a structure: exactly one of its members is there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) union: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

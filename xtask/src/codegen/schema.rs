@@ -91,6 +91,13 @@ impl Table<'_> {
             text.push_str(", ");
         }
         text.push_str("])");
+        if shape.union {
+            // Nobody has needed to know yet how a form would be refused.
+            if self.service.model.metadata.protocol != "json" {
+                return Err("unions are checked in JSON only".into());
+            }
+            text.push_str(".union()");
+        }
         Ok(text)
     }
 

@@ -87,12 +87,20 @@ fn structure(
 /// Members that must not appear in a log. The models mark some; the keys that
 /// they forgot are known by name.
 fn secrets<'a>(model: &'a Model, shape: &'a Shape) -> Vec<&'a str> {
-    let marked = |reference: &Reference| {
-        model.shapes.get(&reference.shape).is_some_and(|shape| shape.sensitive)
+    let marked = |reference: &Reference| sensitive(model, reference);
+    // Query services begin them with a capital.
+    let named = |name: &str| {
+        ["secretAccessKey", "sessionToken"].iter().any(|it| it.eq_ignore_ascii_case(name))
     };
-    let named = |name: &str| matches!(name, "secretAccessKey" | "sessionToken");
     let members = shape.members.iter();
     members.filter(|(name, r)| marked(r) || named(name)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Whether a value is, or is a list or a map of, what the model marks.
+fn sensitive(model: &Model, reference: &Reference) -> bool {
+    let Some(shape) = model.shapes.get(&reference.shape) else { return false };
+    let inner = shape.member.iter().chain(&shape.key).chain(&shape.value);
+    shape.sensitive || inner.into_iter().any(|inner| sensitive(model, inner))
 }
 
 /// A `Debug` that says whether a secret is there, and no more.
@@ -192,5 +200,17 @@ mod tests {
         );
         assert!(text.contains(r#".field("env", &self.env.as_ref().map(|_| "…"))"#), "{text}");
         assert!(text.contains(r#".field("id", &self.id)"#), "{text}");
+        let text = generated(
+            r#"{"A": {"type": "structure", "members": {"SessionToken": {"shape": "S"},
+                    "keys": {"shape": "Es"}, "SessionTokenSize": {"shape": "S"}}},
+                "Es": {"type": "list", "member": {"shape": "E"}},
+                "E": {"type": "string", "sensitive": true}, "S": {"type": "string"}}"#,
+            Ways::default(),
+        );
+        for secret in ["session_token", "keys"] {
+            let hidden = format!(r#".field("{secret}", &self.{secret}.as_ref().map(|_| "…"))"#);
+            assert!(text.contains(&hidden), "{text}");
+        }
+        assert!(text.contains(r#"("session_token_size", &self.session_token_size)"#), "{text}");
     }
 }

@@ -737,7 +737,7 @@ static SETTING_NAME: Shape = Shape::new(Kind::String).values(&[
 ]);
 
 pub(super) static SHARING_STRATEGY: Shape =
-    Shape::structure(&[Member::new("nvidiaMps", &NVIDIA_MPS_ALLOCATION)]);
+    Shape::structure(&[Member::new("nvidiaMps", &NVIDIA_MPS_ALLOCATION)]).union();
 
 static SORT_ORDER: Shape = Shape::new(Kind::String).values(&["ASC", "DESC"]);
 

@@ -194,7 +194,7 @@ impl std::fmt::Debug for Credentials {
             .field("access_key_id", &self.access_key_id)
             .field("expiration", &self.expiration)
             .field("secret_access_key", &self.secret_access_key.as_ref().map(|_| "…"))
-            .field("session_token", &self.session_token)
+            .field("session_token", &self.session_token.as_ref().map(|_| "…"))
             .finish()
     }
 }

@@ -32,3 +32,64 @@ fn who_am_i() {
          <RequestId>r-1</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
     );
 }
+
+#[test]
+fn what_is_secret_is_not_printed() {
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
+    let secret = || Some(SECRET.to_owned());
+    let pair = wire::ecs::KeyValuePair { name: Some("PASSWORD".into()), value: secret() };
+    for (printed, known) in [
+        (
+            format!(
+                "{:?}",
+                wire::sts::AssumeRoleResponse {
+                    credentials: Some(wire::sts::Credentials {
+                        access_key_id: Some("ASIA1".into()),
+                        secret_access_key: secret(),
+                        session_token: secret(),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                }
+            ),
+            "ASIA1",
+        ),
+        (
+            format!(
+                "{:#?}",
+                wire::acs::IAMRoleCredentials {
+                    role_arn: Some("arn:r".into()),
+                    secret_access_key: secret(),
+                    session_token: secret(),
+                    ..Default::default()
+                }
+            ),
+            "arn:r",
+        ),
+        (
+            format!(
+                "{:?}",
+                wire::ecs::ContainerDefinition {
+                    name: Some("web".into()),
+                    environment: Some(vec![pair]),
+                    ..Default::default()
+                }
+            ),
+            "web",
+        ),
+        (
+            format!(
+                "{:?}",
+                wire::landfall::CreateAccountResponse {
+                    access_key_id: Some("AKIA1".into()),
+                    secret_access_key: secret(),
+                    ..Default::default()
+                }
+            ),
+            "AKIA1",
+        ),
+    ] {
+        assert!(printed.contains(known), "{printed}");
+        assert!(!printed.contains(SECRET), "{printed}");
+    }
+}
