@@ -74,6 +74,10 @@ pub(crate) struct Up {
     /// lost and are stopped; at least 1m, such as 90s, 10m or 2h.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = agent_grace)]
     pub(crate) agent_grace: Duration,
+    /// How long stopped tasks can be seen, and instances and clusters that are
+    /// gone, such as 90s, 10m, 2h or 1d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+    pub(crate) retention: Duration,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]

@@ -136,11 +136,12 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     // What tasks have is ended before the network that they have it in.
     let tenancies: Vec<Box<dyn Tenancy>> =
         vec![Box::new(ecs::tenancy::Evict), Box::new(ec2::Evict)];
+    let settings = ecs::Settings { agent_grace: up.agent_grace, retention: up.retention };
     let supervisor = Supervisor::new(platform.clone())
         .with([Box::new(Sweeper) as Box<dyn Controller>])
         .with([Box::new(iam::sessions::Sweeper) as Box<dyn Controller>])
         .with([Box::new(iam::Closer::new(tenancies)) as Box<dyn Controller>])
-        .with(ecs::controllers(&agents, ecs::Settings { agent_grace: up.agent_grace }));
+        .with(ecs::controllers(&agents, settings));
 
     // The node.
     let credentials = Credentials {

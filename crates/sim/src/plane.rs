@@ -79,7 +79,7 @@ impl Plane {
         let platform =
             Platform { store, clock: Arc::clone(clock) as _, entropy: Arc::clone(entropy) as _ };
         let sessions = Sessions::default();
-        let settings = ecs::Settings { agent_grace: AGENT_GRACE };
+        let settings = ecs::Settings { agent_grace: AGENT_GRACE, ..Default::default() };
         let mut controllers = ecs::controllers(&sessions, settings);
         controllers.push(Box::new(chassis::idempotency::Sweeper));
         Self {

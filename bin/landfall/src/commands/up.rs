@@ -69,6 +69,7 @@ fn arguments(up: &Up) -> Vec<String> {
         format!("--region={}", up.region),
         format!("--cluster={}", up.cluster),
         format!("--agent-grace={}s", up.agent_grace.as_secs()),
+        format!("--retention={}s", up.retention.as_secs()),
     ];
     arguments.extend(up.zones.iter().map(|zone| format!("--zone={zone}")));
     arguments.extend(up.containerd.iter().map(|path| format!("--containerd={}", path.display())));

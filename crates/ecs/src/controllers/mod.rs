@@ -21,11 +21,14 @@ pub(crate) const BATCH: usize = 32;
 pub struct Settings {
     /// How long an agent may be away before its tasks count as lost.
     pub agent_grace: Duration,
+    /// How long tasks that stopped, container instances that left and clusters
+    /// that were deleted can be seen.
+    pub retention: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { agent_grace: Duration::from_mins(10) }
+        Self { agent_grace: Duration::from_mins(10), retention: Duration::from_hours(1) }
     }
 }
 
@@ -36,6 +39,6 @@ pub fn controllers(sessions: &Sessions, settings: Settings) -> Vec<Box<dyn Contr
         Box::new(lifecycle::Lifecycle::new(settings.agent_grace)),
         Box::new(definitions::Deletion),
         Box::new(liveness::Liveness::new(sessions.clone())),
-        Box::new(reaper::Reaper::default()),
+        Box::new(reaper::Reaper::new(settings.retention)),
     ]
 }

@@ -2,7 +2,8 @@
 //! somebody says.
 
 use crate::api::*;
-use crate::controllers::reaper::{KEPT, Reaper};
+use crate::controllers::Settings;
+use crate::controllers::reaper::Reaper;
 use crate::records::ContainerInstance;
 use crate::testing::{World, network, ready, task_id};
 use chassis::{Controller as _, Principal};
@@ -148,14 +149,15 @@ fn who_left_is_shown_for_a_while() {
     let world = World::new();
     let instance = world.instance(1);
     deregister(&world, &instance, false).expect("nothing runs there");
-    let reaper = Reaper::default();
+    let kept = Settings::default().retention;
+    let reaper = Reaper::new(kept);
     let there = || {
         ready(reaper.reconcile(&world.platform)).expect("reconciles");
         let found = world.view().get::<ContainerInstance>(&instance.scope, instance.id.as_str());
         found.is_some()
     };
     assert!(there());
-    world.clock.advance(KEPT);
+    world.clock.advance(kept);
     assert!(!there());
 }
 
