@@ -47,6 +47,7 @@ pub fn furnish(txn: &mut Txn, scope: &Scope, bits: &mut dyn FnMut() -> u128) -> 
         enable_network_address_usage_metrics: false,
         tenancy: Tenancy::Default,
         subnets_made: 0,
+        groups_made: 0,
         tags: Tags::default(),
     });
     let blocks = whole.subnets(SUBNET_PREFIX).into_iter().flatten();

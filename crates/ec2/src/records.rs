@@ -59,6 +59,9 @@ pub struct Vpc {
     /// only one commits.
     #[serde(default)]
     pub subnets_made: u64,
+    /// The same for security groups, also so that no two have one name.
+    #[serde(default)]
+    pub groups_made: u64,
     /// Its tags.
     pub tags: Tags,
 }

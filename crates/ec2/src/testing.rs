@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use ident::{Arn, AttachmentId, InstanceId, Scope, SubnetId, Timestamp};
 use ipnet::Ipv4Net;
 use std::sync::Arc;
-use store::{MemoryBackend, Registry, Store, StoreError, Txn, View};
+use store::{Backend, Commit, Loaded, MemoryBackend, Registry, Store, StoreError, Txn, View};
 
 /// The time that it always is.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_330_800_000);
@@ -60,6 +60,16 @@ impl World {
     /// The control plane starts anew, with what is durable.
     pub(crate) fn restart(&mut self) {
         self.cx.platform.store = open(&self.backend);
+    }
+
+    /// A second control plane on the same state, which has seen what there is now and
+    /// whose commits come late. Its backend lets them through as long as their guards
+    /// hold: that is all that holds between two who write at the same time.
+    pub(crate) fn rival(&self) -> Self {
+        let late = Late(self.backend.clone());
+        let mut cx = self.cx.clone();
+        cx.platform.store = Store::open_inline(Box::new(late), registry()).expect("a sound state");
+        Self { cx, backend: self.backend.clone() }
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -139,6 +149,30 @@ impl World {
 
 fn open(backend: &MemoryBackend) -> Store {
     let opened: Result<Store, StoreError> =
-        Store::open_inline(Box::new(backend.clone()), chassis::records(records(Registry::new())));
+        Store::open_inline(Box::new(backend.clone()), registry());
     opened.expect("a sound state")
+}
+
+fn registry() -> Registry {
+    chassis::records(records(Registry::new()))
+}
+
+/// See [`World::rival`].
+#[derive(Debug)]
+struct Late(MemoryBackend);
+
+impl Backend for Late {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, batch: &[Commit]) -> Result<(), StoreError> {
+        let mut revision = self.0.load()?.revision;
+        let renumbered = batch.iter().map(|commit| {
+            revision = revision.next();
+            Commit { revision, ..commit.clone() }
+        });
+        let renumbered: Vec<Commit> = renumbered.collect();
+        self.0.commit(&renumbered)
+    }
 }

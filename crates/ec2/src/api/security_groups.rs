@@ -33,19 +33,22 @@ pub(super) async fn create(
                 Some(id) => vpc(txn, scope, id)?,
                 None => default_vpc(txn, scope)?,
             };
-            if named(txn, scope, &vpc, &name).is_some() {
-                return Err(Error::DuplicateGroup { name: name.clone(), vpc });
+            let id = vpc.net.id.clone();
+            if named(txn, scope, &id, &name).is_some() {
+                return Err(Error::DuplicateGroup { name: name.clone(), vpc: id });
             }
             let group = SecurityGroup {
                 scope: scope.clone(),
                 id: SecurityGroupId::mint(cx.bits()),
-                vpc,
+                vpc: id,
                 name: name.clone(),
                 description: description.clone(),
                 rules: vec![egress_to_all(cx.bits())?],
                 tags: tags.clone(),
             };
             txn.put(group.clone());
+            let groups_made = vpc.groups_made.wrapping_add(1);
+            txn.put(records::Vpc { groups_made, ..records::Vpc::clone(&vpc) });
             Ok(group)
         })
         .await?;
@@ -115,6 +118,10 @@ pub(super) async fn delete(
                 .view()
                 .by::<SecurityGroup>(scope, BY_PEER_GROUP, id)
                 .any(|other| other.id != group.id);
+            // Read as guards: whoever puts an interface into the group writes the
+            // interface's subnet, and whoever refers to it writes the other group.
+            let _ = txn.by::<records::Subnet>(scope, BY_VPC, group.vpc.as_str());
+            let _ = txn.by::<SecurityGroup>(scope, BY_VPC, group.vpc.as_str());
             if used || named {
                 return Err(Error::InUse(group.id.to_string()));
             }
@@ -144,7 +151,7 @@ pub(super) fn find(
             }
         }
         (None, Some(name)) => {
-            let vpc = default_vpc(txn, scope)?;
+            let vpc = default_vpc(txn, scope)?.net.id.clone();
             named(txn, scope, &vpc, name)
                 .ok_or_else(|| Error::NoGroupNamed { name: name.to_owned(), vpc })
         }
@@ -166,14 +173,14 @@ pub(super) fn named(
     txn.by::<SecurityGroup>(scope, BY_VPC, vpc.as_str()).find(|group| group.name == name)
 }
 
-fn vpc(txn: &Txn, scope: &Scope, text: &str) -> Result<VpcId, Error> {
+fn vpc(txn: &Txn, scope: &Scope, text: &str) -> Result<Arc<records::Vpc>, Error> {
     text.parse::<VpcId>()
         .ok()
-        .filter(|id| txn.get::<records::Vpc>(scope, id.as_str()).is_some())
+        .and_then(|id| txn.get::<records::Vpc>(scope, id.as_str()))
         .ok_or_else(|| Error::NoVpc(text.to_owned()))
 }
 
-fn default_vpc(txn: &Txn, scope: &Scope) -> Result<VpcId, Error> {
+fn default_vpc(txn: &Txn, scope: &Scope) -> Result<Arc<records::Vpc>, Error> {
     let home = txn.get::<DefaultVpc>(scope, DefaultVpc::ID).ok_or(Error::NoDefaultVpc)?;
     vpc(txn, scope, home.vpc.as_str()).map_err(|_| Error::NoDefaultVpc)
 }

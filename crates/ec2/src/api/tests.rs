@@ -1,6 +1,7 @@
 //! The operations, asked as a client asks: a form in, XML out.
 
 mod filters;
+mod rivals;
 mod tagging;
 mod vpcs;
 

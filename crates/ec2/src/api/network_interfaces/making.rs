@@ -182,6 +182,11 @@ pub(in crate::api) async fn modify(
                 Change::Description(text) => eni.description.clone_from(text),
                 Change::Groups(ids) => {
                     eni.net.groups = groups_of(txn, scope, &found.net.vpc, ids)?;
+                    let subnet = txn.get::<Subnet>(scope, found.net.subnet.as_str());
+                    if let Some(subnet) = subnet.filter(|_| eni.net.groups != found.net.groups) {
+                        // As it is, for those who delete one of the groups meanwhile.
+                        txn.put(Subnet::clone(&subnet));
+                    }
                 }
                 Change::SourceDestCheck(on) => eni.net.source_dest_check = *on,
                 Change::DeleteOnTermination { attachment, value } => {

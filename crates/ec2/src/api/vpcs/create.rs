@@ -45,6 +45,7 @@ pub(in crate::api) async fn create(
                 enable_network_address_usage_metrics: false,
                 tenancy,
                 subnets_made: 0,
+                groups_made: 0,
                 tags: tags.clone(),
             };
             txn.put(vpc.clone());
