@@ -78,12 +78,14 @@ impl Containerd {
         Ok(mounts)
     }
 
-    /// Waits until containerd answers. Whoever asks sets the limit.
+    /// Waits until containerd answers, and clears away what the one before it began
+    /// and did not finish. Whoever asks sets the limit.
     async fn reachable(&self) {
         while let Err(error) = self.version().await {
             tracing::debug!(error = crate::error::chain(&error), "waiting for containerd");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        self.sweep_file_systems().await;
     }
 
     async fn status(&self, runtime_id: &str) -> Result<Status, Error> {
@@ -246,6 +248,17 @@ impl Containerd {
         Ok(names)
     }
 
+    /// Has containerd remove the directories of file systems that it has no record
+    /// of. One that died between the two would give the next the same number, and
+    /// find its directory there.
+    async fn sweep_file_systems(&self) {
+        let message = snap::CleanupRequest { snapshotter: SNAPSHOTTER.to_owned() };
+        let answer = self.connection.snapshots().cleanup(self.connection.request(message)).await;
+        if let Err(status) = answer {
+            tracing::debug!(error = status.message(), "file systems not swept");
+        }
+    }
+
     async fn remove_rootfs(&self, runtime_id: &str) -> Result<(), Error> {
         let message = snap::RemoveSnapshotRequest {
             snapshotter: SNAPSHOTTER.to_owned(),
@@ -287,9 +300,10 @@ impl Containers for Containerd {
                     self.reachable().await;
                     error
                 }
-                // Half made by an agent that died.
-                Err((_, error)) if error.message().contains("already exists") && again => {
+                // Half made by an agent or a containerd that died.
+                Err((_, error)) if is_in_the_way(&error) && again => {
                     again = false;
+                    self.sweep_file_systems().await;
                     error
                 }
                 Err((kind, error)) => return Err(Failure::new(kind, error.message())),
@@ -403,6 +417,12 @@ impl Containers for Containerd {
     async fn usage(&self, runtime_id: &str) -> Option<Usage> {
         self.cgroups.usage(Self::task_of(runtime_id), runtime_id)
     }
+}
+
+/// Whether something is there already that should not be.
+fn is_in_the_way(error: &Error) -> bool {
+    // AlreadyExists if it is on record; as the system says it, if it is a file.
+    ["already exists", "file exists"].iter().any(|words| error.message().contains(words))
 }
 
 fn tolerate(answer: Result<(), tonic::Status>, what: &'static str) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,6 +39,10 @@ impl Paths {
 
     fn pid_file(&self) -> PathBuf {
         self.run.join("containerd.pid")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.run.join("state")
     }
 
     fn config(&self) -> PathBuf {
@@ -108,6 +113,9 @@ fn launch_once(paths: &Paths) -> Result<(), Error> {
 fn launch(paths: &Paths) -> Result<(), Error> {
     let config = configuration(paths);
     fs::write(paths.config(), config).map_err(Error::io("write", paths.config()))?;
+    if let Err(error) = remove_half_made(&paths.state().join("io.containerd.runtime.v2.task")) {
+        tracing::warn!(%error, "what was half made stays");
+    }
     let log = fs::File::create(paths.log()).map_err(Error::io("write", paths.log()))?;
     let errors = log.try_clone().map_err(Error::io("write", paths.log()))?;
     let mut child = Command::new("containerd")
@@ -130,10 +138,33 @@ fn launch(paths: &Paths) -> Result<(), Error> {
     fs::write(paths.pid_file(), pid).map_err(Error::io("write", paths.pid_file()))
 }
 
+/// Removes the directories of containers whose shim had not said yet where it
+/// listens when containerd died. The next containerd would take them for those of a
+/// dead shim, fail to ask runc about what runc never heard of, and then find each
+/// in its way when the container is made anew. Nothing runs in such a directory
+/// and nothing is mounted there.
+fn remove_half_made(namespaces: &Path) -> io::Result<()> {
+    let found = match fs::read_dir(namespaces) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    for namespace in found {
+        for bundle in fs::read_dir(namespace?.path())? {
+            let bundle = bundle?.path();
+            // The second is its name from containerd 2 on.
+            let said = ["address", "bootstrap.json"].map(|name| bundle.join(name).exists());
+            if said == [false, false] {
+                fs::remove_dir_all(&bundle)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn configuration(paths: &Paths) -> String {
     let quoted = |path: PathBuf| format!("{:?}", path.to_string_lossy());
     let root = quoted(paths.data.join("root"));
-    let state = quoted(paths.run.join("state"));
+    let state = quoted(paths.state());
     let socket = quoted(paths.socket());
     let ttrpc = quoted(paths.run.join("containerd.sock.ttrpc"));
     let opt = quoted(paths.data.join("opt"));
@@ -199,4 +230,26 @@ fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(3).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_containers_whose_shim_never_spoke_are_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let namespaces = directory.path().join("tasks");
+        remove_half_made(&namespaces).expect("nothing is no error");
+        for (name, file) in [("old-0", "address"), ("new-0", "bootstrap.json"), ("half-0", "log")] {
+            let bundle = namespaces.join("lf").join(name);
+            fs::create_dir_all(bundle.join("rootfs")).expect("made");
+            fs::write(bundle.join(file), "").expect("written");
+        }
+        remove_half_made(&namespaces).expect("removed");
+        let left = fs::read_dir(namespaces.join("lf")).expect("read");
+        let mut left: Vec<_> = left.map(|entry| entry.expect("read").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["new-0", "old-0"]);
+    }
 }

@@ -342,7 +342,7 @@ async fn while_containerd_is_away_tasks_go_on_and_none_is_lost() {
     agent.run(brief.clone()).await;
     agent.running().await;
     // One ends meanwhile, and is begun at each of its steps when it happens.
-    for (round, pause) in [0, 15, 40, 70, 100].into_iter().enumerate() {
+    for (round, pause) in [0, 15, 22, 30, 40, 55, 100].into_iter().enumerate() {
         let middle = task(Network::Isolated, vec![container("web", &["sleep", "100"])]);
         agent.run(middle.clone()).await;
         tokio::time::sleep(Duration::from_millis(pause)).await;
