@@ -8,18 +8,23 @@
 //! decided by the seed, so that the same question has the same answer.
 
 mod candidate;
+mod fleet;
+mod search;
 mod strategy;
+mod tree;
 
 pub use candidate::{Candidate, Host, Tenant};
+pub use fleet::Fleet;
 pub use strategy::{Over, Resource, Strategy, ZONE};
 
 use crate::query::Expression;
 use crate::resources::{Need, Shortage};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ident::ContainerInstanceId;
+use search::Search;
 use strategy::Scores;
 
 /// An attribute that a machine must have.
@@ -111,51 +116,38 @@ pub struct Placement {
 
 /// Finds places for `copies` of a task, one after another: each copy sees those
 /// before it. Stops at the first that fits nowhere.
-pub fn place(
-    mut candidates: Vec<Arc<Candidate>>,
-    demand: &Demand,
-    copies: u32,
-    seed: u64,
-) -> Placement {
+///
+/// A copy takes time in the logarithm of the machines, times the classes of them
+/// that differ in what they are. It takes longer where many machines that look
+/// better turn out not to do for what no tree knows: host ports, a second
+/// strategy, expressions about tasks.
+pub fn place(fleet: &Fleet, demand: &Demand, copies: u32, seed: u64) -> Placement {
     let mut placement = Placement::default();
-    let mut scores = Scores::new(&candidates, demand);
-    // A machine that does not take the task now will not take it after other
-    // machines did: nothing about it changes. So each is judged once, and the
-    // taker of a copy once more.
-    let mut open: Vec<usize> = (0..)
-        .zip(&candidates)
-        .filter(|(_, candidate)| takes(candidate, demand))
-        .map(|(at, _)| at)
-        .collect();
+    let mut scores = Scores::new(fleet, demand);
+    let mut search = Search::new(fleet, demand);
+    let mut takers: BTreeMap<ContainerInstanceId, Arc<Candidate>> = BTreeMap::new();
     for copy in 0..copies {
-        let seed = mix(seed, u64::from(copy));
-        let options = open.iter().filter_map(|at| Some((*at, candidates.get(*at)?)));
-        let options = options.flat_map(|(at, candidate)| {
-            zones(candidate, demand).map(move |zone| (at, candidate, zone))
-        });
-        let best = options.min_by_key(|(_, candidate, zone)| scores.of(candidate, zone, seed));
-        let Some((at, candidate, zone)) = best else {
-            placement.refusals = candidates
+        let Some(found) = search.best(&scores, mix(seed, u64::from(copy))) else {
+            placement.refusals = fleet
                 .iter()
+                .map(|candidate| takers.get(&candidate.host.id).unwrap_or(candidate))
                 .map(|candidate| (candidate.host.id.clone(), refusals(candidate, demand)))
                 .collect();
             break;
         };
-        let place = Place { instance: candidate.host.id.clone(), zone: zone.clone() };
-        scores.placed(candidate, &place.zone);
-        if let Some(taker) = candidates.get_mut(at) {
-            let tenant = Tenant {
-                group: &demand.group,
-                zone: &place.zone,
-                need: &demand.need,
-                running: false,
-            };
-            Arc::make_mut(taker).admit(&tenant);
-            if !takes(taker, demand) {
-                open.retain(|other| *other != at);
-            }
-        }
-        placement.places.push(place);
+        let mut taker = Candidate::clone(&found.candidate);
+        taker.admit(&Tenant {
+            group: &demand.group,
+            zone: &found.zone,
+            need: &demand.need,
+            running: false,
+        });
+        scores.placed(&taker.host, &found.zone);
+        let taker = Arc::new(taker);
+        search.replace(&found, &taker);
+        let instance = taker.host.id.clone();
+        placement.places.push(Place { instance: instance.clone(), zone: found.zone });
+        takers.insert(instance, taker);
     }
     placement
 }
@@ -199,18 +191,12 @@ fn judge(
                 .iter()
                 .all(|short| against(true, &|| Reason::Short(short.clone()))))
         && demand.attributes.iter().all(|demanded| {
-            let found = host.attributes.get(&demanded.name);
-            let lacks = match (found, &demanded.value) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(has), Some(_)) => *has != demanded.value,
-            };
-            against(lacks, &|| Reason::Attribute {
+            against(lacks(host, demanded), &|| Reason::Attribute {
                 demanded: demanded.clone(),
-                found: found.cloned().flatten(),
+                found: host.attributes.get(&demanded.name).cloned().flatten(),
             })
         })
-        && against(zones(candidate, demand).next().is_none(), &|| Reason::Zone)
+        && against(zones(host, demand).next().is_none(), &|| Reason::Zone)
         && against(demand.distinct && candidate.kin(&demand.group) > 0, &|| Reason::Distinct)
         && demand.member_of.iter().all(|expression| {
             against(!expression.selects(candidate), &|| Reason::MemberOf(expression.clone()))
@@ -218,13 +204,20 @@ fn judge(
     sound && heard_all
 }
 
+/// Whether a machine has not the attribute that is demanded, or has another value.
+fn lacks(host: &Host, demanded: &Demanded) -> bool {
+    match (host.attributes.get(&demanded.name), &demanded.value) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(has), Some(_)) => *has != demanded.value,
+    }
+}
+
 /// The zones that the task could be in on this machine.
-fn zones<'a>(candidate: &'a Candidate, demand: &'a Demand) -> impl Iterator<Item = &'a String> {
+fn zones<'a>(host: &'a Host, demand: &'a Demand) -> impl Iterator<Item = &'a String> {
     // Without subnets to choose among, a task is where its machine is.
-    let choice = if demand.zones.is_some() { candidate.host.zones.len() } else { 1 };
-    candidate
-        .host
-        .zones
+    let choice = if demand.zones.is_some() { host.zones.len() } else { 1 };
+    host.zones
         .iter()
         .take(choice)
         .filter(|zone| demand.zones.as_ref().is_none_or(|allowed| allowed.contains(*zone)))

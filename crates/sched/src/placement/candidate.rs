@@ -1,5 +1,6 @@
 //! A machine that a task might go to, with what is on it already.
 
+use super::text_hash;
 use crate::query::Facts;
 use crate::resources::{Capacity, Need, Room};
 use alloc::borrow::ToOwned;
@@ -57,15 +58,27 @@ pub struct Candidate {
     pub tasks: u32,
     /// How many of them are RUNNING.
     pub running: u32,
-    /// How many tasks it has of each group, by the zone they are in.
-    pub groups: BTreeMap<String, BTreeMap<String, u32>>,
+    /// How many tasks it has of each group and zone, in order.
+    kin: Vec<Kin>,
+    /// What decides between it and its equals: a hash of its id.
+    pub(super) tie: u64,
+}
+
+/// Tasks of one group in one zone. A list of these is smaller than maps of maps,
+/// and a machine has few.
+#[derive(Clone, Debug, PartialEq)]
+struct Kin {
+    group: String,
+    zone: String,
+    count: u32,
 }
 
 impl Candidate {
     /// The machine with nothing on it.
     pub fn new(host: Arc<Host>) -> Self {
         let room = host.capacity.room([]);
-        Self { host, room, tasks: 0, running: 0, groups: BTreeMap::new() }
+        let tie = text_hash(host.id.as_str(), 0);
+        Self { host, room, tasks: 0, running: 0, kin: Vec::new(), tie }
     }
 
     /// Lets a task in, whether it fits or not.
@@ -73,23 +86,35 @@ impl Candidate {
         self.room.take(tenant.need);
         self.tasks = self.tasks.saturating_add(1);
         self.running = self.running.saturating_add(u32::from(tenant.running));
-        let by_zone = match self.groups.get_mut(tenant.group) {
-            Some(by_zone) => by_zone,
-            None => self.groups.entry(tenant.group.to_owned()).or_default(),
-        };
-        let count = by_zone.entry(tenant.zone.to_owned()).or_default();
-        *count = count.saturating_add(1);
+        let at = self.kin.binary_search_by(|kin| {
+            (kin.group.as_str(), kin.zone.as_str()).cmp(&(tenant.group, tenant.zone))
+        });
+        match at.map(|at| self.kin.get_mut(at)) {
+            Ok(Some(kin)) => kin.count = kin.count.saturating_add(1),
+            Ok(None) => {}
+            Err(at) => self.kin.insert(
+                at,
+                Kin { group: tenant.group.to_owned(), zone: tenant.zone.to_owned(), count: 1 },
+            ),
+        }
     }
 
     /// How many tasks of `group` it has.
     pub fn kin(&self, group: &str) -> u32 {
-        self.groups.get(group).map_or(0, |by_zone| by_zone.values().sum())
+        self.kin_by_zone(group).map(|(_, count)| count).sum()
     }
 
     /// The same, by zone.
-    pub(super) fn kin_by_zone(&self, group: &str) -> impl Iterator<Item = (&str, u32)> {
-        let by_zone = self.groups.get(group).into_iter().flatten();
-        by_zone.map(|(zone, count)| (zone.as_str(), *count))
+    pub(super) fn kin_by_zone(&self, group: &str) -> impl Iterator<Item = (&str, u32)> + Clone {
+        let before = self.kin.partition_point(|kin| kin.group.as_str() < group);
+        let rest = self.kin.get(before..).unwrap_or_default();
+        let here = rest.partition_point(|kin| kin.group == group);
+        rest.iter().take(here).map(|kin| (kin.zone.as_str(), kin.count))
+    }
+
+    /// The groups that it has tasks of, in order.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.kin.chunk_by(|a, b| a.group == b.group).filter_map(|kin| Some(&*kin.first()?.group))
     }
 
     /// How full it is, in thousandths of what it has most of in use.
@@ -130,6 +155,6 @@ impl Facts for Candidate {
     }
 
     fn any_group(&self, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
-        self.groups.keys().any(|group| wanted(group))
+        self.groups().any(wanted)
     }
 }

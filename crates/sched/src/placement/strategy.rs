@@ -1,10 +1,11 @@
 //! What decides among the machines that will do.
 
-use super::{Candidate, Demand, mix, text_hash};
+use super::fleet::{Fleet, Order, is_particular};
+use super::tree::Summary;
+use super::{Candidate, Demand, Host, text_hash};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The attribute that says which zone a machine stands in.
@@ -39,9 +40,9 @@ pub enum Over {
     Attribute(String),
 }
 
-/// What the machines are compared by. A smaller score is better; the last number
-/// decides what is still equal.
-pub(super) type Score = ([i64; MOST], u64);
+/// What the machines are compared by, smaller before greater: a number for each
+/// strategy, then chance among the machines, and among the zones of one.
+pub(super) type Score = ([i64; MOST], u64, u64);
 
 /// As many numbers as a score may have: AWS's five strategies, or the default's
 /// four.
@@ -55,81 +56,180 @@ pub(super) struct Scores<'d> {
     counts: Vec<BTreeMap<String, u32>>,
 }
 
+/// What chance has decided for one copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    /// Of machines that are equal, the one with the next greater tie is chosen.
+    pub(super) pivot: u64,
+    /// What the order of a machine's zones follows from.
+    pub(super) seed: u64,
+}
+
 impl<'d> Scores<'d> {
-    pub(super) fn new(candidates: &[Arc<Candidate>], demand: &'d Demand) -> Self {
-        let zone = [Strategy::Spread(Over::Attribute(ZONE.to_owned()))];
-        let strategies =
-            if demand.strategies.is_empty() { &zone[..] } else { &demand.strategies[..] };
-        let counts = strategies.iter().map(|_| BTreeMap::new()).collect();
-        let mut scores = Self { demand, counts };
-        for candidate in candidates {
-            for (zone, count) in candidate.kin_by_zone(&demand.group) {
-                scores.count(candidate, zone, count);
+    pub(super) fn new(fleet: &Fleet, demand: &'d Demand) -> Self {
+        let strategies = demand.strategies.len().max(1);
+        let mut scores = Self { demand, counts: alloc::vec![BTreeMap::new(); strategies] };
+        for (alike, class) in fleet.classes() {
+            let Some(kin) = class.kin(&demand.group) else { continue };
+            for at in 0..strategies {
+                if demand.strategies.get(at).is_some_and(is_particular_spread) {
+                    for machine in kin.tree.iter() {
+                        for (zone, count) in machine.kin_by_zone(&demand.group) {
+                            scores.count(at, &machine.host, zone, count);
+                        }
+                    }
+                } else {
+                    for (zone, count) in &kin.zones {
+                        scores.count(at, &alike.0, zone, *count);
+                    }
+                }
             }
         }
         scores
     }
 
     /// Notes that a copy went to `zone` of this machine.
-    pub(super) fn placed(&mut self, candidate: &Candidate, zone: &str) {
-        self.count(candidate, zone, 1);
+    pub(super) fn placed(&mut self, host: &Host, zone: &str) {
+        (0..self.counts.len()).for_each(|at| self.count(at, host, zone, 1));
     }
 
-    fn count(&mut self, candidate: &Candidate, zone: &str, more: u32) {
-        for (at, counts) in self.counts.iter_mut().enumerate() {
-            let value = match self.demand.strategies.get(at) {
-                None => zone,
-                Some(Strategy::Spread(Over::Attribute(name))) => value(candidate, name, zone),
-                Some(
-                    Strategy::Spread(Over::Instances) | Strategy::Binpack(_) | Strategy::Random,
-                ) => {
-                    continue;
-                }
-            };
-            match counts.get_mut(value) {
-                Some(count) => *count = count.saturating_add(more),
-                None => _ = counts.insert(value.to_owned(), more),
+    fn count(&mut self, at: usize, host: &Host, zone: &str, more: u32) {
+        let value = match self.demand.strategies.get(at) {
+            None => zone,
+            Some(Strategy::Spread(Over::Attribute(name))) => value(host, name, zone),
+            Some(Strategy::Spread(Over::Instances) | Strategy::Binpack(_) | Strategy::Random) => {
+                return;
             }
+        };
+        let Some(counts) = self.counts.get_mut(at) else { return };
+        match counts.get_mut(value) {
+            Some(count) => *count = count.saturating_add(more),
+            None => _ = counts.insert(value.to_owned(), more),
         }
+    }
+
+    fn counted(&self, at: usize, value: &str) -> i64 {
+        self.counts.get(at).and_then(|counts| counts.get(value)).copied().map_or(0, i64::from)
     }
 
     /// The score of `zone` of a machine.
-    pub(super) fn of(&self, candidate: &Candidate, zone: &str, seed: u64) -> Score {
-        let tie = text_hash(zone, text_hash(candidate.host.id.as_str(), seed));
-        let mut numbers = [0; MOST];
-        if self.demand.strategies.is_empty() {
-            let kin = self.counts.first().and_then(|counts| counts.get(zone));
-            numbers = [
-                i64::from(kin.copied().unwrap_or(0)),
+    pub(super) fn of(&self, candidate: &Candidate, zone: &str, chance: Chance) -> Score {
+        let numbers = self.numbers(|at, strategy| match strategy {
+            None => [
+                self.counted(at, zone),
                 candidate.load(),
                 i64::from(candidate.tasks),
                 candidate.room.memory_mib.saturating_neg(),
+            ],
+            Some(strategy) => [
+                match strategy {
+                    Strategy::Random => 0,
+                    Strategy::Binpack(Resource::Cpu) => candidate.room.cpu_units,
+                    Strategy::Binpack(Resource::Memory) => candidate.room.memory_mib,
+                    Strategy::Spread(Over::Instances) => {
+                        i64::from(candidate.kin(&self.demand.group))
+                    }
+                    Strategy::Spread(Over::Attribute(name)) => {
+                        self.counted(at, value(&candidate.host, name, zone))
+                    }
+                },
                 0,
-            ];
+                0,
+                0,
+            ],
+        });
+        (numbers, candidate.tie.wrapping_sub(chance.pivot), text_hash(zone, chance.seed))
+    }
+
+    /// A score that is no greater than that of any machine in a subtree, all of
+    /// whose machines are like `host`. `kin` is the fewest tasks of the group that
+    /// one of them has.
+    pub(super) fn bound(
+        &self,
+        host: &Host,
+        sum: &Summary,
+        kin: i64,
+        zone: &str,
+        chance: Chance,
+    ) -> Score {
+        let numbers = self.numbers(|at, strategy| match strategy {
+            None => [
+                self.counted(at, zone),
+                sum.load,
+                i64::from(sum.tasks),
+                sum.memory_mib.1.saturating_neg(),
+            ],
+            Some(strategy) => [
+                match strategy {
+                    Strategy::Random => 0,
+                    Strategy::Binpack(Resource::Cpu) => sum.cpu_units.0,
+                    Strategy::Binpack(Resource::Memory) => sum.memory_mib.0,
+                    Strategy::Spread(Over::Instances) => kin,
+                    Strategy::Spread(Over::Attribute(name)) if is_particular(name) => 0,
+                    Strategy::Spread(Over::Attribute(name)) => {
+                        self.counted(at, value(host, name, zone))
+                    }
+                },
+                0,
+                0,
+                0,
+            ],
+        });
+        let (least, most) = sum.tie;
+        let across = least < chance.pivot && chance.pivot <= most;
+        let tie = if across { 0 } else { least.wrapping_sub(chance.pivot) };
+        (numbers, tie, 0)
+    }
+
+    /// The numbers of a score: the first that `number` tells for each strategy, or
+    /// all four that it tells for the default. What comes after chance has no say.
+    fn numbers(&self, number: impl Fn(usize, Option<&Strategy>) -> [i64; 4]) -> [i64; MOST] {
+        let mut numbers = [0; MOST];
+        if self.demand.strategies.is_empty() {
+            for (slot, own) in numbers.iter_mut().zip(number(0, None)) {
+                *slot = own;
+            }
         }
-        let strategies = self.demand.strategies.iter().zip(&self.counts);
-        for ((at, number), (strategy, counts)) in numbers.iter_mut().enumerate().zip(strategies) {
-            *number = match strategy {
-                // Each chance is a new one, or the second would repeat the first.
-                Strategy::Random => {
-                    i64::try_from(mix(tie, u64::try_from(at).unwrap_or(0)) >> 1).unwrap_or(0)
-                }
-                Strategy::Binpack(Resource::Cpu) => candidate.room.cpu_units,
-                Strategy::Binpack(Resource::Memory) => candidate.room.memory_mib,
-                Strategy::Spread(Over::Instances) => i64::from(candidate.kin(&self.demand.group)),
-                Strategy::Spread(Over::Attribute(name)) => {
-                    i64::from(counts.get(value(candidate, name, zone)).copied().unwrap_or(0))
-                }
-            };
+        for ((at, strategy), slot) in self.demand.strategies.iter().enumerate().zip(&mut numbers) {
+            if *strategy == Strategy::Random {
+                break;
+            }
+            [*slot, ..] = number(at, Some(strategy));
         }
-        (numbers, tie)
+        numbers
     }
 }
 
+/// The order in which the machines of a class are best looked at: that of the
+/// first strategy in which they differ.
+pub(super) fn order(demand: &Demand) -> Order {
+    if demand.strategies.is_empty() {
+        return Order::Load;
+    }
+    let orders = demand.strategies.iter().find_map(|strategy| match strategy {
+        Strategy::Random => Some(Order::Tie),
+        Strategy::Binpack(Resource::Cpu) => Some(Order::Cpu),
+        Strategy::Binpack(Resource::Memory) => Some(Order::Memory),
+        Strategy::Spread(_) => None,
+    });
+    orders.unwrap_or(Order::Tie)
+}
+
+/// Whether machines of one class are to be told apart by the tasks of the group
+/// that they have.
+pub(super) fn counts_kin(demand: &Demand) -> bool {
+    let mut until_chance = demand.strategies.iter().take_while(|it| **it != Strategy::Random);
+    until_chance.any(|strategy| *strategy == Strategy::Spread(Over::Instances))
+}
+
+fn is_particular_spread(strategy: &Strategy) -> bool {
+    matches!(strategy, Strategy::Spread(Over::Attribute(name)) if is_particular(name))
+}
+
 /// The value that a machine has in what is spread over.
-fn value<'a>(candidate: &'a Candidate, name: &str, zone: &'a str) -> &'a str {
+fn value<'a>(host: &'a Host, name: &str, zone: &'a str) -> &'a str {
     if name == ZONE {
         return zone;
     }
-    candidate.host.attributes.get(name).and_then(Option::as_deref).unwrap_or_default()
+    host.attributes.get(name).and_then(Option::as_deref).unwrap_or_default()
 }

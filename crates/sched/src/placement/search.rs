@@ -1,0 +1,213 @@
+//! The best machine for a task, found without looking at all of them.
+//!
+//! Best first: what may hold the best machine waits in a queue by the best that it
+//! may hold, and what comes out is either a machine, which then is the best, or a
+//! subtree, in whose place its parts go in. Which trees are searched decides only
+//! how soon the best comes out.
+
+use super::fleet::{Alike, Class, Fleet, Order, is_general, is_particular};
+use super::strategy::{self, Chance, Score, Scores};
+use super::tree::Node;
+use super::{Candidate, Demand, lacks, mix, takes, zones};
+use alloc::collections::BinaryHeap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::{Ordering, Reverse};
+
+/// The classes whose machines may take a task, and what they have for it.
+pub(super) struct Search<'d> {
+    demand: &'d Demand,
+    order: Order,
+    lots: Vec<Lot>,
+}
+
+struct Lot {
+    alike: Alike,
+    class: Class,
+    /// The zones that the task could be in, on any machine of the class.
+    zones: Vec<String>,
+}
+
+/// A machine that was found, and where in the search it lies.
+pub(super) struct Found {
+    pub(super) candidate: Arc<Candidate>,
+    pub(super) zone: String,
+    lot: usize,
+}
+
+impl<'d> Search<'d> {
+    pub(super) fn new(fleet: &Fleet, demand: &'d Demand) -> Self {
+        let fit = |(alike, class): (&Alike, &Class)| {
+            let zones: Vec<String> = zones(&alike.0, demand).cloned().collect();
+            let may = !zones.is_empty() && may_take(alike, class, demand);
+            may.then(|| Lot { alike: alike.clone(), class: class.clone(), zones })
+        };
+        let lots = fleet.classes().filter_map(fit).collect();
+        Self { demand, order: strategy::order(demand), lots }
+    }
+
+    /// The best place for one copy, if there is any.
+    pub(super) fn best(&self, scores: &Scores<'_>, seed: u64) -> Option<Found> {
+        let mut queue =
+            Queue { search: self, scores, chance: self.chance(seed), heap: <_>::default() };
+        for (at, lot) in self.lots.iter().enumerate() {
+            let kin = lot.class.kin(&self.demand.group).map(|kin| &kin.tree);
+            let apart = self.demand.distinct || strategy::counts_kin(self.demand);
+            let strangers = lot.class.tree(self.order);
+            let all_are_kin = kin.is_some_and(|kin| kin.len() == strangers.len());
+            for zone in 0..lot.zones.len() {
+                if !(apart && all_are_kin) {
+                    let among = if apart { Among::Strangers } else { Among::All };
+                    queue.push(at, zone, among, strangers.root());
+                }
+                if apart && !self.demand.distinct {
+                    queue.push(at, zone, Among::Kin, kin.and_then(super::tree::Tree::root));
+                }
+            }
+        }
+        queue.best()
+    }
+
+    /// Notes that the machine that was found is `now` like this.
+    pub(super) fn replace(&mut self, found: &Found, now: &Arc<Candidate>) {
+        if let Some(lot) = self.lots.get_mut(found.lot) {
+            lot.class.replace(&found.candidate, now);
+        }
+    }
+
+    /// Each machine is as likely as any other to be the pivot.
+    fn chance(&self, seed: u64) -> Chance {
+        let machines = self.lots.iter().map(|lot| lot.class.len()).sum::<u64>();
+        let mut rank = mix(seed, 0).checked_rem(machines).unwrap_or(0);
+        let mut pivot = 0;
+        for lot in &self.lots {
+            if let Some(machine) = lot.class.tree(Order::Tie).nth(rank) {
+                pivot = machine.tie;
+                break;
+            }
+            rank = rank.saturating_sub(lot.class.len());
+        }
+        Chance { pivot, seed }
+    }
+}
+
+/// Whether what is the same for all machines of a class speaks against none.
+fn may_take(alike: &Alike, class: &Class, demand: &Demand) -> bool {
+    let host = &alike.0;
+    let some = class.tree(Order::Tie).root().map(Node::candidate);
+    host.active
+        && host.connected
+        && !demand.attributes.iter().any(|it| !is_particular(&it.name) && lacks(host, it))
+        && demand
+            .member_of
+            .iter()
+            .filter(|expression| is_general(expression))
+            .all(|expression| some.is_some_and(|some| expression.selects(&**some)))
+}
+
+/// Which machines of a tree are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Among {
+    All,
+    /// Those with tasks of the group, in a tree of these alone.
+    Kin,
+    /// Those without any, in a tree of all.
+    Strangers,
+}
+
+struct Queue<'s> {
+    search: &'s Search<'s>,
+    scores: &'s Scores<'s>,
+    chance: Chance,
+    heap: BinaryHeap<Reverse<Entry<'s>>>,
+}
+
+struct Entry<'s> {
+    score: Score,
+    lot: usize,
+    zone: usize,
+    what: What<'s>,
+}
+
+enum What<'s> {
+    Machine(&'s Arc<Candidate>),
+    Subtree(&'s Node, Among),
+}
+
+impl<'s> Queue<'s> {
+    fn push(&mut self, lot: usize, zone: usize, among: Among, node: Option<&'s Node>) {
+        let demand = self.search.demand;
+        let Some((node, own)) = node.zip(self.search.lots.get(lot)) else { return };
+        let Some(name) = own.zones.get(zone) else { return };
+        let sum = node.sum();
+        let enough = |need: i64, most: i64| need <= most.max(0);
+        if enough(demand.need.cpu_units, sum.cpu_units.1)
+            && enough(demand.need.memory_mib, sum.memory_mib.1)
+            && enough(demand.need.enis, sum.enis)
+        {
+            let kin = if among == Among::Kin { sum.first } else { 0 };
+            let score = self.scores.bound(&own.alike.0, sum, kin, name, self.chance);
+            self.heap.push(Reverse(Entry { score, lot, zone, what: What::Subtree(node, among) }));
+        }
+    }
+
+    fn best(mut self) -> Option<Found> {
+        while let Some(Reverse(Entry { lot, zone, what, .. })) = self.heap.pop() {
+            let own = self.search.lots.get(lot)?;
+            let name = own.zones.get(zone)?;
+            match what {
+                What::Machine(candidate) => {
+                    let candidate = Arc::clone(candidate);
+                    return Some(Found { candidate, zone: name.clone(), lot });
+                }
+                What::Subtree(node, among) => {
+                    let candidate = node.candidate();
+                    let demand = self.search.demand;
+                    let meant = among != Among::Strangers || candidate.kin(&demand.group) == 0;
+                    if meant && takes(candidate, demand) {
+                        let score = self.scores.of(candidate, name, self.chance);
+                        let what = What::Machine(candidate);
+                        self.heap.push(Reverse(Entry { score, lot, zone, what }));
+                    }
+                    for side in node.sides() {
+                        self.push(lot, zone, among, Some(side));
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Entry<'_> {
+    /// A machine comes out before the subtrees that hold nothing better.
+    fn rank(&self) -> (Score, bool, usize, usize) {
+        let subtree = matches!(self.what, What::Subtree(..));
+        (self.score, subtree, self.lot, self.zone)
+    }
+}
+
+impl Ord for Entry<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Entry<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry<'_> {}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;
