@@ -88,6 +88,7 @@
 mod backend;
 mod changes;
 mod committer;
+mod derived;
 mod error;
 mod memory;
 mod record;
@@ -101,6 +102,7 @@ pub mod conformance;
 
 pub use backend::{Backend, Commit, Guard, Key, Loaded, Revision, StoredRecord, Write};
 pub use changes::{Change, ChangeSet, Changes, Feed, Lagged};
+pub use derived::Derived;
 pub use error::{BoxError, StoreError};
 pub use memory::MemoryBackend;
 pub use record::{Encoded, EncodingError, Record};

@@ -1,8 +1,9 @@
 //! Which kinds of records there are.
 
+use crate::derived::{Derived, Source, Sources};
 use crate::record::{decode, encode};
 use crate::view::{Entry, Erased};
-use crate::{Encoded, EncodingError, Loaded, Record, StoreError, StoredRecord, View};
+use crate::{Encoded, EncodingError, Loaded, Record, Revision, StoreError, StoredRecord, View};
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Registry {
     codecs: Arc<BTreeMap<&'static str, Codec>>,
+    sources: Arc<Sources>,
 }
 
 /// A record type, seen from where its type is not known.
@@ -72,6 +74,16 @@ impl Registry {
         self
     }
 
+    /// This registry, with `D` derived from records of type `R`, among others:
+    /// `subjects` says which subjects of it a record is about.
+    #[must_use]
+    pub fn derive<R: Record, D: Derived>(mut self, subjects: fn(&View, &R) -> Vec<String>) -> Self {
+        let sources = Arc::make_mut(&mut self.sources).entry(R::KIND).or_default();
+        sources.retain(|source| source.derived != D::NAME);
+        sources.push(Source::new::<R, D>(subjects));
+        self
+    }
+
     /// Every kind, with the version of its encoding.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
         self.codecs.iter().map(|(kind, codec)| (*kind, codec.version))
@@ -109,7 +121,15 @@ impl Registry {
                 Err(cause) => return Err(StoreError::Unreadable { key, cause }),
             }
         }
+        view.derive(&self.sources);
         Ok(view)
+    }
+
+    /// No records, and what follows from that.
+    pub(crate) fn nothing(&self) -> View {
+        let mut view = View::at(Revision::default());
+        view.derive(&self.sources);
+        view
     }
 }
 

@@ -138,7 +138,7 @@ impl Store {
 
     /// An empty store that commits inline, to memory.
     pub fn in_memory(registry: Registry) -> Self {
-        let view = View::at(Revision::default());
+        let view = registry.nothing();
         let engine = Engine::Inline(Box::new(MemoryBackend::new()));
         Self {
             shared: Arc::new(Shared::new(registry, view, engine)),

@@ -1,5 +1,6 @@
 //! The store on its own memory backend.
 
+mod derived;
 mod encoding;
 mod inline;
 mod model;
