@@ -1,10 +1,10 @@
 //! Our records in the shapes of the API.
 
-use crate::names;
 use crate::records::{
     Cluster, Container, ContainerInstance, Definition, Interface, Task, show_tags,
 };
 use crate::view::{self, Counts};
+use crate::{fleets, names};
 use ident::Timestamp;
 use sched::lifecycle::Phase;
 use sched::resources::{Ports, Protocol};
@@ -250,7 +250,7 @@ pub(crate) fn instance(
 ) -> ecs::ContainerInstance {
     let asked = |part: &str| include.iter().any(|wanted| wanted == part);
     let counts = Counts::of(view::tenants(view, instance));
-    let (registered, room) = (&instance.capacity, view::room(view, instance));
+    let (registered, room) = (&instance.capacity, &fleets::candidate(view, instance).room);
     let resources = |cpu, memory, ports: &Ports| {
         let mut all = vec![
             integer("CPU", cpu),

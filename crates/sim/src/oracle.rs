@@ -4,6 +4,7 @@ use crate::machines::short;
 use crate::plane::{Plane, ready, scope};
 use crate::world::World;
 use ec2::records::{AttachmentStatus, Eni};
+use ecs::fleets::Fleets;
 use ecs::records::{ContainerInstance, InstanceStatus, StopCode, Task};
 use ident::Generation;
 use net::plan::{CardPlan, EniUser};
@@ -44,6 +45,7 @@ impl World {
         }
         let view = plane.view();
         let problem = rooms(plane, &view)
+            .or_else(|| fleets(&view))
             .or_else(|| interfaces(&view))
             .or_else(|| self.grounds(&view))
             .or_else(|| self.promises(&view));
@@ -290,6 +292,12 @@ fn changes(before: &Task, after: &Task) -> String {
     let lines: Vec<&str> = before.lines().collect();
     let new = after.lines().filter(|line| !lines.contains(line));
     new.fold(String::new(), |text, line| text + "\n" + line)
+}
+
+/// What placement goes by is what the records say.
+fn fleets(view: &View) -> Option<String> {
+    let (kept, anew) = (view.derived::<Fleets>(&scope()), view.derived_anew(&scope()));
+    (kept != anew).then(|| format!("placement sees {kept:?}, and the records say {anew:?}"))
 }
 
 /// Capacity adds up, as anybody can see over the API.

@@ -7,7 +7,7 @@ use crate::account_settings::{SettingName, effective};
 use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
-use crate::{Error, names, placing, show, view};
+use crate::{Error, fleets, names, placing, show};
 use chassis::{Cx, Principal};
 use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::query::Expression;
@@ -350,7 +350,7 @@ pub(crate) fn list_container_instances(
             }
         });
     let all = all.filter(|instance| {
-        let selects = |filter: &Expression| filter.selects(&*view::candidate(&view, instance));
+        let selects = |filter: &Expression| filter.selects(&*fleets::candidate(&view, instance));
         filter.as_ref().is_none_or(selects)
     });
     let page = paging.page(all, |instance| instance.id.to_string());

@@ -16,12 +16,12 @@ use crate::placing::{self, Constraints};
 use crate::records::{Definition, DefinitionStatus, LaunchType, NetworkMode, Task, tags};
 use crate::starting::{Start, start};
 use crate::tags::MAX_TAGS;
-use crate::{Error, definition, names, show, view};
+use crate::{Error, definition, fleets, names, show};
 use chassis::Cx;
 use chassis::idempotency::{self, Digest, Key, Seen};
 use ec2::awsvpc::{self, Awsvpc, MAX_GROUPS, MAX_SUBNETS};
 use ident::{ClusterName, ContainerInstanceId, Scope, Tags, Timestamp};
-use sched::placement::{Candidate, Demand, Demanded, Place, Reason, Strategy, place};
+use sched::placement::{Demand, Demanded, Fleet, Place, Reason, Strategy, place};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -240,8 +240,7 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         }
     }
 
-    let Considered { definition, awsvpc, group, candidates: hosts, mut demand } =
-        consider(cx, txn, wish)?;
+    let Considered { definition, awsvpc, group, fleet, mut demand } = consider(cx, txn, wish)?;
     let launch = Launch::new(&definition.spec, &wish.overrides)?;
     let tags = tags_of(wish, &definition)?;
     let common = Start {
@@ -257,7 +256,7 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         now: wish.now,
     };
     let (mut tasks, mut full) = (vec![], None);
-    let mut placement = place(hosts, &demand, wish.count, wish.seed);
+    let mut placement = place(&fleet, &demand, wish.count, wish.seed);
     loop {
         let found = std::mem::take(&mut placement.places);
         let Some(zone) = begin(cx, txn, &common, found, &mut tasks, &mut full)? else { break };
@@ -266,8 +265,8 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
             zones.remove(&zone);
         }
         let rest = wish.count.saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
-        let hosts = candidates(txn.view(), scope, wish);
-        placement = place(hosts, &demand, rest, wish.seed);
+        let fleet = choice(txn.view(), scope, wish);
+        placement = place(&fleet, &demand, rest, wish.seed);
     }
     if let Some(full) = full.take_if(|_| tasks.is_empty()) {
         return Err(full);
@@ -294,7 +293,7 @@ pub(crate) struct Considered {
     awsvpc: Option<Awsvpc>,
     group: String,
     /// The instances that tasks might go to.
-    pub(crate) candidates: Vec<Arc<Candidate>>,
+    pub(crate) fleet: Fleet,
     /// What the tasks demand of them.
     pub(crate) demand: Demand,
 }
@@ -321,8 +320,8 @@ pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered
     let launch = judge(wish, &definition)?;
     let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
     let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
-    let candidates = candidates(txn.view(), scope, wish);
-    if candidates.is_empty() {
+    let fleet = choice(txn.view(), scope, wish);
+    if fleet.is_empty() {
         return Err(Error::NoContainerInstances(wish.cluster.clone()));
     }
     let mut member_of = wish.constraints.member_of.clone();
@@ -334,15 +333,12 @@ pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered
         strategies: wish.strategies.clone(),
         ..demand(&launch, awsvpc.as_ref())?
     };
-    Ok(Considered { definition, awsvpc, group, candidates, demand })
+    Ok(Considered { definition, awsvpc, group, fleet, demand })
 }
 
 /// The instances that tasks of this launch type might go to.
-fn candidates(view: &View, scope: &Scope, wish: &Wish) -> Vec<Arc<Candidate>> {
-    view::instances(view, scope, &wish.cluster)
-        .filter(|host| host.is_external() == (wish.launch_type == LaunchType::External))
-        .map(|host| view::candidate(view, &host))
-        .collect()
+fn choice(view: &View, scope: &Scope, wish: &Wish) -> Fleet {
+    fleets::of(view, scope, &wish.cluster, wish.launch_type == LaunchType::External)
 }
 
 /// Starts a task in each place, and stops at the first zone whose subnets are

@@ -5,7 +5,11 @@ use crate::records::{ContainerStatus, Health};
 use crate::testing::{World, network, registration, scope};
 use crate::{acs, api};
 use chassis::Principal;
-use sched::resources::Need;
+use sched::resources::{Need, Room};
+
+fn room(view: &View, instance: &ContainerInstance) -> Room {
+    crate::fleets::candidate(view, instance).room.clone()
+}
 
 fn phase(world: &World, id: &TaskId) -> &'static str {
     world.task(id).phase.as_str()
@@ -15,7 +19,7 @@ fn phase(world: &World, id: &TaskId) -> &'static str {
 fn a_task_runs_stops_and_leaves_nothing() {
     let world = World::new();
     let instance = world.instance(1);
-    let before = crate::view::room(&world.view(), &instance);
+    let before = room(&world.view(), &instance);
     world.define(|_| {});
     let id = world.run_one();
     assert_eq!(phase(&world, &id), "PROVISIONING");
@@ -42,7 +46,7 @@ fn a_task_runs_stops_and_leaves_nothing() {
     assert_eq!(phase(&world, &id), "STOPPING");
     agent.obey();
     assert_eq!(phase(&world, &id), "DEPROVISIONING");
-    assert_ne!(crate::view::room(&world.view(), &instance), before, "not until it is STOPPED");
+    assert_ne!(room(&world.view(), &instance), before, "not until it is STOPPED");
     world.reconcile();
     assert_eq!(world.task_enis().len(), 1, "the card has it still");
     world.card(&instance, &[]);
@@ -57,7 +61,7 @@ fn a_task_runs_stops_and_leaves_nothing() {
     let attachment = &shown.attachments.expect("attachments")[0];
     assert_eq!(attachment.status.as_deref(), Some("DELETED"));
     assert!(world.task_enis().is_empty());
-    assert_eq!(crate::view::room(&world.view(), &instance), before);
+    assert_eq!(room(&world.view(), &instance), before);
 }
 
 #[test]

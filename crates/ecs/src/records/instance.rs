@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::Record;
 
 /// See the module. What remains of its capacity is not here: it follows from
-/// the tasks ([`crate::view::room`]).
+/// the tasks ([`crate::fleets`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerInstance {
     /// Whose it is, and where.

@@ -19,16 +19,17 @@ pub(crate) use crate::tags::{read as tags, show as show_tags};
 
 use store::Registry;
 
-/// `registry`, and the records of this crate.
+/// `registry`, and the records of this crate, with what is derived from them.
 #[must_use]
 pub fn records(registry: Registry) -> Registry {
-    registry
+    let registry = registry
         .record::<AccountSetting>()
         .record::<Cluster>()
         .record::<Definition>()
         .record::<FamilyCount>()
         .record::<ContainerInstance>()
-        .record::<Task>()
+        .record::<Task>();
+    crate::fleets::derived(registry)
 }
 
 /// The index of tasks and container instances by cluster.

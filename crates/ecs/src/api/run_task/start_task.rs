@@ -4,9 +4,9 @@ use super::{Refused, demand, judge, network_of, read, tags_of};
 use crate::api::{existing, task_definitions};
 use crate::records::{ContainerInstance, InstanceStatus, LaunchType};
 use crate::starting::{Start, start};
-use crate::{Error, names, show, view};
+use crate::{Error, fleets, names, show};
 use chassis::Cx;
-use sched::placement::place;
+use sched::placement::{Fleet, place};
 use std::sync::Arc;
 use store::Txn;
 use wire::ecs::{self, RunTaskRequest, StartTaskRequest};
@@ -104,8 +104,8 @@ fn carry_out(
             continue;
         }
         // Looked at afresh, so that each task sees those before it.
-        let candidate = view::candidate(txn.view(), &host);
-        let placement = place(vec![candidate], &demand, 1, wish.seed);
+        let alone = Fleet::from_iter([fleets::candidate(txn.view(), &host)]);
+        let placement = place(&alone, &demand, 1, wish.seed);
         for place in placement.places {
             tasks.push(start(cx, txn, &common, place)?);
         }

@@ -1,0 +1,160 @@
+//! What placement knows of container instances, derived from the state.
+//!
+//! Each container instance is counted afresh whenever one of its tasks changes, it
+//! does itself, or the machine does that it is: so what remains of it always adds
+//! up. [`sched::placement::Fleet`] arranges them so that a place is found without
+//! looking at all of them.
+
+use crate::records::{BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, Task};
+use crate::view::tenants;
+use ident::{ClusterName, ContainerInstanceId, Scope};
+use imbl::OrdMap;
+use sched::lifecycle::Phase;
+use sched::placement::{Candidate, Fleet, Host, Tenant};
+use std::sync::Arc;
+use store::{Derived, Record, Registry, View};
+
+/// The container instances of one scope that are not gone, by cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleets {
+    fleets: OrdMap<Which, Fleet>,
+    members: OrdMap<ContainerInstanceId, Member>,
+}
+
+/// A cluster, and whether those machines of it are meant that are outside of AWS.
+type Which = (ClusterName, bool);
+
+/// A container instance, and what it was last described from.
+#[derive(Clone, Debug, PartialEq)]
+struct Member {
+    which: Which,
+    record: Arc<ContainerInstance>,
+    machine: Option<Arc<ec2::records::Instance>>,
+}
+
+/// `registry`, with the fleets derived from it.
+#[must_use]
+pub(crate) fn derived(registry: Registry) -> Registry {
+    registry
+        .derive::<Task, Fleets>(|_, task| vec![task.instance.to_string()])
+        .derive::<ContainerInstance, Fleets>(|_, instance| vec![instance.id.to_string()])
+        .derive::<ec2::records::Instance, Fleets>(|view, machine| {
+            view.by::<ContainerInstance>(&machine.scope, BY_EC2_INSTANCE, &machine.id())
+                .map(|instance| instance.id.to_string())
+                .collect()
+        })
+}
+
+/// The machines of a cluster that tasks might go to: those of EC2, or the external
+/// ones.
+pub(crate) fn of(view: &View, scope: &Scope, cluster: &ClusterName, external: bool) -> Fleet {
+    let fleets = view.derived::<Fleets>(scope);
+    fleets.fleets.get(&(cluster.clone(), external)).cloned().unwrap_or_default()
+}
+
+/// A container instance as placement sees it, also when it is gone.
+pub(crate) fn candidate(view: &View, instance: &ContainerInstance) -> Arc<Candidate> {
+    let fleets = view.derived::<Fleets>(&instance.scope);
+    let known = fleets
+        .members
+        .get(&instance.id)
+        .and_then(|member| fleets.fleets.get(&member.which)?.get(&instance.id).cloned());
+    known.unwrap_or_else(|| {
+        let machine = machine(view, instance);
+        count(view, instance, Arc::new(host(view, instance, machine.as_deref())))
+    })
+}
+
+impl Derived for Fleets {
+    const NAME: &'static str = "ecs.fleets";
+
+    fn refresh(&mut self, view: &View, scope: &Scope, subject: &str) {
+        let Ok(id) = subject.parse::<ContainerInstanceId>() else { return };
+        let found = view.get::<ContainerInstance>(scope, subject);
+        let found = found.filter(|instance| instance.status != InstanceStatus::Inactive);
+        let before = self.members.get(&id).cloned();
+        let Some(record) = found else {
+            if let Some(before) = before {
+                self.members.remove(&id);
+                self.take_out(&before.which, &id);
+            }
+            return;
+        };
+        let which = (record.cluster.clone(), record.is_external());
+        let machine = machine(view, &record);
+        let unchanged = before.as_ref().is_some_and(|before| {
+            Arc::ptr_eq(&before.record, &record)
+                && before.machine.as_ref().map(Arc::as_ptr) == machine.as_ref().map(Arc::as_ptr)
+        });
+        if let Some(before) = before.filter(|before| before.which != which) {
+            self.take_out(&before.which, &id);
+        }
+        let fleet = self.fleets.entry(which.clone()).or_default();
+        // The same host shows the fleet that only the tasks differ.
+        let same = fleet.get(&id).filter(|_| unchanged).map(|known| Arc::clone(&known.host));
+        let host = same.unwrap_or_else(|| Arc::new(host(view, &record, machine.as_deref())));
+        fleet.put(count(view, &record, host));
+        if !unchanged {
+            self.members.insert(id, Member { which, record, machine });
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl Fleets {
+    fn take_out(&mut self, which: &Which, id: &ContainerInstanceId) {
+        let Some(fleet) = self.fleets.get_mut(which) else { return };
+        fleet.remove(id);
+        if fleet.is_empty() {
+            self.fleets.remove(which);
+        }
+    }
+}
+
+/// The machine of EC2 that a container instance is, if it is one.
+fn machine(view: &View, instance: &ContainerInstance) -> Option<Arc<ec2::records::Instance>> {
+    view.get(&instance.scope, instance.ec2_instance.as_ref()?.as_str())
+}
+
+fn host(
+    view: &View,
+    instance: &ContainerInstance,
+    machine: Option<&ec2::records::Instance>,
+) -> Host {
+    // An interface that a user attached has the place of a task's.
+    let by_hand = machine.map_or(0, |machine| ec2::eni::by_hand(view, machine));
+    let mut capacity = instance.capacity.clone();
+    capacity.enis = capacity.enis.map(|enis| enis.saturating_sub(by_hand));
+    Host {
+        id: instance.id.clone(),
+        active: instance.status == InstanceStatus::Active,
+        connected: instance.connected(),
+        // As EC2 knows them now. A machine outside of EC2 is in a zone without a name.
+        zones: match machine {
+            Some(machine) => machine.zones.iter().map(|zone| zone.name.clone()).collect(),
+            None => vec![String::new()],
+        },
+        attributes: instance.attributes.clone(),
+        capacity,
+        ec2_instance: instance.ec2_instance.as_ref().map(ToString::to_string),
+        agent_version: instance.version_info.agent_version.clone(),
+        registered_at: instance.registered_at,
+    }
+}
+
+/// What the tasks of a container instance leave of it, counted afresh.
+fn count(view: &View, instance: &ContainerInstance, host: Arc<Host>) -> Arc<Candidate> {
+    let mut candidate = Candidate::new(host);
+    for task in tenants(view, instance) {
+        candidate.admit(&Tenant {
+            group: &task.group,
+            zone: &task.zone,
+            need: &task.need,
+            running: task.phase == Phase::Running,
+        });
+    }
+    Arc::new(candidate)
+}
