@@ -2,8 +2,10 @@
 
 use crate::records::{BY_CLUSTER, Task};
 use crate::testing::{World, network, scope, task_id};
+use ec2::api::Ec2;
 use ec2::records::Subnet;
 use std::collections::BTreeSet;
+use wire::ec2::{Api as _, AttachNetworkInterfaceRequest, CreateNetworkInterfaceRequest};
 use wire::ecs::{self, RunTaskResponse};
 
 fn tasks(response: &RunTaskResponse) -> &[ecs::Task] {
@@ -221,4 +223,33 @@ fn an_instance_type_has_only_so_many_interfaces() {
     world.define(|_| {});
     let response = world.run(|request| request.count = Some(3)).expect("accepted");
     assert_eq!((tasks(&response).len(), reasons(&response)), (2, vec!["RESOURCE:ENI"]));
+}
+
+#[test]
+fn an_interface_that_a_user_attached_has_the_place_of_a_tasks() {
+    let world = World::new();
+    let machine = ec2::Machine {
+        instance: Some(ident::InstanceId::mint(1)),
+        zones: None,
+        instance_type: Some("t3.medium".to_owned()),
+    };
+    crate::testing::ready(ec2::instances::register(&world.platform, &scope(), machine))
+        .expect("a machine");
+    world.instance(1);
+    world.define(|_| {});
+    let create = CreateNetworkInterfaceRequest {
+        subnet_id: world.subnets().into_iter().next(),
+        ..Default::default()
+    };
+    let made = crate::testing::ready(Ec2.create_network_interface(&world.root(), create));
+    let made = made.expect("created").network_interface.expect("shown");
+    let attach = AttachNetworkInterfaceRequest {
+        network_interface_id: made.network_interface_id,
+        instance_id: Some(ident::InstanceId::mint(1).to_string()),
+        device_index: Some(1),
+        ..Default::default()
+    };
+    crate::testing::ready(Ec2.attach_network_interface(&world.root(), attach)).expect("attached");
+    let response = world.run(|request| request.count = Some(2)).expect("accepted");
+    assert_eq!((tasks(&response).len(), reasons(&response)), (1, vec!["RESOURCE:ENI"]));
 }
