@@ -6,6 +6,8 @@
 
 mod docker;
 mod payload;
+#[cfg(test)]
+mod replay_tests;
 mod session;
 mod sessions;
 mod socket;
