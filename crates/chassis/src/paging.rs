@@ -1,13 +1,16 @@
 //! Pages of a list, and the token that says where the next one starts.
 //!
-//! A token names the list it belongs to and the last item that was shown. It
+//! A token names the list it belongs to, whose and where that is, and the last item
+//! that was shown. It
 //! holds no position, so a list that changes between two pages shows no item
 //! twice and loses none that stayed. Clients must treat it as opaque; we treat
 //! what comes back as anybody's text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ident::Scope;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The longest token worth looking at. Ours are far shorter.
 const LONGEST_TOKEN: usize = 2048;
@@ -16,6 +19,7 @@ const LONGEST_TOKEN: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paging {
     list: &'static str,
+    scope: String,
     limit: usize,
     after: Option<String>,
 }
@@ -35,7 +39,7 @@ pub struct Limits {
 /// these; in ECS both are an `InvalidParameterException`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PagingError {
-    /// The token is not one of ours, or another list's.
+    /// The token is not one of ours, or another list's, account's or region's.
     #[error("the token is not valid")]
     Token,
     /// The wanted size is out of range.
@@ -61,16 +65,22 @@ pub struct Page<T> {
 #[serde(deny_unknown_fields)]
 struct Token<'a> {
     #[serde(rename = "l")]
-    list: std::borrow::Cow<'a, str>,
+    list: Cow<'a, str>,
+    #[serde(rename = "s")]
+    scope: Cow<'a, str>,
     #[serde(rename = "a")]
-    after: std::borrow::Cow<'a, str>,
+    after: Cow<'a, str>,
 }
 
 impl Paging {
     /// Understands a request for a page of `list`, which is the name of the
-    /// operation: a token of one operation is nonsense to another.
+    /// operation, in `scope`: a token of one is nonsense to another.
+    ///
+    /// A token is not a secret. Who writes one gets to see a page of the same list,
+    /// from another place in it.
     pub fn parse(
         list: &'static str,
+        scope: &Scope,
         limits: Limits,
         size: Option<i32>,
         token: Option<&str>,
@@ -83,8 +93,10 @@ impl Paging {
                 .filter(|size| (min..=max).contains(size))
                 .ok_or(PagingError::Size { min, max })?,
         };
-        let after = token.map(|token| read(list, token).ok_or(PagingError::Token)).transpose()?;
-        Ok(Self { list, limit: usize::from(limit), after })
+        let scope = scope.to_string();
+        let read = |token| read(list, &scope, token).ok_or(PagingError::Token);
+        let after = token.map(read).transpose()?;
+        Ok(Self { list, limit: usize::from(limit), after, scope })
     }
 
     /// The key that the page starts after, for those who can seek.
@@ -104,7 +116,8 @@ impl Paging {
             .skip_while(|item| self.after.as_ref().is_some_and(|after| key(item) <= *after));
         let items: Vec<T> = rest.by_ref().take(self.limit).collect();
         let more = rest.next().is_some();
-        let next_token = items.last().filter(|_| more).map(|last| write(self.list, &key(last)));
+        let last = items.last().filter(|_| more);
+        let next_token = last.map(|last| write(self.list, &self.scope, &key(last)));
         Page { items, next_token }
     }
 }
@@ -116,19 +129,19 @@ impl<T> Page<T> {
     }
 }
 
-fn write(list: &str, after: &str) -> String {
-    let token = Token { list: list.into(), after: after.into() };
+fn write(list: &str, scope: &str, after: &str) -> String {
+    let token = Token { list: list.into(), scope: scope.into(), after: after.into() };
     // Two strings always serialize; were it otherwise, the empty token is refused.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }
 
-fn read(list: &str, token: &str) -> Option<String> {
+fn read(list: &str, scope: &str, token: &str) -> Option<String> {
     if token.len() > LONGEST_TOKEN {
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let token: Token<'_> = serde_json::from_slice(&bytes).ok()?;
-    (token.list == list).then(|| token.after.into_owned())
+    (token.list == list && token.scope == scope).then(|| token.after.into_owned())
 }
 
 #[cfg(test)]
@@ -136,13 +149,29 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { default: 100, min: 1, max: 100 };
+    const HERE: &str = "123456789012/eu-west-1";
+
+    fn scope(text: &str) -> Scope {
+        let (account, region) = text.split_once('/').expect("both");
+        Scope {
+            account: account.parse().expect("an account"),
+            region: region.parse().expect("a region"),
+        }
+    }
+
+    fn parse(
+        list: &'static str,
+        size: Option<i32>,
+        token: Option<&str>,
+    ) -> Result<Paging, PagingError> {
+        Paging::parse(list, &scope(HERE), LIMITS, size, token)
+    }
 
     fn pages(items: &[&'static str], size: i32) -> Vec<Vec<&'static str>> {
         let mut token = None;
         let mut pages = Vec::new();
         loop {
-            let paging = Paging::parse("ListThings", LIMITS, Some(size), token.as_deref())
-                .expect("our own token");
+            let paging = parse("ListThings", Some(size), token.as_deref()).expect("our own token");
             let page = paging.page(items.iter().copied(), |item| (*item).to_owned());
             pages.push(page.items);
             token = page.next_token;
@@ -167,10 +196,10 @@ mod tests {
 
     #[test]
     fn a_list_may_change_between_pages() {
-        let first = Paging::parse("ListThings", LIMITS, Some(2), None).expect("sound");
+        let first = parse("ListThings", Some(2), None).expect("sound");
         let key = |item: &&str| (*item).to_owned();
         let token = first.page(["a", "c", "e"], key).next_token;
-        let next = Paging::parse("ListThings", LIMITS, Some(2), token.as_deref()).expect("our own");
+        let next = parse("ListThings", Some(2), token.as_deref()).expect("our own");
         assert_eq!(next.after(), Some("c"));
         // The item that the token names is gone, and another has appeared before it.
         assert_eq!(next.page(["b", "d", "e"], key).items, ["d", "e"]);
@@ -178,16 +207,22 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let ours = write("ListThings", "a");
+        let ours = write("ListThings", HERE, "a");
+        assert!(parse("ListThings", None, Some(&ours)).is_ok());
         for token in ["", "x", "e30", "bnVsbA", &ours[1..], &format!("{ours}=="), &"A".repeat(5000)]
         {
-            let parsed = Paging::parse("ListThings", LIMITS, None, Some(token));
+            let parsed = parse("ListThings", None, Some(token));
             assert_eq!(parsed, Err(PagingError::Token), "{token}");
         }
-        let parsed = Paging::parse("ListOthers", LIMITS, None, Some(&ours));
+        let parsed = parse("ListOthers", None, Some(&ours));
         assert_eq!(parsed, Err(PagingError::Token), "another list's");
+        for elsewhere in ["123456789013/eu-west-1", "123456789012/eu-west-2"] {
+            let scope = scope(elsewhere);
+            let parsed = Paging::parse("ListThings", &scope, LIMITS, None, Some(&ours));
+            assert_eq!(parsed, Err(PagingError::Token), "{elsewhere}");
+        }
         for size in [-1, 0, 101, i32::MAX, i32::MIN] {
-            let parsed = Paging::parse("ListThings", LIMITS, Some(size), None);
+            let parsed = parse("ListThings", Some(size), None);
             assert_eq!(parsed, Err(PagingError::Size { min: 1, max: 100 }), "{size}");
         }
     }

@@ -115,7 +115,7 @@ pub fn list(
 ) -> Result<landfall::ListAccountsResponse, Error> {
     owner(&cx.caller)?;
     let (size, token) = (request.max_results, request.next_token.as_deref());
-    let paging = Paging::parse("ListAccounts", LIMITS, size, token)?;
+    let paging = Paging::parse("ListAccounts", &directory(), LIMITS, size, token)?;
     let view = cx.view();
     let there = view.list::<Account>(&directory()).filter(|account| account.emptied.is_none());
     let Page { items, next_token } = paging.page(there, |account| account.id.to_string());

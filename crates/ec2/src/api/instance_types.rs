@@ -14,7 +14,7 @@ use wire::ec2 as shapes;
 /// Shows instance types. All are taken to be in every region, so that
 /// `IncludeUnsupportedInRegion` adds none.
 pub(super) fn describe(
-    _: &Cx,
+    cx: &Cx,
     request: shapes::DescribeInstanceTypesRequest,
 ) -> Result<shapes::DescribeInstanceTypesResult, Error> {
     for filter in request.filters.iter().flatten() {
@@ -25,7 +25,13 @@ pub(super) fn describe(
     }
     let filters = Filters::parse(request.filters, FIELDS, |_| None)?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeInstanceTypes", request.instance_types, filters, &pages)?;
+    let listing = Listing::parse(
+        cx.scope(),
+        "DescribeInstanceTypes",
+        request.instance_types,
+        filters,
+        &pages,
+    )?;
 
     let shown = all().iter().map(show);
     let page = listing.page(shown, |kind| kind.instance_type.as_ref(), Error::NoInstanceType)?;

@@ -28,7 +28,7 @@ pub(super) fn describe(
     }
     let filters = Filters::parse(request.filters, FIELDS, |shown| shown.instance.tags.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeInstances", ids, filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeInstances", ids, filters, &pages)?;
 
     let view = cx.view();
     let owner = cx.scope().account.to_string();

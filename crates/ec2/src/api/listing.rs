@@ -3,6 +3,7 @@
 use super::filters::Filters;
 use crate::error::Error;
 use chassis::paging::{Limits, Page, Paging, PagingError};
+use ident::Scope;
 use std::collections::BTreeSet;
 
 /// How many resources come at a time. Who does not say gets all: clients that do
@@ -23,16 +24,18 @@ pub(super) struct Pages {
 }
 
 impl<T> Listing<T> {
-    /// Understands a request for `list`, which is the operation's name. An empty
-    /// list of ids says the same as none.
+    /// Understands a request for `list`, which is the operation's name, in `scope`. An
+    /// empty list of ids says the same as none.
     pub(super) fn parse(
+        scope: &Scope,
         list: &'static str,
         ids: Option<Vec<String>>,
         filters: Filters<T>,
         pages: &Pages,
     ) -> Result<Self, Error> {
         let token = pages.next_token.as_deref().filter(|token| !token.is_empty());
-        let paging = Paging::parse(list, LIMITS, pages.max_results, token).map_err(refuse)?;
+        let paging =
+            Paging::parse(list, scope, LIMITS, pages.max_results, token).map_err(refuse)?;
         let ids = ids.filter(|ids| !ids.is_empty()).map(BTreeSet::from_iter);
         Ok(Self { ids, filters, paging })
     }

@@ -36,7 +36,7 @@ pub(super) fn describe(
     }
     let filters = Filters::parse(request.filters, FIELDS, |eni| eni.tag_set.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeNetworkInterfaces", ids, filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeNetworkInterfaces", ids, filters, &pages)?;
 
     let view = cx.view();
     let all = view.list::<Eni>(cx.scope()).map(|eni| show(&view, &eni));

@@ -30,7 +30,8 @@ pub(super) fn describe(
     rule_ids(ids.clone())?;
     let filters = Filters::parse(request.filters, FIELDS, |rule| rule.tags.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeSecurityGroupRules", Some(ids), filters, &pages)?;
+    let listing =
+        Listing::parse(cx.scope(), "DescribeSecurityGroupRules", Some(ids), filters, &pages)?;
 
     let mut all: Vec<shapes::SecurityGroupRule> = Vec::new();
     for group in cx.view().list::<SecurityGroup>(cx.scope()) {

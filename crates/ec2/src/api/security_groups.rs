@@ -83,7 +83,7 @@ pub(super) fn describe(
     }
     let filters = Filters::parse(request.filters, FIELDS, |shown| shown.group.tags.as_ref())?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeSecurityGroups", Some(ids), filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeSecurityGroups", Some(ids), filters, &pages)?;
 
     let all = view.list::<SecurityGroup>(cx.scope()).map(|group| Shown {
         group: show(&group),

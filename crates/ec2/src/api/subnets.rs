@@ -21,7 +21,7 @@ pub(super) fn describe(
         request;
     let filters = Filters::parse(filters, FIELDS, |subnet| subnet.tags.as_ref())?;
     let pages = Pages { max_results, next_token };
-    let listing = Listing::parse("DescribeSubnets", subnet_ids, filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeSubnets", subnet_ids, filters, &pages)?;
 
     let view = cx.view();
     let all = view.list::<records::Subnet>(cx.scope()).map(|subnet| show(&view, &subnet));

@@ -180,7 +180,7 @@ pub(super) fn describe(
 ) -> Result<shapes::DescribeTagsResult, Error> {
     let filters = Filters::parse(request.filters, FIELDS, |shown: &Shown| Some(&shown.tag))?;
     let pages = Pages { max_results: request.max_results, next_token: request.next_token };
-    let listing = Listing::parse("DescribeTags", None, filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeTags", None, filters, &pages)?;
 
     let page =
         listing.page(all(&cx.view(), cx.scope()), |shown| Some(&shown.place), Error::NotAnId)?;

@@ -23,7 +23,7 @@ pub(super) fn describe(
     let shapes::DescribeVpcsRequest { vpc_ids, filters, max_results, next_token, .. } = request;
     let filters = Filters::parse(filters, FIELDS, |vpc| vpc.tags.as_ref())?;
     let pages = Pages { max_results, next_token };
-    let listing = Listing::parse("DescribeVpcs", vpc_ids, filters, &pages)?;
+    let listing = Listing::parse(cx.scope(), "DescribeVpcs", vpc_ids, filters, &pages)?;
 
     let view = cx.view();
     let all = view.list::<records::Vpc>(cx.scope()).map(|vpc| show(&vpc));

@@ -95,7 +95,7 @@ pub(crate) fn list_account_settings(
         return Err(Error::invalid("A setting name must be specified to filter by value."));
     }
     let token = request.next_token.as_deref();
-    let paging = Paging::parse("ListAccountSettings", LIMITS, request.max_results, token)?;
+    let paging = Paging::parse("ListAccountSettings", scope, LIMITS, request.max_results, token)?;
 
     let everything = request.effective_settings == Some(true);
     let shown = SettingName::ALL

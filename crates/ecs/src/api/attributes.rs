@@ -104,7 +104,7 @@ pub(crate) fn list_attributes(
     if request.attribute_value.is_some() && request.attribute_name.is_none() {
         return Err(Error::invalid("attributeName must be specified to filter by attributeValue."));
     }
-    let paging = paging("ListAttributes", request.max_results, request.next_token.as_ref())?;
+    let paging = paging(cx, "ListAttributes", request.max_results, request.next_token.as_ref())?;
     let wanted = |name: &String, value: &Option<String>| {
         request.attribute_name.as_ref().is_none_or(|wanted| wanted == name)
             && request.attribute_value.as_deref().is_none_or(|w| value.as_deref() == Some(w))

@@ -374,7 +374,7 @@ pub(crate) fn list_clusters(
     cx: &Cx,
     request: &ecs::ListClustersRequest,
 ) -> Result<ecs::ListClustersResponse, Error> {
-    let paging = paging("ListClusters", request.max_results, request.next_token.as_ref())?;
+    let paging = paging(cx, "ListClusters", request.max_results, request.next_token.as_ref())?;
     let view = cx.view();
     let active = view.list::<Cluster>(cx.scope()).filter(|cluster| cluster.is_active());
     let page = paging.page(active, |cluster| cluster.name.to_string());

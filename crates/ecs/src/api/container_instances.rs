@@ -341,7 +341,7 @@ pub(crate) fn list_container_instances(
     let filter = request.filter.filter(|filter| !filter.is_empty());
     let filter = filter.map(|filter| placing::expression(&filter)).transpose()?;
     let list = "ListContainerInstances";
-    let paging = paging(list, request.max_results, request.next_token.as_ref())?;
+    let paging = paging(cx, list, request.max_results, request.next_token.as_ref())?;
     let all =
         view.by::<ContainerInstance>(scope, BY_CLUSTER, cluster.name.as_str()).filter(|instance| {
             match request.status.as_deref() {

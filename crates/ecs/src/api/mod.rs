@@ -46,6 +46,7 @@ pub(crate) use tasks::{describe_tasks, list_tasks, stop_task};
 
 use crate::Error;
 use crate::records::Cluster;
+use chassis::Cx;
 use chassis::paging::{Limits, Paging};
 use ident::{ClusterName, Scope};
 use std::sync::Arc;
@@ -57,8 +58,13 @@ const LIMITS: Limits = Limits { default: 100, min: 1, max: 100 };
 const MAX_DESCRIBED: usize = 100;
 
 /// The page that a request asks for.
-fn paging(list: &'static str, size: Option<i32>, token: Option<&String>) -> Result<Paging, Error> {
-    Ok(Paging::parse(list, LIMITS, size, token.map(String::as_str))?)
+fn paging(
+    cx: &Cx,
+    list: &'static str,
+    size: Option<i32>,
+    token: Option<&String>,
+) -> Result<Paging, Error> {
+    Ok(Paging::parse(list, cx.scope(), LIMITS, size, token.map(String::as_str))?)
 }
 
 /// The cluster that a request names, if there is one.

@@ -209,7 +209,7 @@ pub(crate) fn list_task_definitions(
     let descending = request.sort.as_deref() == Some("DESC");
     // A token of one direction would start at the wrong end of the other.
     let list = if descending { "ListTaskDefinitionsDesc" } else { "ListTaskDefinitions" };
-    let paging = paging(list, request.max_results, request.next_token.as_ref())?;
+    let paging = paging(cx, list, request.max_results, request.next_token.as_ref())?;
 
     let view = cx.view();
     let prefix = request.family_prefix.unwrap_or_default();
@@ -238,7 +238,7 @@ pub(crate) fn list_task_definition_families(
     request: &ecs::ListTaskDefinitionFamiliesRequest,
 ) -> Result<ecs::ListTaskDefinitionFamiliesResponse, Error> {
     let paging =
-        paging("ListTaskDefinitionFamilies", request.max_results, request.next_token.as_ref())?;
+        paging(cx, "ListTaskDefinitionFamilies", request.max_results, request.next_token.as_ref())?;
     let prefix = request.family_prefix.as_deref().unwrap_or_default();
     let view = cx.view();
     let mut families = BTreeMap::<String, bool>::new();

@@ -87,7 +87,7 @@ pub(crate) fn list_tasks(
     let scope = cx.scope();
     let view = cx.view();
     let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
-    let paging = paging("ListTasks", request.max_results, request.next_token.as_ref())?;
+    let paging = paging(cx, "ListTasks", request.max_results, request.next_token.as_ref())?;
     if let Some(service) = request.service_name {
         return Err(Error::NoService(service));
     }

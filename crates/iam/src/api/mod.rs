@@ -5,6 +5,7 @@ mod policies;
 mod roles;
 
 use crate::error::Error;
+use crate::roles::everywhere;
 use crate::{Iam, names};
 use async_trait::async_trait;
 use chassis::Cx;
@@ -27,15 +28,17 @@ fn told(error: Error) -> Fault {
     fault
 }
 
-/// A page of a list that is ordered by `key`.
+/// A page of a list that is ordered by `key`. It is the same list in every region.
 fn page<T>(
+    cx: &Cx,
     list: &'static str,
     size: Option<i32>,
     marker: Option<&str>,
     items: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> String,
 ) -> Result<Page<T>, Error> {
-    Ok(Paging::parse(list, LIMITS, size, marker)?.page(items, key))
+    let scope = everywhere(&cx.scope().account);
+    Ok(Paging::parse(list, &scope, LIMITS, size, marker)?.page(items, key))
 }
 
 /// Refuses what is no name of a role, a policy or a session.

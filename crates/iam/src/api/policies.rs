@@ -67,7 +67,7 @@ pub(super) fn list(
     let found = named(&cx.view(), &cx.scope().account, &name).ok_or(Error::NoRole(name))?;
     let (size, marker) = (request.max_items, request.marker.as_deref());
     let names = found.policies.keys().cloned();
-    let page = page("ListRolePolicies", size, marker, names, Clone::clone)?;
+    let page = page(cx, "ListRolePolicies", size, marker, names, Clone::clone)?;
     Ok(iam::ListRolePoliciesResponse {
         is_truncated: Some(page.next_token.is_some()),
         marker: page.next_token,
@@ -152,7 +152,7 @@ pub(super) fn list_attached(
     };
     let (size, marker) = (request.max_items, request.marker.as_deref());
     let arns = found.attached.iter().filter(in_path).cloned();
-    let page = page("ListAttachedRolePolicies", size, marker, arns, Clone::clone)?;
+    let page = page(cx, "ListAttachedRolePolicies", size, marker, arns, Clone::clone)?;
     let show = |arn: String| iam::AttachedPolicy {
         policy_name: arn.rsplit('/').next().map(str::to_owned),
         policy_arn: Some(arn),

@@ -126,7 +126,7 @@ pub(super) fn list(
         .list::<Role>(&everywhere(&cx.scope().account))
         .filter(|role| role.path.starts_with(prefix));
     let by_name = |role: &Arc<Role>| key(&role.name);
-    let page = page("ListRoles", request.max_items, request.marker.as_deref(), roles, by_name)?;
+    let page = page(cx, "ListRoles", request.max_items, request.marker.as_deref(), roles, by_name)?;
     Ok(iam::ListRolesResponse {
         roles: Some(page.items.iter().map(|role| show(role, false)).collect()),
         is_truncated: Some(page.next_token.is_some()),
