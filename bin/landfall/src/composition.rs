@@ -8,7 +8,9 @@ use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
 use agent::images::PullBehavior;
 use chassis::idempotency::Sweeper;
-use chassis::{Controller, Edge, Options, Platform, Shutdown, Supervisor, Tenancy};
+use chassis::{
+    Authenticator, Controller, Edge, Options, Platform, Service, Shutdown, Supervisor, Tenancy,
+};
 use ident::{AccountId, InstanceId, Scope};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -61,6 +63,19 @@ pub(crate) fn registry() -> Registry {
     [chassis::records, iam::records, ec2::records, ecs::records]
         .into_iter()
         .fold(Registry::new(), |registry, add| add(registry))
+}
+
+/// Every service there is, answering at `public_url`.
+pub(crate) fn services(iam: &Arc<iam::Iam>, public_url: &str) -> [Arc<dyn Service>; 5] {
+    let iam = || Arc::clone(iam);
+    let ecs = ecs::Ecs { public_url: public_url.to_owned() };
+    [
+        Arc::new(chassis::service::Ecs(Arc::new(ecs))),
+        Arc::new(chassis::service::Ec2(Arc::new(ec2::Ec2))),
+        Arc::new(chassis::service::Iam(iam())),
+        Arc::new(chassis::service::Sts(iam())),
+        Arc::new(chassis::service::Landfall(Arc::new(Extension))),
+    ]
 }
 
 /// Runs the control plane, the agent and the card until a signal asks to stop.
@@ -123,12 +138,8 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     let endpoint = format!("http://{listen}");
     let agents = ecs::acs::Sessions::default();
     let iam = Arc::new(iam::Iam::new(platform.store.clone()));
-    let edge = Edge::new(platform.clone(), iam.clone())
-        .service(chassis::service::Ecs(Arc::new(ecs::Ecs { public_url: endpoint.clone() })))
-        .service(chassis::service::Ec2(Arc::new(ec2::Ec2)))
-        .service(chassis::service::Iam(iam.clone()))
-        .service(chassis::service::Sts(iam))
-        .service(chassis::service::Landfall(Arc::new(Extension)))
+    let edge = Edge::new(platform.clone(), Arc::clone(&iam) as Arc<dyn Authenticator>)
+        .services(services(&iam, &endpoint))
         .socket(Arc::new(ec2::CardSocket::new()))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService::default()))

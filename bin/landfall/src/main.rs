@@ -14,6 +14,8 @@ mod client;
 mod commands;
 mod composition;
 mod extension;
+#[cfg(test)]
+mod isolation;
 mod layout;
 #[cfg(test)]
 mod state_fixtures;

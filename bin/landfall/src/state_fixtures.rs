@@ -37,13 +37,13 @@ fn every_version_of_every_record_can_still_be_read() {
     }
 }
 
-fn fixtures() -> Vec<PathBuf> {
+pub(crate) fn fixtures() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let entries = fs::read_dir(directory).expect("the fixtures are there");
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-fn unpack(fixture: &Path, to: &Path) {
+pub(crate) fn unpack(fixture: &Path, to: &Path) {
     let mut bytes = Vec::new();
     let packed = fs::File::open(fixture).expect("readable");
     GzDecoder::new(packed).read_to_end(&mut bytes).expect("gzip");

@@ -92,8 +92,14 @@ impl Edge {
 
     /// With `service` mounted.
     #[must_use]
-    pub fn service(mut self, service: impl Service + 'static) -> Self {
-        self.services.insert(service.table().name, Arc::new(service));
+    pub fn service(self, service: impl Service + 'static) -> Self {
+        self.services([Arc::new(service) as Arc<dyn Service>])
+    }
+
+    /// With all of `services` mounted.
+    #[must_use]
+    pub fn services(mut self, services: impl IntoIterator<Item = Arc<dyn Service>>) -> Self {
+        self.services.extend(services.into_iter().map(|it| (it.table().name, it)));
         self
     }
 
