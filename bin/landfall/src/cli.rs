@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Put a backup in place of the state, whether or not Landfall runs.
     Restore(Restore),
+    /// Say why something is as it is.
+    #[command(subcommand)]
+    Explain(Explain),
     /// Manage the images on this machine.
     #[command(subcommand)]
     Image(Image),
@@ -142,6 +145,61 @@ pub(crate) enum Image {
         /// The archive; may be compressed with gzip.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Explain {
+    /// Where tasks would go now, and for each instance why not there.
+    Placement(ExplainPlacement),
+    /// What a task waits for, and what happened to it.
+    Task(ExplainTask),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainPlacement {
+    /// The task definition: family, family:revision or ARN.
+    #[arg(value_name = "TASK_DEFINITION")]
+    pub(crate) definition: String,
+    /// The cluster.
+    #[arg(long, default_value = "default")]
+    pub(crate) cluster: String,
+    /// How many tasks.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) count: i32,
+    /// The group that the tasks belong to; that of the family if none is given.
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// The launch type: EC2 or EXTERNAL.
+    #[arg(long)]
+    pub(crate) launch_type: Option<String>,
+    /// The subnets that the tasks may be in, for the network mode awsvpc.
+    #[arg(long = "subnet", value_name = "SUBNET")]
+    pub(crate) subnets: Vec<String>,
+    /// The security groups of the tasks.
+    #[arg(long = "security-group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// A placement constraint: distinctInstance, or memberOf=EXPRESSION.
+    #[arg(long = "constraint", value_name = "TYPE[=EXPRESSION]")]
+    pub(crate) constraints: Vec<String>,
+    /// A placement strategy, such as spread=attribute:ecs.availability-zone,
+    /// binpack=memory or random; several in their order.
+    #[arg(long = "strategy", value_name = "TYPE[=FIELD]")]
+    pub(crate) strategies: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainTask {
+    /// The task, by its id or ARN.
+    pub(crate) task: String,
+    /// The cluster.
+    #[arg(long, default_value = "default")]
+    pub(crate) cluster: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -181,6 +181,6 @@ impl Client {
     }
 }
 
-fn items<'a>(answer: &'a Value, member: &str) -> impl Iterator<Item = Value> + use<'a> {
+pub(crate) fn items<'a>(answer: &'a Value, member: &str) -> impl Iterator<Item = Value> + use<'a> {
     answer[member].as_array().into_iter().flatten().cloned()
 }

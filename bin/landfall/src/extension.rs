@@ -8,6 +8,7 @@ use iam::accounts;
 use wire::Fault;
 use wire::landfall::{
     Api, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest, DeleteAccountResponse,
+    ExplainPlacementRequest, ExplainPlacementResponse, ExplainTaskRequest, ExplainTaskResponse,
     ListAccountsRequest, ListAccountsResponse,
 };
 
@@ -49,5 +50,21 @@ impl Api<Cx> for Extension {
         request: DeleteAccountRequest,
     ) -> Result<DeleteAccountResponse, Fault> {
         accounts::delete(cx, request).await.map_err(told)
+    }
+
+    async fn explain_placement(
+        &self,
+        cx: &Cx,
+        request: ExplainPlacementRequest,
+    ) -> Result<ExplainPlacementResponse, Fault> {
+        ecs::explain::placement(cx, request).await
+    }
+
+    async fn explain_task(
+        &self,
+        cx: &Cx,
+        request: ExplainTaskRequest,
+    ) -> Result<ExplainTaskResponse, Fault> {
+        ecs::explain::task(cx, &request)
     }
 }

@@ -1,5 +1,6 @@
 //! Talking to a person: tables, colours, errors with their causes.
 
+use serde_json::Value;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 
@@ -64,6 +65,19 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         text += &line(&mut row.iter().map(String::as_str));
     }
     text
+}
+
+/// A value as a cell of a table.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(
+        || if value.is_null() { "-".to_owned() } else { value.to_string() },
+        str::to_owned,
+    )
+}
+
+/// What follows the last slash of an ARN.
+pub(crate) fn short(arn: &Value) -> String {
+    text(arn).rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

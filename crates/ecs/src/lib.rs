@@ -49,6 +49,7 @@ mod testing;
 pub mod account_settings;
 pub mod acs;
 pub mod controllers;
+pub mod explain;
 pub mod fleets;
 pub mod records;
 pub mod tcs;

@@ -6,6 +6,7 @@ mod completions;
 mod doctor;
 mod down;
 mod env;
+mod explain;
 mod image;
 mod logs;
 mod restore;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Logs(logs) => logs::run(&layout, &logs)?,
         Command::Backup(backup) => backup::run(&layout, &backup)?,
         Command::Restore(restore) => restore::run(&layout, &restore)?,
+        Command::Explain(what) => explain::run(&layout, &what)?,
         Command::Image(Image::Load { file }) => image::load(&layout, &file)?,
         Command::Account(account) => account::run(&layout, &account)?,
         Command::Completions { shell } => completions::run(shell),

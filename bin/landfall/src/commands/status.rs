@@ -4,7 +4,7 @@ use super::{AnyError, access, block_on, down};
 use crate::cli::Output;
 use crate::client::Client;
 use crate::layout::Layout;
-use crate::terminal::{Tone, paint, table};
+use crate::terminal::{Tone, paint, short, table, text};
 use serde_json::{Value, json};
 
 /// Prints clusters, instances and tasks.
@@ -59,18 +59,6 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
 
 fn rows(items: &[Value], row: fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     items.iter().map(row).collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(
-        || if value.is_null() { "-".to_owned() } else { value.to_string() },
-        str::to_owned,
-    )
-}
-
-/// What follows the last slash of an ARN.
-fn short(arn: &Value) -> String {
-    text(arn).rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 fn cluster_row(cluster: &Value) -> Vec<String> {

@@ -8,7 +8,7 @@ mod clusters;
 mod container_instance_state;
 mod container_instances;
 mod discover_poll_endpoint;
-mod run_task;
+pub(crate) mod run_task;
 mod submit;
 mod tagging;
 mod task_definitions;
