@@ -5,6 +5,7 @@ mod client;
 mod ec2;
 mod ecs;
 mod mutants;
+mod mutator;
 mod sts;
 
 use std::pin::pin;

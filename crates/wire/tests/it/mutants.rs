@@ -1,110 +1,20 @@
 //! What comes of requests, signatures and frames that went wrong on the way: never
 //! a panic, never our fault, always a refusal in words.
 //!
-//! The corpus is one request a line; what is tried is a line with a few changes.
-//! `SEED` chooses them.
+//! The corpus is one request a line; what is tried is a line with a few changes, to
+//! its bytes or to its fields. `SEED` chooses them.
 
+use crate::mutator::{Chance, of_bytes, of_form, of_json};
 use crate::now;
 use ident::Timestamp;
+use std::collections::BTreeSet;
 use std::path::Path;
 use wire::protocol::identify;
-use wire::sigv4::{Parts, Signature};
+use wire::sigv4::{Parts, Signature, unchunked};
 use wire::{Fault, Protocol, Request, acs, tcs};
 
 /// How many mutants of each kind.
 const ROUNDS: usize = 3000;
-
-/// What parsers have tripped over before.
-const WORDS: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    "\"",
-    ":",
-    ",",
-    "null",
-    "true",
-    "-1",
-    "0",
-    "1e400",
-    "99999999999999999999",
-    "\\ud800",
-    "\\u0000",
-    "\u{feff}",
-    "&",
-    "=",
-    "%",
-    "%00",
-    "%ff",
-    "+",
-    ".",
-    ".1.",
-    ".0.",
-    ".-1.",
-    ".4294967296.",
-    ".member.",
-    ".entry.1.key",
-    "/",
-    ";",
-    " ",
-    "\r\n",
-    "\u{1f980}",
-    "NaN",
-];
-
-/// A random number generator: SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn from_environment() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a test has no other way to be told")]
-        let seed = std::env::var("SEED");
-        Self(seed.ok().and_then(|seed| seed.parse().ok()).unwrap_or(1))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bound = u64::try_from(bound.max(1)).expect("small");
-        usize::try_from((z ^ (z >> 31)) % bound).expect("below a usize")
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
-
-/// `seed` after a few accidents.
-fn mutant(chance: &mut Chance, seed: &[u8], others: &[&str]) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..=chance.below(4) {
-        let at = chance.below(bytes.len() + 1);
-        let end = (at + chance.below(20)).min(bytes.len());
-        match chance.below(7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-            1 => drop(bytes.drain(at..end)),
-            2 => bytes.splice(at..at, chance.pick(WORDS).bytes()).for_each(drop),
-            3 => bytes.splice(at..end, chance.pick(WORDS).bytes()).for_each(drop),
-            4 => {
-                let again = bytes[at..end].to_vec();
-                bytes.splice(at..at, again).for_each(drop);
-            }
-            5 => {
-                let other = chance.pick(others).as_bytes();
-                bytes.truncate(at);
-                bytes.extend_from_slice(&other[chance.below(other.len())..]);
-            }
-            _ => {
-                let word = chance.pick(WORDS).repeat(1 << chance.below(9));
-                bytes.splice(at..at, word.into_bytes()).for_each(drop);
-            }
-        }
-    }
-    bytes
-}
 
 fn corpus(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
@@ -120,7 +30,30 @@ fn each(corpus: &str, mut tried: impl FnMut(&[u8])) {
     let mut chance = Chance::from_environment();
     for _ in 0..ROUNDS {
         let seed = chance.pick(&lines).as_bytes();
-        tried(&mutant(&mut chance, seed, &lines));
+        tried(&of_bytes(&mut chance, seed, &lines));
+    }
+}
+
+/// What has been answered, to see that mutants do not all die of the same thing.
+#[derive(Default)]
+struct Answers {
+    understood: usize,
+    refused: BTreeSet<String>,
+}
+
+impl Answers {
+    fn note(&mut self, fault: &Fault) {
+        if fault.message.starts_with("Landfall does not serve") {
+            self.understood += 1;
+        } else {
+            let beginning: String = fault.message.chars().take(12).collect();
+            self.refused.insert(format!("{} {beginning}", fault.code));
+        }
+    }
+
+    fn are_many(&self) {
+        assert!(self.understood > ROUNDS / 20, "not all dead on arrival: {}", self.understood);
+        assert!(self.refused.len() >= 12, "dead of many things: {:?}", self.refused);
     }
 }
 
@@ -142,13 +75,13 @@ impl wire::iam::Api<()> for Nobody {}
 impl wire::landfall::Api<()> for Nobody {}
 impl wire::sts::Api<()> for Nobody {}
 
-/// Says whether the request was understood.
-fn ask(headers: &http::HeaderMap, body: &[u8]) -> bool {
+/// Asks for something, which is refused in the end.
+fn ask(headers: &http::HeaderMap, body: &[u8]) -> Fault {
     let call = match identify(&http::Method::POST, headers, "", body, None) {
         Ok(call) => call,
         Err((_, fault)) => {
             polite(&fault, body);
-            return false;
+            return fault;
         }
     };
     let request = Request { operation: &call.operation, id: "r-1", body: call.body(body) };
@@ -161,30 +94,82 @@ fn ask(headers: &http::HeaderMap, body: &[u8]) -> bool {
     }
     .expect_err("nobody answers");
     polite(&fault, body);
-    fault.message.starts_with("Landfall does not serve")
+    fault
 }
 
 #[test]
 fn json_requests() {
-    let mut understood = 0;
-    each(&corpus("json.txt"), |line| {
-        let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
-        let (target, body) = line.split_at(space);
+    let corpus = corpus("json.txt");
+    let mut answers = Answers::default();
+    let mut ask = |target: &[u8], body: &[u8]| {
         let Ok(target) = http::HeaderValue::from_bytes(target) else { return };
         let mut headers = http::HeaderMap::new();
         headers.insert("x-amz-target", target);
-        understood += usize::from(ask(&headers, body));
+        answers.note(&ask(&headers, body));
+    };
+    each(&corpus, |line| {
+        let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (target, body) = line.split_at(space);
+        ask(target, body);
     });
-    assert!(understood > ROUNDS / 20, "mutants are not all dead on arrival: {understood}");
+    let requests: Vec<(&str, &str)> =
+        corpus.lines().filter_map(|line| line.split_once(' ')).collect();
+    let bodies: Vec<&str> = requests.iter().map(|(_, body)| *body).collect();
+    let mut chance = Chance::from_environment();
+    for _ in 0..ROUNDS {
+        let (target, body) = requests[chance.below(requests.len())];
+        if let Some(body) = of_json(&mut chance, body, &bodies) {
+            ask(target.as_bytes(), &body);
+        }
+    }
+    answers.are_many();
 }
 
 #[test]
 fn forms() {
-    let mut understood = 0;
-    each(&corpus("form.txt"), |line| {
-        understood += usize::from(ask(&http::HeaderMap::new(), line));
+    let corpus = corpus("form.txt");
+    let mut answers = Answers::default();
+    let mut ask = |body: &[u8]| answers.note(&ask(&http::HeaderMap::new(), body));
+    each(&corpus, &mut ask);
+    let lines: Vec<&str> = corpus.lines().collect();
+    let mut chance = Chance::from_environment();
+    for _ in 0..ROUNDS {
+        let seed = chance.pick(&lines);
+        ask(&of_form(&mut chance, seed, &lines));
+    }
+    answers.are_many();
+}
+
+/// One body a line, with its line ends and its data written out; the form comes first.
+#[test]
+fn bodies_in_chunks() {
+    let (mut whole, mut refused) = (0, BTreeSet::new());
+    each(&corpus("chunked.txt"), |line| {
+        let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (form, body) = line.split_at(space);
+        let Ok(form) = http::HeaderValue::from_bytes(form) else { return };
+        let text = String::from_utf8_lossy(body).replace("\\r", "\r").replace("\\n", "\n");
+        let body = text.trim_start().as_bytes();
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-amz-content-sha256", form);
+        headers.insert("x-amz-trailer", http::HeaderValue::from_static("x-amz-checksum-crc32"));
+        for length in ["0", "9"] {
+            let length = http::HeaderValue::from_static(length);
+            headers.insert("x-amz-decoded-content-length", length);
+            match unchunked(&headers, body) {
+                Ok(None) => {}
+                Ok(Some(data)) => {
+                    assert!(data.len() == 9 || data.is_empty(), "as announced: {data:?}");
+                    whole += 1;
+                }
+                Err(error) => {
+                    polite(&error.fault(), line);
+                    refused.insert(error.fault().code);
+                }
+            }
+        }
     });
-    assert!(understood > ROUNDS / 20, "mutants are not all dead on arrival: {understood}");
+    assert!(whole > 20 && refused.len() == 4, "{whole} were whole, and {refused:?}");
 }
 
 /// Reads and verifies, which must not succeed: nobody knows the secret.
