@@ -6,7 +6,7 @@
 //! printed once.
 
 use chassis::paging::PagingError;
-use ident::{ClusterName, InstanceId};
+use ident::{ClusterName, ContainerInstanceId, InstanceId};
 use store::StoreError;
 use wire::Fault;
 use wire::ecs::code;
@@ -92,6 +92,12 @@ pub enum Error {
     /// of the fault is what makes agents forget that they were it.
     #[error("container instance {0} is not active")]
     Inactive(String),
+
+    /// A machine came again as another type than it was. The text is what agents
+    /// look for, to give up.
+    #[error("container instance {instance} was a {before}")]
+    #[allow(missing_docs)]
+    TypeChanged { instance: ContainerInstanceId, before: String },
 
     /// A page that cannot be turned to.
     #[error("the page cannot be shown")]
@@ -207,6 +213,10 @@ impl Error {
                 "InactiveInstanceException",
                 "InactiveInstanceException: The container instance is not active.",
             ),
+            Self::TypeChanged { instance, before } => client(&format!(
+                "Container instance type changes are not supported. Container instance {instance} \
+                 was previously registered as {before}."
+            )),
             Self::Page(PagingError::Token) => invalid("Invalid token."),
             Self::Page(PagingError::Size { min, max }) => {
                 invalid(&format!("maxResults must be between {min} and {max}."))

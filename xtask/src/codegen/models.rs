@@ -19,6 +19,11 @@ const BOTOCORE: &str = "1.44.5";
 const SERVICES: [(&str, &str); 4] =
     [("ec2", "2016-11-15"), ("ecs", "2014-11-13"), ("iam", "2010-05-08"), ("sts", "2011-06-15")];
 
+/// Members that the official agent sends and botocore's model lacks: service, shape,
+/// member, and the shape that the member has.
+const UNPUBLISHED: [(&str, &str, &str, &str); 1] =
+    [("ecs", "RegisterContainerInstanceRequest", "clientToken", "String")];
+
 /// Rewrites `models/<service>.json` for every service of AWS.
 pub(crate) fn fetch(root: &Path) -> Result<(), Problem> {
     let unpacked = root.join("target/botocore").join(BOTOCORE);
@@ -28,7 +33,8 @@ pub(crate) fn fetch(root: &Path) -> Result<(), Problem> {
     for (service, version) in SERVICES {
         let data = unpacked.join("botocore/data").join(service).join(version);
         let whole: Model = serde_json::from_slice(&read(&data)?)?;
-        let part = reduce(whole, &model::served(root, service)?)?;
+        let mut part = reduce(whole, &model::served(root, service)?)?;
+        add_unpublished(&mut part, service)?;
         let mut text = serde_json::to_string_pretty(&part)?;
         text.push('\n');
         std::fs::write(root.join(format!("models/{service}.json")), text)?;
@@ -74,6 +80,18 @@ fn reduce(mut whole: Model, served: &[model::Served]) -> Result<Model, Problem> 
     }))?;
     whole.shapes.retain(|name, _| reachable.contains(name));
     Ok(whole)
+}
+
+/// Gives the shapes of `service` what [`UNPUBLISHED`] has for them.
+fn add_unpublished(model: &mut Model, service: &str) -> Result<(), Problem> {
+    for (_, shape, member, of) in UNPUBLISHED.iter().filter(|one| one.0 == service) {
+        let known = model.shapes.get_mut(*shape).ok_or_else(|| format!("no shape {shape}"))?;
+        let reference = model::Reference { shape: (*of).to_owned(), ..Default::default() };
+        if known.members.insert((*member).to_owned(), reference).is_some() {
+            return Err(format!("botocore has {shape}.{member} by now").into());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,24 +8,37 @@ use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
 use crate::{Error, fleets, names, placing, show};
+use chassis::idempotency::{self, Digest, Key, Seen};
 use chassis::{Cx, Principal};
 use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::query::Expression;
 use sched::resources::{Capacity, Ports, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Txn, View};
-use wire::ecs::{self, RegisterContainerInstanceRequest, Resource};
+use wire::ecs::{self, PlatformDevice, RegisterContainerInstanceRequest, Resource};
 
 /// As many attributes as a machine may have: an agent's capabilities and those
 /// that its owner gives it are well below.
 const MAX_ATTRIBUTES: usize = 500;
 /// As long as their names and values may be.
 const LONGEST: usize = 128;
+/// As many devices as a machine may have, and as many other resources.
+const MAX_DEVICES: usize = 64;
+/// As long as a client token may be.
+const MAX_TOKEN: usize = 64;
 
+/// What a registration says of the machine besides its attributes, where its
+/// identity document says it: kept when the machine comes again without one.
+const FROM_DOCUMENT: [&str; 3] = ["ecs.cpu-architecture", INSTANCE_TYPE, "ecs.ami-id"];
+/// The attribute that an instance's type is.
+const INSTANCE_TYPE: &str = "ecs.instance-type";
 /// The attribute of an instance that has a trunk interface.
 const TRUNK_ID: &str = "ecs.awsvpc-trunk-id";
 /// The attribute by which an agent says that it can do with a trunk interface.
 const CAN_TRUNK: &str = "ecs.capability.task-eni-trunking";
+
+/// What a client token is remembered with.
+const OPERATION: &str = "RegisterContainerInstance";
 
 /// What a machine says of itself.
 struct Machine {
@@ -39,6 +52,8 @@ struct Machine {
     attributes: BTreeMap<String, Option<String>>,
     version_info: VersionInfo,
     tags: Tags,
+    /// The request's token, with what it stands for.
+    token: Option<(String, Digest)>,
 }
 
 /// Takes a machine into a cluster, or notes what a known one says of itself.
@@ -51,10 +66,18 @@ pub(crate) async fn register_container_instance(
 
     let shown = cx.store().transact(|txn| {
         cluster_for(cx, txn, &machine.cluster, now)?;
-        let instance = match &machine.known_as {
+        let known_as = match &machine.known_as {
+            Some(id) => Some(id.clone()),
+            None => by_token(cx, txn, &machine, now)?,
+        };
+        let instance = match &known_as {
             Some(id) => again(cx, txn, &machine, id)?,
             None => anew(cx, txn, &machine, &fresh, now),
         };
+        if let (None, Some((token, digest))) = (&known_as, &machine.token) {
+            let key = Key { scope: cx.scope(), operation: OPERATION, token };
+            idempotency::remember(txn, &key, digest.clone(), instance.id.to_string(), now);
+        }
         txn.put(instance.clone());
         Ok::<_, Error>(show::instance(txn.view(), &instance, &["TAGS".to_owned()]))
     });
@@ -73,9 +96,14 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
         Principal::Instance(id) => Some(id.clone()),
         Principal::Root | Principal::Role(_) => None,
     };
-    let (capacity, other_resources) = resources(request.total_resources.unwrap_or_default())?;
-    let document = request.instance_identity_document.unwrap_or_default();
-    let mut attributes = said_by(&document);
+    let (capacity, mut other_resources) = resources(request.total_resources.unwrap_or_default())?;
+    other_resources.extend(gpus(&request.platform_devices.unwrap_or_default())?);
+    let document = said_by(
+        request.instance_identity_document.as_deref(),
+        request.instance_identity_document_signature.as_deref(),
+    )?;
+    of_the_caller(cx, &document)?;
+    let mut attributes = document.attributes();
     let sent = request.attributes.unwrap_or_default();
     let long = |text: &Option<String>| text.as_deref().is_some_and(|t| t.chars().count() > LONGEST);
     if sent.len() > MAX_ATTRIBUTES || sent.iter().any(|a| long(&a.name) || long(&a.value)) {
@@ -89,6 +117,13 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
     // That there is a trunk is not the machine's to say.
     attributes.remove(TRUNK_ID);
     let version = request.version_info.unwrap_or_default();
+    let token = request.client_token.filter(|token| !token.is_empty());
+    if token.as_deref().is_some_and(|token| token.chars().count() > MAX_TOKEN) {
+        return Err(Error::invalid(format!("clientToken longer than {MAX_TOKEN}.")));
+    }
+    // A token stands for a machine in a cluster. What the machine says of itself may
+    // differ when it asks again.
+    let digest = idempotency::digest(&(&cluster, cx.caller.arn()))?;
     Ok(Machine {
         cluster,
         known_as,
@@ -102,6 +137,7 @@ fn read(cx: &Cx, request: RegisterContainerInstanceRequest) -> Result<Machine, E
             docker_version: version.docker_version,
         },
         tags: tags(request.tags)?,
+        token: token.map(|token| (token, digest)),
     })
 }
 
@@ -121,6 +157,11 @@ fn resources(all: Vec<Resource>) -> Result<(Capacity, Vec<Resource>), Error> {
     if capacity.cpu_units < 0 || capacity.memory_mib < 0 {
         return Err(Error::invalid("totalResources must not be negative."));
     }
+    if others.len() > MAX_DEVICES {
+        return Err(Error::invalid(format!(
+            "totalResources can have at most {MAX_DEVICES} others."
+        )));
+    }
     Ok((capacity, others))
 }
 
@@ -132,24 +173,103 @@ fn reserve(ports: &mut Ports, protocol: Protocol, resource: &Resource) -> Result
     Ok(())
 }
 
-/// The attributes that follow from an instance identity document, if it is one.
-/// Who the machine is is proven by its signature, not by this.
-fn said_by(document: &str) -> BTreeMap<String, Option<String>> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Document {
-        architecture: Option<String>,
-        instance_type: Option<String>,
-        image_id: Option<String>,
+/// A machine's GPUs, as the resource that AWS shows for them: a set of their ids.
+/// None is given to a task, because no task definition that asks for one is run.
+fn gpus(devices: &[PlatformDevice]) -> Result<Option<Resource>, Error> {
+    if devices.len() > MAX_DEVICES {
+        return Err(Error::invalid(format!(
+            "platformDevices can have at most {MAX_DEVICES} items."
+        )));
     }
-    let said: Document = serde_json::from_str(document).unwrap_or_default();
-    let table = [
-        ("ecs.cpu-architecture", said.architecture),
-        ("ecs.instance-type", said.instance_type),
-        ("ecs.ami-id", said.image_id),
-    ];
-    let there = table.into_iter().filter(|(_, value)| value.is_some());
-    there.map(|(name, value)| (name.to_owned(), value)).collect()
+    let mut ids = BTreeSet::new();
+    for device in devices {
+        let kind = device.r#type.as_deref().unwrap_or_default();
+        if kind != "GPU" {
+            return Err(Error::invalid(format!(
+                "Platform device type '{kind}' is not supported. Use GPU."
+            )));
+        }
+        let id = device.id.as_deref().unwrap_or_default();
+        if id.is_empty() || id.chars().count() > LONGEST || !ids.insert(id.to_owned()) {
+            return Err(Error::invalid(format!(
+                "The ids of platformDevices must differ and have 1 to {LONGEST} characters."
+            )));
+        }
+    }
+    Ok((!ids.is_empty()).then(|| Resource {
+        name: Some("GPU".to_owned()),
+        r#type: Some("STRINGSET".to_owned()),
+        double_value: Some(0.0),
+        long_value: Some(0),
+        integer_value: Some(0),
+        string_set_value: Some(ids.into_iter().collect()),
+    }))
+}
+
+/// What an instance identity document says that is of use here.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    instance_id: Option<String>,
+    architecture: Option<String>,
+    instance_type: Option<String>,
+    image_id: Option<String>,
+}
+
+impl Document {
+    fn attributes(self) -> BTreeMap<String, Option<String>> {
+        let values = [self.architecture, self.instance_type, self.image_id];
+        let table = FROM_DOCUMENT.into_iter().zip(values);
+        let there = table.filter(|(_, value)| value.is_some());
+        there.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// What an instance identity document says, if it is one. Its signature would prove
+/// that to AWS. To us a machine proves who it is by signing its requests, so the
+/// signature is not looked into; but there is nothing that it could sign if there is
+/// no document.
+fn said_by(document: Option<&str>, signature: Option<&str>) -> Result<Document, Error> {
+    match (document.unwrap_or_default(), signature.unwrap_or_default()) {
+        ("", "") => Ok(Document::default()),
+        ("", _) => Err(Error::invalid(
+            "instanceIdentityDocumentSignature must come with the instanceIdentityDocument that \
+             it signs.",
+        )),
+        (document, _) => Ok(serde_json::from_str(document).unwrap_or_default()),
+    }
+}
+
+/// Nobody registers with the document of another of our instances. A document of
+/// a machine that we do not know, such as one of AWS's own, says what it is and not
+/// who.
+fn of_the_caller(cx: &Cx, document: &Document) -> Result<(), Error> {
+    let Some(id) = document.instance_id.as_deref().and_then(|id| id.parse::<InstanceId>().ok())
+    else {
+        return Ok(());
+    };
+    let known = cx.view().get::<ec2::records::Instance>(cx.scope(), id.as_str()).is_some();
+    let own = matches!(&cx.caller.principal, Principal::Instance(caller) if *caller == id);
+    if known && !own { Err(Error::NotYours(id)) } else { Ok(()) }
+}
+
+/// What a machine became that asked for the same before, if it heard no answer.
+fn by_token(
+    cx: &Cx,
+    txn: &Txn,
+    machine: &Machine,
+    now: Timestamp,
+) -> Result<Option<ContainerInstanceId>, Error> {
+    let Some((token, digest)) = &machine.token else { return Ok(None) };
+    let key = Key { scope: cx.scope(), operation: OPERATION, token };
+    let id = match idempotency::recall(txn, &key, digest, now) {
+        Seen::Never => return Ok(None),
+        Seen::Same { outcome } => outcome,
+        Seen::Different => return Err(Error::TokenReused(token.clone())),
+    };
+    let known = txn.get::<ContainerInstance>(cx.scope(), &id);
+    let known = known.filter(|known| known.status != InstanceStatus::Inactive);
+    Ok(known.map(|known| known.id.clone()))
 }
 
 /// The cluster must exist; only `default` comes into being by being used.
@@ -184,11 +304,18 @@ fn again(
     let ec2_instance = known.ec2_instance.clone();
     let mut attributes =
         described(txn.view(), cx, ec2_instance.as_ref(), &machine.attributes, &mut capacity);
-    for name in &known.custom {
+    let kept = known.custom.iter().map(String::as_str).chain(FROM_DOCUMENT);
+    for name in kept {
         // The agent's word stands even here: it wants to hear it again.
         if let Some(value) = known.attributes.get(name) {
-            attributes.entry(name.clone()).or_insert_with(|| value.clone());
+            attributes.entry(name.to_owned()).or_insert_with(|| value.clone());
         }
+    }
+    if let (Some(Some(before)), Some(Some(after))) =
+        (known.attributes.get(INSTANCE_TYPE), attributes.get(INSTANCE_TYPE))
+        && before != after
+    {
+        return Err(Error::TypeChanged { instance: id.clone(), before: before.clone() });
     }
     Ok(ContainerInstance {
         capacity,
@@ -276,7 +403,7 @@ fn described(
             ("ecs.availability-zone", known.zones.first().map(|zone| zone.name.clone())),
             ("ecs.vpc-id", Some(known.vpc.to_string())),
             ("ecs.subnet-id", Some(known.subnet.to_string())),
-            ("ecs.instance-type", known.instance_type.clone()),
+            (INSTANCE_TYPE, known.instance_type.clone()),
             (TRUNK_ID, known.trunk.as_ref().map(ToString::to_string)),
         ];
         let there = table.into_iter().filter(|(_, value)| value.is_some());

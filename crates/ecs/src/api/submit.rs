@@ -6,12 +6,14 @@
 //! report may hold several transitions of one container, which count in order.
 
 use super::existing;
-use crate::records::{Container, ContainerInstance, ContainerStatus, StopCode, Task};
+use crate::records::{
+    BY_EC2_INSTANCE, BY_INSTANCE, Container, ContainerInstance, ContainerStatus, StopCode, Task,
+};
 use crate::{Error, names};
 use chassis::{Cx, Principal};
 use ident::{ClusterName, Timestamp};
 use sched::lifecycle::{Event, Phase};
-use store::Txn;
+use store::{Txn, View};
 use wire::ecs::{self, ContainerStateChange, SubmitTaskStateChangeRequest};
 
 /// What AWS answers; agents only look whether there is an answer.
@@ -37,6 +39,7 @@ pub(crate) async fn submit_task_state_change(
     cx.store()
         .transact(|txn| {
             let before = reported(cx, txn, &cluster, request.task.as_deref())?;
+            of_the_task(&before, &request)?;
             let mut task = before.clone();
             for change in request.containers.iter().flatten() {
                 apply(&mut task, change);
@@ -77,14 +80,22 @@ pub(crate) async fn submit_container_state_change(
     Ok(ecs::SubmitContainerStateChangeResponse { acknowledgment: Some(ACKNOWLEDGED.to_owned()) })
 }
 
-/// That an agent sees an interface. We have it from the card, which knows more;
-/// so this is heard and changes nothing.
+/// That an agent sees interfaces of its machine: the trunk, or those of its tasks. How
+/// they fare we have from the card, which knows more; so what is true changes nothing,
+/// and what is said of somebody else's interface is refused.
 pub(crate) fn submit_attachment_state_changes(
     cx: &Cx,
     request: &ecs::SubmitAttachmentStateChangesRequest,
 ) -> Result<ecs::SubmitAttachmentStateChangesResponse, Error> {
     let cluster = names::cluster(cx.scope(), request.cluster.as_deref())?;
-    existing(&cx.view(), cx.scope(), &cluster)?;
+    let view = cx.view();
+    existing(&view, cx.scope(), &cluster)?;
+    for change in request.attachments.iter().flatten() {
+        let arn = change.attachment_arn.as_deref().unwrap_or_default();
+        if !is_on_callers_machine(cx, &view, &cluster, arn) {
+            return Err(no_attachment(arn));
+        }
+    }
     Ok(ecs::SubmitAttachmentStateChangesResponse { acknowledgment: Some(ACKNOWLEDGED.to_owned()) })
 }
 
@@ -105,6 +116,49 @@ fn reported(cx: &Cx, txn: &Txn, cluster: &ClusterName, text: Option<&str>) -> Re
         }
     }
     Ok(Task::clone(&task))
+}
+
+/// A report is of the task's own interface, and of no managed agent: without
+/// `enableExecuteCommand`, which is refused, a task has none.
+fn of_the_task(task: &Task, request: &SubmitTaskStateChangeRequest) -> Result<(), Error> {
+    if let Some(agent) = request.managed_agents.iter().flatten().next() {
+        let name = agent.managed_agent_name.as_deref().unwrap_or_default();
+        return Err(Error::invalid(format!(
+            "The task was started without the managed agent '{name}'."
+        )));
+    }
+    for change in request.attachments.iter().flatten() {
+        let arn = change.attachment_arn.as_deref().unwrap_or_default();
+        if !is_interface_of(task, arn) {
+            return Err(no_attachment(arn));
+        }
+    }
+    Ok(())
+}
+
+fn is_interface_of(task: &Task, arn: &str) -> bool {
+    let own = task.interface.as_ref();
+    own.is_some_and(|own| names::attachment_arn(&task.scope, &own.attachment).to_string() == arn)
+}
+
+fn no_attachment(arn: &str) -> Error {
+    Error::invalid(format!("The referenced attachment was not found: {arn}"))
+}
+
+/// Whether an attachment is on the machine that speaks. A machine outside of EC2
+/// has none.
+fn is_on_callers_machine(cx: &Cx, view: &View, cluster: &ClusterName, arn: &str) -> bool {
+    let Principal::Instance(caller) = &cx.caller.principal else { return false };
+    let scope = cx.scope();
+    let machine = view.get::<ec2::records::Instance>(scope, caller.as_str());
+    let trunk = machine.and_then(|machine| machine.trunk.clone());
+    if trunk.is_some_and(|trunk| names::attachment_arn(scope, &trunk).to_string() == arn) {
+        return true;
+    }
+    let all = view.by::<ContainerInstance>(scope, BY_EC2_INSTANCE, caller.as_str());
+    all.filter(|instance| instance.cluster == *cluster)
+        .flat_map(|instance| view.by::<Task>(scope, BY_INSTANCE, instance.id.as_str()))
+        .any(|task| is_interface_of(&task, arn))
 }
 
 /// Writes the task if it is not as it was. What is STOPPED is history: people

@@ -622,6 +622,7 @@ pub(super) static PUT_ATTRIBUTES_REQUEST: Shape = Shape::structure(&[
 
 pub(super) static REGISTER_CONTAINER_INSTANCE_REQUEST: Shape = Shape::structure(&[
     Member::new("attributes", &ATTRIBUTES),
+    Member::new("clientToken", &plain::STRING),
     Member::new("cluster", &plain::STRING),
     Member::new("containerInstanceArn", &plain::STRING),
     Member::new("instanceIdentityDocument", &plain::STRING),

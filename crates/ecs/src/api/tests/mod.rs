@@ -7,6 +7,7 @@ mod instance_states;
 mod instances;
 mod placing;
 mod refusals;
+mod registration;
 mod run;
 mod submit;
 mod tagging;

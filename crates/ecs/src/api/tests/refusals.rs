@@ -2,6 +2,8 @@
 
 use crate::api::*;
 use crate::testing::{World, network, ready};
+use chassis::Principal;
+use ident::InstanceId;
 use wire::ecs::{
     self, CapacityProviderStrategyItem, ContainerOverride, KeyValuePair, PlacementConstraint,
     PlacementStrategy, RunTaskRequest, TaskOverride,
@@ -240,4 +242,34 @@ fn an_endpoint_is_under_the_edge() {
     let answer = discover_poll_endpoint(&service, &world.root(), &request).expect("told");
     assert_eq!(answer.endpoint.as_deref(), Some("http://10.0.0.1:4566/acs/"));
     assert_eq!(answer.telemetry_endpoint.as_deref(), Some("http://10.0.0.1:4566/tcs/"));
+}
+
+#[test]
+fn an_endpoint_is_told_to_whom_it_lets_in() {
+    let world = World::new();
+    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned() };
+    let instance = world.instance(1);
+    let own = Principal::Instance(instance.ec2_instance.clone().expect("an EC2 instance"));
+    let ask = |principal: Principal, text: &str| {
+        let request = ecs::DiscoverPollEndpointRequest {
+            container_instance: Some(text.to_owned()),
+            ..Default::default()
+        };
+        discover_poll_endpoint(&service, &world.cx(principal), &request)
+    };
+    for text in [instance.arn().to_string(), instance.id.to_string(), String::new()] {
+        ask(own.clone(), &text).expect("told");
+    }
+    let unknown = "0".repeat(32);
+    let elsewhere = instance.arn().to_string().replace("/default/", "/other/");
+    for (principal, text, code) in [
+        (Principal::Root, instance.id.as_str(), "AccessDeniedException"),
+        (Principal::Instance(InstanceId::mint(2)), instance.id.as_str(), "AccessDeniedException"),
+        (own.clone(), &*unknown, "InactiveInstanceException"),
+        (own.clone(), &*elsewhere, "InvalidParameterException"),
+        (own.clone(), "x", "InvalidParameterException"),
+    ] {
+        let refused = ask(principal, text).expect_err(text);
+        assert_eq!(refused.fault().code, code, "{text}");
+    }
 }

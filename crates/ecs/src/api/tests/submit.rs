@@ -212,3 +212,70 @@ fn an_instance_speaks_of_its_own_tasks_only() {
     let refused = world.report(&other, unknown).expect_err("unknown").fault();
     assert_eq!(refused.code, "InvalidParameterException", "which makes agents forget it");
 }
+
+#[test]
+fn what_is_said_of_an_interface_is_said_of_ones_own() {
+    let world = World::new();
+    let (instance, other) = (world.instance(1), world.instance(2));
+    world.define(|_| {});
+    let mine = |id: &TaskId| world.task(id).instance == instance.id;
+    let ids: Vec<TaskId> = (0..4).map(|_| world.run_one()).collect();
+    let id = ids.iter().find(|id| mine(id)).expect("a task here");
+    let elsewhere = ids.iter().find(|id| !mine(id)).expect("a task there");
+    let attachment = |id: &TaskId| {
+        let interface = world.task(id).interface.expect("an interface");
+        crate::names::attachment_arn(&crate::testing::scope(), &interface.attachment).to_string()
+    };
+    let attached = |arn: &str| {
+        Some(vec![wire::ecs::AttachmentStateChange {
+            attachment_arn: Some(arn.to_owned()),
+            status: Some("ATTACHED".to_owned()),
+        }])
+    };
+    let of_task = |arn: &str| {
+        let attachments = attached(arn);
+        let task = Some(id.to_string());
+        world.report(
+            &instance,
+            SubmitTaskStateChangeRequest { task, attachments, ..Default::default() },
+        )
+    };
+    let of_machine = |machine: &ContainerInstance, arn: &str| {
+        let host = machine.ec2_instance.clone().expect("an EC2 instance");
+        let request = wire::ecs::SubmitAttachmentStateChangesRequest {
+            attachments: attached(arn),
+            ..Default::default()
+        };
+        submit_attachment_state_changes(&world.cx(Principal::Instance(host)), &request).map(drop)
+    };
+    let before = world.view().revision();
+    of_task(&attachment(id)).expect("its own");
+    of_machine(&instance, &attachment(id)).expect("its task's");
+    of_machine(&other, &attachment(elsewhere)).expect("its task's");
+    assert_eq!(world.view().revision(), before, "the card says how interfaces fare");
+    for refused in [
+        of_task(&attachment(elsewhere)),
+        of_task(""),
+        of_machine(&instance, &attachment(elsewhere)),
+        of_machine(&instance, "arn:aws:ecs:us-east-1:000000000000:attachment/x"),
+    ] {
+        assert_eq!(refused.expect_err("not its").fault().code, "InvalidParameterException");
+    }
+}
+
+#[test]
+fn no_task_has_a_managed_agent() {
+    let (world, instance, id) = delivered();
+    let mut request = report(&world.task(&id), "RUNNING", vec![]);
+    request.managed_agents = Some(vec![]);
+    world.report(&instance, request.clone()).expect("heard");
+    request.managed_agents = Some(vec![wire::ecs::ManagedAgentStateChange {
+        managed_agent_name: Some("ExecuteCommandAgent".to_owned()),
+        container_name: Some("web".to_owned()),
+        status: Some("RUNNING".to_owned()),
+        reason: None,
+    }]);
+    let fault = world.report(&instance, request).expect_err("none").fault();
+    assert_eq!(fault.code, "InvalidParameterException");
+    assert!(fault.message.contains("'ExecuteCommandAgent'"), "{fault}");
+}

@@ -137,3 +137,26 @@ fn the_trunk_goes_with_the_container_instance() {
     ready(deregister_container_instance(&world.root(), request)).expect("deregistered");
     assert!(!trunk());
 }
+
+#[test]
+fn only_its_machine_says_that_a_trunk_is_attached() {
+    let world = World::new();
+    opt(&world, "enabled");
+    let instance = register(&world, 1, Some("m5.large"), true, None);
+    let other = register(&world, 2, Some("m5.large"), true, None);
+    let trunk = instance.attributes[TRUNK_ID].as_ref().expect("a trunk").parse().expect("an id");
+    let report = ecs::SubmitAttachmentStateChangesRequest {
+        attachments: Some(vec![ecs::AttachmentStateChange {
+            attachment_arn: Some(crate::names::attachment_arn(&scope(), &trunk).to_string()),
+            status: Some("ATTACHED".to_owned()),
+        }]),
+        ..Default::default()
+    };
+    let heard = |instance: &ContainerInstance| {
+        let caller = Principal::Instance(instance.ec2_instance.clone().expect("an EC2 instance"));
+        submit_attachment_state_changes(&world.cx(caller), &report)
+    };
+    heard(&instance).expect("its own");
+    let fault = heard(&other).expect_err("another's").fault();
+    assert_eq!(fault.code, "InvalidParameterException");
+}
