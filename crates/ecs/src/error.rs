@@ -144,6 +144,11 @@ impl Error {
         Self::Refused(text.into())
     }
 
+    /// The same refusal where AWS has a `ClientException` for it.
+    pub(crate) fn of_client(self) -> Self {
+        if let Self::Invalid(text) = self { Self::Refused(text) } else { self }
+    }
+
     /// We do not do that yet.
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported(what.into())

@@ -42,12 +42,13 @@ pub(crate) fn constraints(given: &[PlacementConstraint]) -> Result<Constraints, 
     Ok(all)
 }
 
-/// A definition's constraints, which are expressions only.
+/// A definition's constraints, which are expressions only. They are refused when the
+/// definition is registered, with the exception that AWS has for definitions.
 pub(crate) fn of_definition(
     given: &[TaskDefinitionPlacementConstraint],
 ) -> Result<Vec<Expression>, Error> {
     let one = |constraint: &TaskDefinitionPlacementConstraint| match constraint.r#type.as_deref() {
-        Some("memberOf") => member_of(constraint.expression.as_deref()),
+        Some("memberOf") => member_of(constraint.expression.as_deref()).map_err(Error::of_client),
         Some(other) => Err(Error::refused(format!("constraint.type '{other}' is not supported."))),
         None => Err(Error::refused("constraint.type must be specified.")),
     };

@@ -240,21 +240,9 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         }
     }
 
-    let Considered { definition, awsvpc, group, fleet, mut demand } = consider(cx, txn, wish)?;
-    let launch = Launch::new(&definition.spec, &wish.overrides)?;
-    let tags = tags_of(wish, &definition)?;
-    let common = Start {
-        cluster: &wish.cluster,
-        definition: &definition,
-        launch: &launch,
-        overrides: &wish.overrides,
-        awsvpc: awsvpc.as_ref(),
-        launch_type: wish.launch_type,
-        group: &group,
-        started_by: wish.started_by.as_deref(),
-        tags: &tags,
-        now: wish.now,
-    };
+    let Considered { origin, fleet, mut demand } = consider(cx, txn, wish)?;
+    let launch = origin.launch(wish)?;
+    let common = origin.start(wish, &launch);
     let (mut tasks, mut full) = (vec![], None);
     let mut placement = place(&fleet, &demand, wish.count, wish.seed);
     loop {
@@ -287,11 +275,55 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     })
 }
 
-/// What a request comes to, before anything is placed.
-pub(crate) struct Considered {
+/// What the tasks of a request are made from, wherever they go.
+struct Origin {
     definition: Arc<Definition>,
     awsvpc: Option<Awsvpc>,
     group: String,
+    tags: Tags,
+}
+
+impl Origin {
+    /// Looks up what a request makes tasks from, and whether that can be run so.
+    fn of(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Self, Error> {
+        let definition = task_definitions::named(txn.view(), cx.scope(), &wish.definition)
+            .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
+        judge(wish, &definition)?;
+        let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
+        let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
+        let tags = tags_of(wish, &definition)?;
+        Ok(Self { definition, awsvpc, group, tags })
+    }
+
+    fn launch<'a>(&'a self, wish: &'a Wish) -> Result<Launch<'a>, Error> {
+        Launch::new(&self.definition.spec, &wish.overrides)
+    }
+
+    /// What its tasks have in common.
+    fn start<'a>(&'a self, wish: &'a Wish, launch: &'a Launch<'a>) -> Start<'a> {
+        Start {
+            cluster: &wish.cluster,
+            definition: &self.definition,
+            launch,
+            overrides: &wish.overrides,
+            awsvpc: self.awsvpc.as_ref(),
+            launch_type: wish.launch_type,
+            group: &self.group,
+            started_by: wish.started_by.as_deref(),
+            tags: &self.tags,
+            now: wish.now,
+        }
+    }
+
+    /// What its tasks demand of the machines they go to.
+    fn demand(&self, wish: &Wish) -> Result<Demand, Error> {
+        demand(&self.launch(wish)?, self.awsvpc.as_ref())
+    }
+}
+
+/// What a request comes to, before anything is placed.
+pub(crate) struct Considered {
+    origin: Origin,
     /// The instances that tasks might go to.
     pub(crate) fleet: Fleet,
     /// What the tasks demand of them.
@@ -315,25 +347,21 @@ pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered
     if !cluster.default_strategy.is_empty() {
         return Err(Error::unsupported("the cluster's defaultCapacityProviderStrategy"));
     }
-    let definition = task_definitions::named(txn.view(), scope, &wish.definition)
-        .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
-    let launch = judge(wish, &definition)?;
-    let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
-    let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
+    let origin = Origin::of(cx, txn, wish)?;
     let fleet = choice(txn.view(), scope, wish);
     if fleet.is_empty() {
         return Err(Error::NoContainerInstances(wish.cluster.clone()));
     }
     let mut member_of = wish.constraints.member_of.clone();
-    member_of.extend(placing::of_definition(&definition.spec.placement_constraints)?);
+    member_of.extend(placing::of_definition(&origin.definition.spec.placement_constraints)?);
     let demand = Demand {
-        group: group.clone(),
+        group: origin.group.clone(),
         distinct: wish.constraints.distinct,
         member_of,
         strategies: wish.strategies.clone(),
-        ..demand(&launch, awsvpc.as_ref())?
+        ..origin.demand(wish)?
     };
-    Ok(Considered { definition, awsvpc, group, fleet, demand })
+    Ok(Considered { origin, fleet, demand })
 }
 
 /// The instances that tasks of this launch type might go to.
@@ -420,7 +448,7 @@ fn repeat(cx: &Cx, txn: &Txn, wish: &Wish, outcome: &str) -> ecs::RunTaskRespons
 }
 
 /// Whether the definition can be run in the way that is wished.
-fn judge<'a>(wish: &'a Wish, definition: &'a Definition) -> Result<Launch<'a>, Error> {
+fn judge(wish: &Wish, definition: &Definition) -> Result<(), Error> {
     if definition.status != DefinitionStatus::Active {
         return Err(Error::refused("TaskDefinition is inactive"));
     }
@@ -431,7 +459,7 @@ fn judge<'a>(wish: &'a Wish, definition: &'a Definition) -> Result<Launch<'a>, E
             "Task definition does not support launch_type {launch_type}."
         )));
     }
-    Launch::new(&definition.spec, &wish.overrides)
+    Launch::new(&definition.spec, &wish.overrides).map(drop)
 }
 
 /// The network of the tasks: given if and only if the mode wants one.

@@ -7,7 +7,7 @@ use super::{
     blank, container, dependencies, environment, external, fargate, logging, managed, network,
     none_of, ports, repeated, size, volumes, windows, within,
 };
-use crate::Error;
+use crate::{Error, placing};
 use crate::records::{NetworkMode, Spec, tags};
 use ident::{Family, Tags};
 use wire::ecs::{ContainerDefinition, RegisterTaskDefinitionRequest};
@@ -108,6 +108,7 @@ fn whole(spec: &Spec) -> Result<(), Error> {
     if spec.placement_constraints.iter().any(|it| blank(it.expression.as_ref())) {
         return Err(Error::refused("A placement constraint memberOf must have an expression."));
     }
+    placing::of_definition(&spec.placement_constraints)?;
     let devices = spec.inference_accelerators.iter().map(|it| it.device_name.as_deref());
     if let Some(Some(twice)) = repeated(devices) {
         return Err(Error::refused(format!("Inference accelerator '{twice}' is not unique.")));

@@ -202,6 +202,10 @@ fn accepted_and_refused() {
             "must have an expression.",
         ),
         (
+            task(|it| it.placement_constraints = Some(vec![constraint("attribute:a = b")])),
+            "Invalid expression 'attribute:a = b': the operator is written '=='",
+        ),
+        (
             task(|it| it.inference_accelerators = Some(vec![accelerator(), accelerator()])),
             "Inference accelerator 'eia' is not unique.",
         ),

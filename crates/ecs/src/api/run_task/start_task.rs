@@ -1,9 +1,14 @@
 //! `StartTask`: `RunTask` by somebody who knows where each task goes.
+//!
+//! The placement constraints of the definition do not bind whoever names instances. AWS's developer guide
+//! ("API failure reasons") gives for `StartTask` resources, the agent, attributes and
+//! whether the instance is there, and no constraint; nor does it name `StartTask` among
+//! the actions that constraints are for ("Example task placement constraints").
 
-use super::{Refused, demand, judge, network_of, read, tags_of};
-use crate::api::{existing, task_definitions};
+use super::{Origin, Refused, read};
+use crate::api::existing;
 use crate::records::{ContainerInstance, InstanceStatus, LaunchType};
-use crate::starting::{Start, start};
+use crate::starting::start;
 use crate::{Error, fleets, names, show};
 use chassis::Cx;
 use sched::placement::{Fleet, place};
@@ -58,42 +63,28 @@ fn carry_out(
     wish: &super::Wish,
     named: &[String],
 ) -> Result<ecs::StartTaskResponse, Error> {
-    let scope = cx.scope();
-    existing(txn.view(), scope, &wish.cluster)?;
-    let definition = task_definitions::named(txn.view(), scope, &wish.definition)
-        .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
+    existing(txn.view(), cx.scope(), &wish.cluster)?;
     // Where a task goes says what it is launched as. Whoever is not like the first
     // is refused as what it cannot be.
-    let hosts: Vec<_> = named.iter().map(|text| (text, host(cx, txn, wish, text))).collect();
-    let external = hosts.iter().find_map(|(_, host)| Some(host.as_ref()?.is_external()));
+    let hosts: Vec<_> = named.iter().map(|text| host(cx, txn, wish, text)).collect();
+    let external = hosts.iter().flatten().next().map(|host| host.is_external());
     let launch_type = match external {
         Some(true) => LaunchType::External,
         Some(false) | None => LaunchType::Ec2,
     };
     let wish = &super::Wish { launch_type, ..wish.clone() };
-    let launch = judge(wish, &definition)?;
-    let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
-    let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
-    let demand = demand(&launch, awsvpc.as_ref())?;
-    let tags = tags_of(wish, &definition)?;
-    let common = Start {
-        cluster: &wish.cluster,
-        definition: &definition,
-        launch: &launch,
-        overrides: &wish.overrides,
-        awsvpc: awsvpc.as_ref(),
-        launch_type,
-        group: &group,
-        started_by: wish.started_by.as_deref(),
-        tags: &tags,
-        now: wish.now,
-    };
+    let origin = Origin::of(cx, txn, wish)?;
+    let (launch, demand) = (origin.launch(wish)?, origin.demand(wish)?);
+    let common = origin.start(wish, &launch);
 
     let (mut tasks, mut failures) = (vec![], vec![]);
-    for (text, host) in hosts {
-        let Some(host) = host else {
-            failures.push(show::missing(text));
-            continue;
+    for host in hosts {
+        let host = match host {
+            Ok(host) => host,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
         };
         if Some(host.is_external()) != external {
             failures.push(ecs::Failure {
@@ -118,9 +109,24 @@ fn carry_out(
     })
 }
 
-/// A container instance of the cluster that is not gone.
-fn host(cx: &Cx, txn: &Txn, wish: &super::Wish, text: &str) -> Option<Arc<ContainerInstance>> {
-    let id = names::instance(cx.scope(), &wish.cluster, text).ok()?;
-    txn.get::<ContainerInstance>(cx.scope(), id.as_str())
-        .filter(|host| host.cluster == wish.cluster && host.status != InstanceStatus::Inactive)
+/// A container instance of the cluster, or why it can have no task.
+fn host(
+    cx: &Cx,
+    txn: &Txn,
+    wish: &super::Wish,
+    text: &String,
+) -> Result<Arc<ContainerInstance>, ecs::Failure> {
+    let id = names::instance(cx.scope(), &wish.cluster, text).map_err(|_| show::missing(text))?;
+    let host = txn
+        .get::<ContainerInstance>(cx.scope(), id.as_str())
+        .filter(|host| host.cluster == wish.cluster)
+        .ok_or_else(|| show::missing(text))?;
+    if host.status == InstanceStatus::Inactive {
+        return Err(ecs::Failure {
+            arn: Some(host.arn().to_string()),
+            reason: Some("INACTIVE".to_owned()),
+            detail: Some("the container instance was deregistered".to_owned()),
+        });
+    }
+    Ok(host)
 }

@@ -212,3 +212,22 @@ fn a_place_is_named_for_one_to_ten_tasks() {
         assert_eq!(refused.code, "InvalidParameterException");
     }
 }
+
+#[test]
+fn who_names_the_instance_is_bound_by_no_constraint() {
+    let world = World::new();
+    let (here, gone) = (world.instance(1), world.instance(2));
+    deregister(&world, &gone, false).expect("deregistered");
+    world.define(|request| {
+        request.placement_constraints = Some(vec![ecs::TaskDefinitionPlacementConstraint {
+            r#type: Some("memberOf".to_owned()),
+            expression: Some("attribute:rack == nowhere".to_owned()),
+        }]);
+    });
+    let refused = world.run(|_| {}).expect("answered");
+    assert_eq!(reasons(refused.failures), ["MemberOf placement constraint unsatisfied."]);
+    let ids = [gone.id.as_str(), here.id.as_str(), NOBODY];
+    let started = start_on(&world, &ids).expect("answered");
+    assert_eq!(started.tasks.map(|tasks| tasks.len()), Some(1));
+    assert_eq!(reasons(started.failures), ["INACTIVE", "MISSING"]);
+}
