@@ -227,7 +227,7 @@ impl ecs::Api<Cx> for Ecs {
         cx: &Cx,
         request: ecs::ListTasksRequest,
     ) -> Result<ecs::ListTasksResponse, Fault> {
-        api::list_tasks(cx, request).map_err(told)
+        api::list_tasks(cx, &request).map_err(told)
     }
 
     async fn register_container_instance(

@@ -71,6 +71,18 @@ pub(crate) fn instance(
     id.ok_or_else(|| Error::NoContainerInstance(text.to_owned()))
 }
 
+/// The name of the service that a request names. ARNs of before 2018 do not say its
+/// cluster.
+pub(crate) fn service<'t>(
+    scope: &Scope,
+    cluster: &ClusterName,
+    text: &'t str,
+) -> Result<&'t str, Error> {
+    let (said, name) = in_cluster(short(scope, "service", text)?);
+    let here = said.is_none_or(|said| said == cluster.as_str()) && !name.is_empty();
+    here.then_some(name).ok_or_else(|| Error::NoService(text.to_owned()))
+}
+
 /// A container instance with the cluster it says it is in, as agents name it.
 pub(crate) fn instance_from_arn(
     scope: &Scope,

@@ -1,12 +1,12 @@
 //! Our records in the shapes of the API.
 
 use crate::records::{
-    Cluster, Container, ContainerInstance, Definition, Interface, Task, show_tags,
+    Cluster, Container, ContainerInstance, Definition, Interface, Task, TasksOf, show_tags,
 };
 use crate::view::{self, Counts};
 use crate::{fleets, names};
 use ident::Timestamp;
-use sched::lifecycle::Phase;
+use sched::lifecycle::{Desired, Phase};
 use sched::resources::{Ports, Protocol};
 use store::View;
 use wire::ecs;
@@ -29,8 +29,9 @@ fn pair(name: &str, value: &impl ToString) -> ecs::KeyValuePair {
 pub(crate) fn cluster(view: &View, cluster: &Cluster, include: &[String]) -> ecs::Cluster {
     let asked = |part: &str| include.iter().any(|wanted| wanted == part);
     let scope = &cluster.scope;
-    let tasks = || view.by::<Task>(scope, crate::records::BY_CLUSTER, cluster.name.as_str());
-    let all = Counts::of(tasks());
+    // Whoever runs or is about to is wanted running; what stopped is not looked at.
+    let live = || TasksOf::Desired(&cluster.name, Desired::Running).find(view, scope);
+    let all = Counts::of(live());
     let namespace = cluster.service_connect_namespace.clone();
     ecs::Cluster {
         cluster_arn: Some(cluster.arn().to_string()),
@@ -42,7 +43,7 @@ pub(crate) fn cluster(view: &View, cluster: &Cluster, include: &[String]) -> ecs
         running_tasks_count: Some(all.running),
         pending_tasks_count: Some(all.pending),
         active_services_count: Some(0),
-        statistics: Some(if asked("STATISTICS") { statistics(tasks) } else { vec![] }),
+        statistics: Some(if asked("STATISTICS") { statistics(live) } else { vec![] }),
         tags: Some(if asked("TAGS") { show_tags(&cluster.tags) } else { vec![] }),
         settings: Some(if asked("SETTINGS") { cluster.settings.clone() } else { vec![] }),
         configuration: cluster.configuration.clone().filter(|_| asked("CONFIGURATIONS")),

@@ -7,7 +7,7 @@
 use super::{existing, paging};
 use crate::account_settings::{SettingName, effective};
 use crate::error::Content;
-use crate::records::{BY_CLUSTER, Cluster, Task, tags};
+use crate::records::{Cluster, TasksOf, tags};
 use crate::{Error, names, show, view};
 use chassis::Cx;
 use ident::{ClusterName, Tags, Timestamp};
@@ -272,8 +272,7 @@ pub(crate) async fn delete_cluster(
         if view::instances(txn.view(), scope, &name).next().is_some() {
             return Err(Error::InUse(Content::ContainerInstances));
         }
-        if txn.by::<Task>(scope, BY_CLUSTER, name.as_str()).any(|task| task.phase != Phase::Stopped)
-        {
+        if TasksOf::cluster(txn.view(), scope, &name).any(|task| task.phase != Phase::Stopped) {
             return Err(Error::InUse(Content::Tasks));
         }
         cluster.deleted_at = Some(now);

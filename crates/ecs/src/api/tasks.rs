@@ -1,12 +1,11 @@
 //! `StopTask`, `DescribeTasks`, `ListTasks`.
 
 use super::{existing, known_cluster, paging};
-use crate::records::{
-    BY_CLUSTER, BY_FAMILY, BY_INSTANCE, BY_STARTED_BY, ContainerInstance, StopCode, Task,
-};
+use crate::records::{BY_FAMILY, BY_INSTANCE, ContainerInstance, StopCode, Task, TasksOf};
 use crate::{Error, names, show};
 use chassis::Cx;
-use sched::lifecycle::Event;
+use sched::lifecycle::{Desired, Event};
+use std::sync::Arc;
 use wire::ecs;
 
 /// Why a task stops if the person who stopped it did not say.
@@ -79,18 +78,45 @@ pub(crate) fn describe_tasks(
     Ok(ecs::DescribeTasksResponse { tasks: Some(tasks), failures: Some(failures) })
 }
 
+/// The wish that a request lists tasks by. The model has PENDING too, which is never
+/// wanted of a task.
+fn desired(text: Option<&str>) -> Option<Desired> {
+    match text {
+        None | Some("RUNNING") => Some(Desired::Running),
+        Some("STOPPED") => Some(Desired::Stopped),
+        Some(_) => None,
+    }
+}
+
+/// Filters that AWS does not take together. `desiredStatus` goes with all of them.
+fn filters(request: &ecs::ListTasksRequest) -> Result<(), Error> {
+    let with_service = request.family.is_some()
+        || request.container_instance.is_some()
+        || request.daemon_name.is_some();
+    let with_starter =
+        with_service || request.service_name.is_some() || request.launch_type.is_some();
+    let table = [
+        ("startedBy", request.started_by.is_some() && with_starter),
+        ("serviceName", request.service_name.is_some() && with_service),
+    ];
+    match table.into_iter().find(|(_, clash)| *clash) {
+        Some((name, _)) => {
+            Err(Error::invalid(format!("cannot specify {name} with other arguments")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Names tasks: those that are to run, unless stopped ones are asked for.
 pub(crate) fn list_tasks(
     cx: &Cx,
-    request: ecs::ListTasksRequest,
+    request: &ecs::ListTasksRequest,
 ) -> Result<ecs::ListTasksResponse, Error> {
     let scope = cx.scope();
     let view = cx.view();
     let cluster = known_cluster(&view, scope, request.cluster.as_deref())?;
     let paging = paging(cx, "ListTasks", request.max_results, request.next_token.as_ref())?;
-    if let Some(service) = request.service_name {
-        return Err(Error::NoService(service));
-    }
+    filters(request)?;
     if request.daemon_name.is_some() {
         return Err(Error::unsupported("daemonName"));
     }
@@ -103,22 +129,34 @@ pub(crate) fn list_tasks(
             Some(id)
         }
     };
-    let desired = request.desired_status.as_deref().unwrap_or("RUNNING");
-    // The narrowest of the indexes that answer; the filters below do the rest.
-    let (index, key) = match (&instance, &request.started_by, &request.family) {
-        (Some(id), _, _) => (BY_INSTANCE, id.to_string()),
-        (None, Some(who), _) => (BY_STARTED_BY, who.clone()),
-        (None, None, Some(family)) => (BY_FAMILY, family.clone()),
-        (None, None, None) => (BY_CLUSTER, cluster.name.to_string()),
+    let service = match &request.service_name {
+        None => None,
+        Some(text) => {
+            let group = TasksOf::service(names::service(scope, &cluster.name, text)?);
+            // There are no records of services yet: one is there if it has tasks.
+            let mut tasks = TasksOf::Group(&cluster.name, &group).find(&view, scope);
+            tasks.next().ok_or_else(|| Error::NoService(text.clone()))?;
+            Some(group)
+        }
     };
-    let tasks = view
-        .by::<Task>(scope, index, &key)
-        .filter(|task| task.cluster == cluster.name)
-        .filter(|task| request.started_by.is_none() || task.started_by == request.started_by);
+    let started_by = request.started_by.as_deref();
+    // The narrowest of the indexes that answer; the filters below do the rest.
+    let wanted = desired(request.desired_status.as_deref());
+    let tasks: Box<dyn Iterator<Item = Arc<Task>>> = match (&instance, &service, &request.family) {
+        (Some(id), ..) => Box::new(view.by::<Task>(scope, BY_INSTANCE, id.as_str())),
+        (None, Some(group), _) => Box::new(TasksOf::Group(&cluster.name, group).find(&view, scope)),
+        (None, None, Some(family)) => Box::new(view.by::<Task>(scope, BY_FAMILY, family)),
+        (None, None, None) => match (started_by, wanted) {
+            (Some(who), _) => Box::new(TasksOf::Starter(&cluster.name, who).find(&view, scope)),
+            (None, Some(desired)) => {
+                Box::new(TasksOf::Desired(&cluster.name, desired).find(&view, scope))
+            }
+            (None, None) => Box::new(std::iter::empty()),
+        },
+    };
     let tasks = tasks
-        .filter(|task| task.phase.desired().as_str() == desired)
+        .filter(|task| task.cluster == cluster.name && Some(task.phase.desired()) == wanted)
         .filter(|task| request.family.as_deref().is_none_or(|f| task.family.as_str() == f))
-        .filter(|task| instance.as_ref().is_none_or(|id| task.instance == *id))
         .filter(|task| {
             request.launch_type.as_deref().is_none_or(|l| task.launch_type.as_str() == l)
         });

@@ -4,6 +4,7 @@
 use super::BATCH;
 use crate::records::{
     BY_CLUSTER, BY_INSTANCE, BY_PHASE, BY_STATUS, Cluster, ContainerInstance, InstanceStatus, Task,
+    TasksOf,
 };
 use async_trait::async_trait;
 use chassis::{BoxError, Controller, Platform};
@@ -97,7 +98,7 @@ impl Controller for Reaper {
         let view = platform.store.view();
         let clusters = view.all::<Cluster>().filter(|it| {
             let name = it.name.as_str();
-            view.by::<Task>(&it.scope, BY_CLUSTER, name).next().is_none()
+            TasksOf::cluster(&view, &it.scope, &it.name).next().is_none()
                 && view.by::<ContainerInstance>(&it.scope, BY_CLUSTER, name).next().is_none()
         });
         next = next.min(self.sweep(platform, clusters, |it| it.deleted_at).await?);

@@ -7,8 +7,8 @@ use super::{
     blank, container, dependencies, environment, external, fargate, logging, managed, network,
     none_of, ports, repeated, size, volumes, windows, within,
 };
-use crate::{Error, placing};
 use crate::records::{NetworkMode, Spec, tags};
+use crate::{Error, placing};
 use ident::{Family, Tags};
 use wire::ecs::{ContainerDefinition, RegisterTaskDefinitionRequest};
 

@@ -12,7 +12,7 @@ pub use cluster::Cluster;
 pub use definition::{Definition, DefinitionStatus, FamilyCount, NetworkMode, Spec};
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
 pub use task::{
-    Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, Times,
+    Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, TasksOf, Times,
 };
 
 pub(crate) use crate::tags::{read as tags, show as show_tags};
@@ -32,14 +32,12 @@ pub fn records(registry: Registry) -> Registry {
     crate::fleets::derived(registry)
 }
 
-/// The index of tasks and container instances by cluster.
+/// The index of container instances by cluster.
 pub const BY_CLUSTER: &str = "cluster";
 /// The index of tasks by the container instance they are on.
 pub const BY_INSTANCE: &str = "instance";
 /// The index of task definitions and of tasks by family.
 pub const BY_FAMILY: &str = "family";
-/// The index of tasks by who started them.
-pub const BY_STARTED_BY: &str = "started-by";
 /// The index of tasks by their phase, as the API writes it.
 pub const BY_PHASE: &str = "phase";
 /// The index of container instances and of task definitions by their status, as

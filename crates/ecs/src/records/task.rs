@@ -5,11 +5,12 @@ use ident::{
     TaskId, Timestamp,
 };
 use net::mac::MacAddress;
-use sched::lifecycle::{Event, Needs, Phase, step};
+use sched::lifecycle::{Desired, Event, Needs, Phase, step};
 use sched::resources::Need;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
-use store::Record;
+use std::sync::Arc;
+use store::{Record, View};
 use wire::ecs;
 
 /// See the module. What is wanted of it, how its interface's attachment fares and
@@ -308,13 +309,67 @@ impl Record for Task {
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
+        let cluster = &self.cluster;
+        let group = TasksOf::Group(cluster, &self.group);
+        let desired = TasksOf::Desired(cluster, self.phase.desired());
         let mut indexes = vec![
-            (super::BY_CLUSTER, self.cluster.to_string()),
+            group.posting(),
+            desired.posting(),
             (super::BY_INSTANCE, self.instance.to_string()),
             (super::BY_FAMILY, self.family.to_string()),
             (super::BY_PHASE, self.phase.as_str().to_owned()),
         ];
-        indexes.extend(self.started_by.iter().map(|who| (super::BY_STARTED_BY, who.clone())));
+        let starter = self.started_by.as_deref();
+        indexes.extend(starter.map(|who| TasksOf::Starter(cluster, who).posting()));
         indexes
+    }
+}
+
+/// Some tasks of a cluster, which there is an index of.
+#[derive(Clone, Copy, Debug)]
+pub enum TasksOf<'a> {
+    /// Those of which this is wanted.
+    Desired(&'a ClusterName, Desired),
+    /// Those of a group, such as a service's: [`Self::service`].
+    Group(&'a ClusterName, &'a str),
+    /// Those that somebody started, in his own words.
+    Starter(&'a ClusterName, &'a str),
+}
+
+impl TasksOf<'_> {
+    /// The group of a service's tasks.
+    pub fn service(name: &str) -> String {
+        format!("service:{name}")
+    }
+
+    /// The tasks, ordered by id.
+    pub fn find<'v>(
+        self,
+        view: &'v View,
+        scope: &Scope,
+    ) -> impl Iterator<Item = Arc<Task>> + use<'v> {
+        let (index, value) = self.posting();
+        view.by::<Task>(scope, index, &value)
+    }
+
+    /// All tasks that a cluster has, ordered by what is wanted of them, then by id.
+    pub fn cluster<'v>(
+        view: &'v View,
+        scope: &Scope,
+        name: &ClusterName,
+    ) -> impl Iterator<Item = Arc<Task>> + use<'v> {
+        let running = TasksOf::Desired(name, Desired::Running).find(view, scope);
+        running.chain(TasksOf::Desired(name, Desired::Stopped).find(view, scope))
+    }
+
+    /// The index, and what it has for these tasks. No name of a cluster has a slash.
+    fn posting(self) -> (&'static str, String) {
+        match self {
+            Self::Desired(cluster, desired) => {
+                ("desired", format!("{cluster}/{}", desired.as_str()))
+            }
+            Self::Group(cluster, group) => ("group", format!("{cluster}/{group}")),
+            Self::Starter(cluster, who) => ("started-by", format!("{cluster}/{who}")),
+        }
     }
 }

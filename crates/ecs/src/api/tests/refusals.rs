@@ -184,7 +184,7 @@ fn every_operation_looks_for_its_cluster() {
             },
         )
         .map(drop),
-        list_tasks(&cx, ecs::ListTasksRequest { cluster: nowhere(), ..Default::default() })
+        list_tasks(&cx, &ecs::ListTasksRequest { cluster: nowhere(), ..Default::default() })
             .map(drop),
         ready(stop_task(
             &cx,

@@ -1,6 +1,6 @@
 //! RunTask: where tasks go, what they get, and that asking twice is asking once.
 
-use crate::records::{BY_CLUSTER, Task};
+use crate::records::TasksOf;
 use crate::testing::{World, network, scope, task_id};
 use ec2::api::Ec2;
 use ec2::records::Subnet;
@@ -150,7 +150,7 @@ fn a_token_means_one_request() {
     let first = arns(ask(2).expect("accepted"));
     assert_eq!(first.len(), 2);
     assert_eq!(arns(ask(2).expect("accepted")), first);
-    let all = world.view().by::<Task>(&scope(), BY_CLUSTER, "default").count();
+    let all = TasksOf::cluster(&world.view(), &scope(), &ident::ClusterName::default()).count();
     assert_eq!(all, 2);
     assert_eq!(ask(3).expect_err("another request").fault().code, "ConflictException");
 }

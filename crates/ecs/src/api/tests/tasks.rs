@@ -8,7 +8,7 @@ use wire::ecs;
 fn list(world: &World, change: impl FnOnce(&mut ecs::ListTasksRequest)) -> Vec<TaskId> {
     let mut request = ecs::ListTasksRequest::default();
     change(&mut request);
-    let arns = list_tasks(&world.root(), request).expect("listed").task_arns.expect("a list");
+    let arns = list_tasks(&world.root(), &request).expect("listed").task_arns.expect("a list");
     let id = |arn: &String| arn.rsplit('/').next().and_then(|id| id.parse().ok()).expect("an id");
     arns.iter().map(id).collect()
 }
@@ -94,9 +94,10 @@ fn filters_narrow_the_list() {
     let refused = |change: fn(&mut ecs::ListTasksRequest)| {
         let mut request = ecs::ListTasksRequest::default();
         change(&mut request);
-        list_tasks(&world.root(), request).expect_err("refused").fault().code
+        list_tasks(&world.root(), &request).expect_err("refused").fault().code
     };
     assert_eq!(refused(|r| r.service_name = Some("web".to_owned())), "ServiceNotFoundException");
+    assert_eq!(refused(|r| r.service_name = Some("x/web".to_owned())), "ServiceNotFoundException");
     assert_eq!(refused(|r| r.max_results = Some(101)), "InvalidParameterException");
     assert_eq!(refused(|r| r.next_token = Some("x".to_owned())), "InvalidParameterException");
 }
@@ -112,7 +113,7 @@ fn lists_go_page_by_page() {
     loop {
         let request =
             ecs::ListTasksRequest { max_results: Some(3), next_token: token, ..Default::default() };
-        let page = list_tasks(&world.root(), request).expect("listed");
+        let page = list_tasks(&world.root(), &request).expect("listed");
         seen.extend(page.task_arns.expect("a list"));
         token = page.next_token;
         if token.is_none() {
@@ -122,4 +123,66 @@ fn lists_go_page_by_page() {
     let mut unique = seen.clone();
     unique.dedup();
     assert_eq!((seen.len(), unique.len()), (7, 7));
+}
+
+#[test]
+fn tasks_of_a_service_are_those_of_its_group() {
+    let world = World::new();
+    world.instance(1);
+    world.define(|_| {});
+    let (mine, other) = (world.run_one(), world.run_one());
+    for (id, group) in [(&mine, "service:web"), (&other, "service:web2")] {
+        let task = crate::records::Task { group: group.to_owned(), ..world.task(id) };
+        crate::testing::ready(world.platform.store.transact(|txn| {
+            txn.put(task.clone());
+            Ok::<_, store::StoreError>(())
+        }))
+        .expect("put");
+    }
+    let of = |name: &str, desired: Option<&str>| {
+        let (name, desired) = (Some(name.to_owned()), desired.map(str::to_owned));
+        list(&world, |request| {
+            request.service_name = name;
+            request.desired_status = desired;
+        })
+    };
+    let arn = |cluster: &str| format!("arn:aws:ecs:us-east-1:000000000000:service/{cluster}web");
+    for name in ["web", &arn("default/"), &arn("")] {
+        assert_eq!(of(name, None), std::slice::from_ref(&mine), "{name}");
+    }
+    assert!(of("web", Some("STOPPED")).is_empty());
+    assert!(of("web", Some("PENDING")).is_empty());
+    world.stop(&mine, None).expect("stopping");
+    assert_eq!(of("web", Some("STOPPED")), [mine]);
+
+    let request = ecs::ListTasksRequest { service_name: Some(arn("x/")), ..Default::default() };
+    let fault = list_tasks(&world.root(), &request).expect_err("elsewhere").fault();
+    assert_eq!(fault.code, "ServiceNotFoundException");
+}
+
+#[test]
+fn some_filters_stand_alone() {
+    let world = World::new();
+    let refused = |change: fn(&mut ecs::ListTasksRequest, Option<String>)| {
+        let mut request = ecs::ListTasksRequest::default();
+        change(&mut request, Some("x".to_owned()));
+        list_tasks(&world.root(), &request).expect_err("refused").fault()
+    };
+    let starter: [fn(&mut ecs::ListTasksRequest, Option<String>); 4] = [
+        |r, x| (r.started_by, r.family) = (x.clone(), x),
+        |r, x| (r.started_by, r.launch_type) = (x, Some("EC2".to_owned())),
+        |r, x| (r.started_by, r.container_instance) = (x.clone(), x),
+        |r, x| (r.started_by, r.service_name) = (x.clone(), x),
+    ];
+    let service: [fn(&mut ecs::ListTasksRequest, Option<String>); 2] = [
+        |r, x| (r.service_name, r.family) = (x.clone(), x),
+        |r, x| (r.service_name, r.container_instance) = (x.clone(), x),
+    ];
+    for (name, changes) in [("startedBy", &starter[..]), ("serviceName", &service[..])] {
+        for change in changes {
+            let fault = refused(*change);
+            assert_eq!(fault.code, "InvalidParameterException");
+            assert_eq!(fault.message, format!("cannot specify {name} with other arguments"));
+        }
+    }
 }
