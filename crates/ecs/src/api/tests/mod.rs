@@ -5,6 +5,7 @@ mod attributes;
 mod clusters;
 mod instance_states;
 mod instances;
+mod paging;
 mod placing;
 mod refusals;
 mod registration;
