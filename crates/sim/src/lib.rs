@@ -6,7 +6,7 @@
 //! exactly.
 //!
 //! What is real: the store on its memory backend, `ecs`, `ec2`, `sched`, `net`,
-//! their ACS and card sessions, the agent's engine and its end of ACS. What
+//! `iam`'s accounts, their ACS and card sessions, the agent's engine and its end of ACS. What
 //! behaves: the card, the container runtime, the network, the users. What is not
 //! here: sockets, HTTP, signatures, kernels, containerd. They have tests of
 //! their own.
@@ -21,7 +21,8 @@
 //! | `lines` | the connections of agents and cards |
 //! | `machines`, `node`, `runtime`, `card` | what happens on a machine |
 //! | `users` | who wants what, and what they were told |
-//! | `oracle` | what must hold |
+//! | `operators`, `guest` | who looks after it all, and who comes with an account of his own |
+//! | `oracle`, `births` | what must hold |
 //! | `mail` | what is under way |
 //!
 //! # How to use it
@@ -31,12 +32,15 @@
 //! proves nothing. A simulation is worth what the mistakes are that it notices:
 //! whoever adds a guard elsewhere should break it once and see this fail.
 
+mod births;
 mod card;
 mod drive;
+mod guest;
 mod lines;
 mod machines;
 mod mail;
 mod node;
+mod operators;
 mod oracle;
 mod plane;
 mod rng;

@@ -71,6 +71,10 @@ impl World {
         });
         match opened {
             Answer::None => return,
+            Answer::Refused(fault) if fault.code == "InactiveInstanceException" => {
+                self.come_anew(node);
+                return;
+            }
             Answer::Refused(fault) => {
                 self.fail(&format!("agent {node} is not admitted: {fault:?}"));
             }
@@ -127,6 +131,14 @@ impl World {
             let ended = plane.agents.remove(&node);
             self.note(&format!("agent {node} is silent ({line})"));
             if let Some(ended) = ended {
+                self.end_agent_line(ended);
+            }
+            let due = self.soon();
+            self.post.send_on(line, false, due, Mail::NodeHearsEnd { node, line });
+            return;
+        }
+        if open.session.is_over(&view) {
+            if let Some(ended) = plane.agents.remove(&node) {
                 self.end_agent_line(ended);
             }
             let due = self.soon();

@@ -347,17 +347,36 @@ impl World {
         if here.agent.registered_in == Some(life) {
             return here.agent.disk.instance_arn.clone();
         }
-        let request = registration(&here.cluster, here.agent.disk.instance_arn.clone());
+        let mut request = registration(&here.cluster, here.agent.disk.instance_arn.clone());
+        let number = ecs::Attribute {
+            name: Some("number".to_owned()),
+            value: Some(node.to_string()),
+            ..Default::default()
+        };
+        request.attributes.get_or_insert_default().push(number);
+        let here_before = here.agent.disk.instance_arn.is_some();
         let answer = self
             .call(|plane| ready(plane.ecs.register_container_instance(&plane.node(&id), request)));
         let registered = match answer {
             Answer::None => return None,
+            // Somebody deleted it, and will make it again.
+            Answer::Refused(fault) if fault.code == "ClusterNotFoundException" => return None,
+            // Somebody took it out of its cluster.
+            Answer::Refused(_) if here_before => {
+                self.come_anew(node);
+                return None;
+            }
             Answer::Refused(fault) => {
                 self.fail(&format!("node {node} may not register: {fault:?}"));
             }
             Answer::Given(registered) => registered,
         };
-        let arn = registered.container_instance.and_then(|it| it.container_instance_arn);
+        let shown = registered.container_instance.unwrap_or_default();
+        if shown.status.as_deref() != Some("ACTIVE") && shown.status.as_deref() != Some("DRAINING")
+        {
+            self.fail(&format!("node {node} registered, and is {:?}", shown.status));
+        }
+        let arn = shown.container_instance_arn;
         let agent = &mut self.nodes[node].agent;
         if agent.disk.instance_arn.is_some() && agent.disk.instance_arn != arn {
             self.fail(&format!("node {node} became another container instance"));
@@ -365,6 +384,17 @@ impl World {
         agent.disk.instance_arn.clone_from(&arn);
         agent.registered_in = Some(life);
         arn
+    }
+
+    /// The agent hears that its container instance is no more: it will register as
+    /// another, and keeps what it runs until it is told.
+    pub(crate) fn come_anew(&mut self, node: usize) {
+        self.note(&format!("agent {node} is told that it was deregistered"));
+        self.count("an agent came anew");
+        self.hang_up_agent(node);
+        let agent = &mut self.nodes[node].agent;
+        agent.disk.instance_arn = None;
+        agent.registered_in = None;
     }
 
     /// An agent reports a task, until it is heard or refused.
@@ -425,7 +455,11 @@ pub(crate) fn short(arn: &str) -> &str {
     id.get(..6).unwrap_or(id)
 }
 
-fn registration(cluster: &str, arn: Option<String>) -> ecs::RegisterContainerInstanceRequest {
+/// What the machine of every node says of itself.
+pub(crate) fn registration(
+    cluster: &str,
+    arn: Option<String>,
+) -> ecs::RegisterContainerInstanceRequest {
     let resource = |name: &str, value| ecs::Resource {
         name: Some(name.to_owned()),
         r#type: Some("INTEGER".to_owned()),

@@ -1,11 +1,12 @@
 //! What must hold: safety at every step, rest once the weather is fair.
 
+use crate::births::Takers;
 use crate::machines::short;
 use crate::plane::{Plane, ready, scope};
 use crate::world::World;
-use ec2::records::{AttachmentStatus, Eni};
+use ec2::records::{AttachmentStatus, Eni, Instance};
 use ecs::fleets::Fleets;
-use ecs::records::{ContainerInstance, InstanceStatus, StopCode, Task};
+use ecs::records::{Cluster, ContainerInstance, Definition, InstanceStatus, StopCode, Task};
 use ident::Generation;
 use net::plan::{CardPlan, EniUser};
 use sched::lifecycle::Phase;
@@ -17,12 +18,23 @@ use wire::ecs::{self as shapes, Api as _};
 /// How long a stopped task is kept at least. Written here again on purpose.
 const KEPT_MILLIS: i64 = 60 * 60 * 1000;
 
+/// How many interfaces beside its own a machine of this kind can have.
+const PLACES: usize = 2;
+
+/// How often a task may be seen on an instance that is gone before it stops: the
+/// controllers have their turn between two looks, if they are not neglected.
+const LOOKS: u32 = 40;
+
 /// What was seen before, by which what is seen now is judged.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// Every task as it was seen last, by its id.
     tasks: BTreeMap<String, Arc<Task>>,
     reaped: BTreeSet<String>,
+    /// How often tasks were seen that had lost their instance.
+    bereft: BTreeMap<String, u32>,
+    /// Which container instances took tasks.
+    pub(crate) takers: Takers,
     /// The newest plan that was made for each node.
     generations: BTreeMap<usize, Generation>,
     /// What happened in it, so that a world in which nothing does is noticed.
@@ -34,6 +46,16 @@ impl Oracle {
     pub(crate) fn was_reaped(&self, task: &str) -> bool {
         self.reaped.contains(task.rsplit('/').next().unwrap_or_default())
     }
+
+    /// Whether a task was seen before.
+    pub(crate) fn knows(&self, task: &Task) -> bool {
+        self.tasks.contains_key(task.id.as_str())
+    }
+
+    /// Notes a task that was not seen before.
+    pub(crate) fn meet(&mut self, task: Arc<Task>) {
+        self.tasks.entry(task.id.to_string()).or_insert(task);
+    }
 }
 
 impl World {
@@ -43,12 +65,17 @@ impl World {
         if plane.is_dead() {
             return;
         }
+        self.welcome();
+        let Some(plane) = &self.plane else { return };
         let view = plane.view();
         let problem = rooms(plane, &view)
             .or_else(|| fleets(&view))
             .or_else(|| interfaces(&view))
             .or_else(|| self.grounds(&view))
+            .or_else(|| definitions(&view))
+            .or_else(|| Self::orphaned(&view))
             .or_else(|| self.promises(&view));
+        let problem = problem.or_else(|| self.losses(&view));
         if let Some(problem) = problem.or_else(|| self.histories(&view)) {
             self.fail(&problem);
         }
@@ -66,6 +93,26 @@ impl World {
                 self.fail(&format!("node {node} is to have {}, which is not on record", eni.eni));
             }
         }
+    }
+
+    /// A task does not outlive its container instance.
+    fn losses(&mut self, view: &View) -> Option<String> {
+        let gone = |task: &Task| {
+            let host = view.get::<ContainerInstance>(&scope(), task.instance.as_str());
+            host.is_none_or(|host| host.status == InstanceStatus::Inactive)
+        };
+        let tasks = view.list::<Task>(&scope());
+        let bereft = tasks.filter(|task| task.phase < Phase::Deprovisioning && gone(task));
+        let before = std::mem::take(&mut self.oracle.bereft);
+        for task in bereft {
+            let id = task.id.to_string();
+            let looks = before.get(&id).map_or(1, |looks| looks + 1);
+            if looks > LOOKS {
+                return Some(format!("{id} is {:?}, and its instance is gone", task.phase));
+            }
+            self.oracle.bereft.insert(id, looks);
+        }
+        None
     }
 
     /// A life only moves forward, and what was said of its end stays.
@@ -228,7 +275,9 @@ impl World {
                 return Some(format!("{} is nobody's", eni.net.id));
             }
         }
-        (0..self.nodes.len()).find_map(|node| self.unrest_on(node, &view, &tasks))
+        let lingering = self.lingering(&view);
+        lingering
+            .or_else(|| (0..self.nodes.len()).find_map(|node| self.unrest_on(node, &view, &tasks)))
     }
 
     fn unrest_on(&self, number: usize, view: &View, tasks: &[Arc<Task>]) -> Option<String> {
@@ -247,17 +296,32 @@ impl World {
             .collect();
         let wanted: BTreeSet<String> =
             here.iter().filter_map(|task| Some(task.interface.as_ref()?.eni.to_string())).collect();
+        let by_hand = |id: &str| view.get::<Eni>(&scope(), id).is_some_and(|eni| eni.is_users());
         let present: BTreeSet<String> = node
             .kernel
             .values()
-            .filter(|(_, eni)| eni.user == EniUser::Task)
+            .filter(|(_, eni)| eni.user == EniUser::Task && !by_hand(eni.eni.as_str()))
             .map(|(_, eni)| eni.eni.to_string())
             .collect();
         if wanted != present {
             return Some(format!("node {number} has {present:?} instead of {wanted:?}"));
         }
-        if node.kernel.len() != present.len() + 1 {
-            return Some(format!("node {number} has no interface of its own"));
+        let at = |eni: &Eni| eni.attachment.as_ref().is_some_and(|it| it.instance == node.id);
+        let others: Vec<Arc<Eni>> =
+            view.list::<Eni>(&scope()).filter(|eni| eni.is_users() && at(eni)).collect();
+        // One that the kernel refuses is wanted all the same, and shown to be refused.
+        let made = others.iter().filter(|eni| eni.failure().is_none());
+        let made: BTreeSet<&str> = made.map(|eni| eni.net.id.as_str()).collect();
+        let found: BTreeSet<&str> = node.kernel.keys().map(ident::EniId::as_str).collect();
+        let fit = made.iter().all(|id| found.contains(id))
+            && others
+                .iter()
+                .all(|eni| eni.attachment_status() != Some(AttachmentStatus::Detaching))
+            && found.len() == present.len() + 1 + made.len();
+        if !fit {
+            return Some(format!(
+                "node {number} has {found:?}, of which {present:?} are of tasks and {made:?} of users"
+            ));
         }
         for (container, it) in &node.runtime.containers {
             if !here.iter().any(|task| task.arn().to_string() == it.task) {
@@ -307,7 +371,8 @@ fn rooms(plane: &Plane, view: &View) -> Option<String> {
             .list::<ContainerInstance>(&scope())
             .filter(|instance| instance.cluster.as_str() == cluster)
             .collect();
-        if instances.is_empty() {
+        let there = view.get::<Cluster>(&scope(), cluster);
+        if instances.is_empty() || there.is_none_or(|there| there.deleted_at.is_some()) {
             continue;
         }
         let arns = instances.iter().map(|instance| instance.arn().to_string()).collect();
@@ -356,11 +421,33 @@ fn room(
             return Some(format!("{}: {name} {whole} - {taken} is shown as {left}", instance.id));
         }
     }
-    let interfaces = tenants.iter().filter(|task| task.interface.is_some()).count();
-    if instance.status == InstanceStatus::Active && interfaces > 2 {
-        return Some(format!("{} has {interfaces} tasks with interfaces", instance.id));
+    if instance.status == InstanceStatus::Inactive {
+        return None;
+    }
+    let interfaces: Vec<_> = tenants.iter().filter_map(|task| task.interface.as_ref()).collect();
+    // An interface that is gone has no place any more, though its task may be there.
+    let kept = interfaces.iter().filter(|it| view.get::<Eni>(&scope(), it.eni.as_str()).is_some());
+    let machine = instance.ec2_instance.as_ref();
+    let machine = machine.and_then(|id| view.get::<Instance>(&scope(), id.as_str()));
+    let by_hand = machine.map_or(0, |machine| World::by_hand(view, &machine));
+    let (all, kept) = (interfaces.len(), kept.count());
+    if all > PLACES || kept + by_hand > PLACES {
+        return Some(format!(
+            "{} has {all} tasks with interfaces, {kept} of which are there, and {by_hand} by hand",
+            instance.id
+        ));
     }
     None
+}
+
+/// What a task is made of is there for as long as it may be needed.
+fn definitions(view: &View) -> Option<String> {
+    let mut tasks = view.list::<Task>(&scope()).filter(|task| task.phase < Phase::Stopped);
+    let bereft = tasks.find(|task| {
+        let id = Definition::id_of(&task.family, task.revision);
+        view.get::<Definition>(&scope(), &id).is_none()
+    })?;
+    Some(format!("{} is there, and {}:{} is not", bereft.id, bereft.family, bereft.revision))
 }
 
 /// Every interface has its own address, and its own task.

@@ -5,7 +5,7 @@
 
 use crate::drive::{Drive, Outage};
 use chassis::fake::{ManualClock, SeededEntropy};
-use chassis::{Caller, Controller, Cx, Platform, Principal};
+use chassis::{Caller, Controller, Cx, Platform, Principal, Tenancy};
 use ec2::{CardSession, Ec2};
 use ecs::Ecs;
 use ecs::acs::{AcsSession, Seat, Sessions};
@@ -82,6 +82,9 @@ impl Plane {
         let settings = ecs::Settings { agent_grace: AGENT_GRACE, ..Default::default() };
         let mut controllers = ecs::controllers(&sessions, settings);
         controllers.push(Box::new(chassis::idempotency::Sweeper));
+        let tenancies: Vec<Box<dyn Tenancy>> =
+            vec![Box::new(ecs::tenancy::Evict), Box::new(ec2::Evict)];
+        controllers.push(Box::new(iam::Closer::new(tenancies)));
         Self {
             platform,
             ecs: Ecs { public_url: "http://10.0.0.1:4566".to_owned() },

@@ -1,16 +1,18 @@
 //! Those who want things, and what they were told they would get.
 
+use crate::guest::Guest;
 use crate::machines::short;
 use crate::mail::Mail;
-use crate::plane::{ready, scope};
+use crate::plane::{Plane, ready, scope};
 use crate::world::{Answer, World};
 use std::collections::{BTreeMap, BTreeSet};
+use wire::Fault;
 use wire::ec2::Api as _;
 use wire::ecs::Api as _;
 use wire::{ec2 as shapes, ecs};
 
 /// The definitions that [`World::move_in`] registers.
-const FAMILIES: [&str; 3] = ["web", "job", "host"];
+pub(crate) const FAMILIES: [&str; 3] = ["web", "job", "host"];
 /// More orders than this are not waited for.
 const MAX_ORDERS: usize = 60;
 
@@ -22,16 +24,22 @@ pub(crate) struct Users {
     pub(crate) promised: BTreeMap<String, String>,
     /// The tasks that were acknowledged to be stopped.
     pub(crate) dismissed: BTreeSet<String>,
-    subnets: Vec<String>,
+    pub(crate) subnets: Vec<String>,
     group: String,
     /// Whether the rule that comes and goes is there, as far as is known.
     rule: bool,
+    /// Who comes with an account of his own.
+    pub(crate) guest: Guest,
 }
 
 /// A RunTask, asked again until there is an answer.
 #[derive(Debug)]
 pub(crate) struct Order {
     request: ecs::RunTaskRequest,
+    /// The nodes that its expression selects, by number, if it has one.
+    pub(crate) among: Option<BTreeSet<usize>>,
+    /// The container instance that it named, if it did (StartTask).
+    pub(crate) on: Option<String>,
     /// What was answered: the tasks, or none for a refusal.
     pub(crate) answer: Option<BTreeSet<String>>,
     given_up: bool,
@@ -42,12 +50,26 @@ impl Order {
     pub(crate) fn is_open(&self) -> bool {
         self.answer.is_none() && !self.given_up
     }
+
+    /// Whether each task is to have an instance of its own.
+    pub(crate) fn distinct(&self) -> bool {
+        let mut all = self.request.placement_constraints.iter().flatten();
+        all.any(|it| it.r#type.as_deref() == Some("distinctInstance"))
+    }
+
+    /// The subnets that it names.
+    pub(crate) fn subnets(&self) -> &[String] {
+        let network = self.request.network_configuration.as_ref();
+        let awsvpc = network.and_then(|network| network.awsvpc_configuration.as_ref());
+        awsvpc.and_then(|awsvpc| awsvpc.subnets.as_deref()).unwrap_or_default()
+    }
 }
 
 impl Users {
     /// Nobody wants anything more than what is on its way.
     pub(crate) fn calm_down(&mut self) {
         self.rule = false;
+        self.guest.calm_down();
     }
 }
 
@@ -83,12 +105,14 @@ impl World {
         if !self.rng.one_in(self.weather.wishes) {
             return;
         }
-        match self.rng.below(10) {
-            0..=3 => self.order_any(),
-            4..=6 => self.dismiss_any(),
-            7 => self.change_rule(),
-            8 => self.look(),
-            _ => self.ask_nonsense(),
+        match self.rng.below(16) {
+            0..=4 => self.order_any(),
+            5..=8 => self.dismiss_any(),
+            9 => self.change_rule(),
+            10 => self.look(),
+            11 => self.ask_nonsense(),
+            12 => self.entertain(),
+            _ => self.operate(),
         }
     }
 
@@ -107,7 +131,7 @@ impl World {
         if self.rng.one_in(3) {
             request.client_token = None;
         }
-        self.place(request);
+        self.be_choosy(request);
     }
 
     /// A RunTask for `count` tasks of `family`, with a token of its own.
@@ -124,7 +148,8 @@ impl World {
             cluster: Some(cluster.to_owned()),
             task_definition: Some(family.to_owned()),
             count: Some(count),
-            started_by: Some("the-simulation".to_owned()),
+            // By which the order is found again from a task.
+            started_by: Some(format!("order-{}", self.users.orders.len())),
             client_token: Some(format!("order-{}", self.users.orders.len())),
             network_configuration: (family != "host")
                 .then_some(ecs::NetworkConfiguration { awsvpc_configuration: Some(awsvpc) }),
@@ -132,9 +157,61 @@ impl World {
         }
     }
 
-    fn place(&mut self, request: ecs::RunTaskRequest) -> usize {
+    /// Orders it with a wish for where it goes, or not.
+    fn be_choosy(&mut self, mut request: ecs::RunTaskRequest) {
+        let named = |kind: &str, what: Option<&str>| ecs::PlacementStrategy {
+            r#type: Some(kind.to_owned()),
+            field: what.map(str::to_owned),
+        };
+        let (mut constraints, mut among, mut on) = (vec![], None, None);
+        let constraint = |kind: &str, expression: Option<String>| ecs::PlacementConstraint {
+            r#type: Some(kind.to_owned()),
+            expression,
+        };
+        match self.rng.below(8) {
+            0 | 1 => constraints.push(constraint("distinctInstance", None)),
+            2 => {
+                let one = self.rng.index(self.nodes.len());
+                let expression = format!("attribute:number == {one}");
+                constraints.push(constraint("memberOf", Some(expression)));
+                among = Some(BTreeSet::from([one]));
+            }
+            3 => {
+                let expression = "attribute:number in [0, 2] and runningTasksCount < 9";
+                constraints.push(constraint("memberOf", Some(expression.to_owned())));
+                among = Some(BTreeSet::from([0, 2]));
+            }
+            4 => {
+                let node = self.rng.index(self.nodes.len());
+                on.clone_from(&self.nodes[node].agent.disk.instance_arn);
+                request.cluster = Some(self.nodes[node].cluster.clone());
+            }
+            _ => {}
+        }
+        let strategies = match self.rng.below(6) {
+            0 => vec![named("spread", Some("instanceId"))],
+            1 => vec![named("binpack", Some("cpu"))],
+            2 => vec![named("spread", Some("attribute:number")), named("binpack", Some("memory"))],
+            3 => vec![named("random", None)],
+            _ => vec![],
+        };
+        if on.is_some() {
+            request.client_token = None;
+        } else {
+            request.placement_constraints = Some(constraints);
+            request.placement_strategy = Some(strategies);
+        }
+        self.place(request, among, on);
+    }
+
+    fn place(
+        &mut self,
+        request: ecs::RunTaskRequest,
+        among: Option<BTreeSet<usize>>,
+        on: Option<String>,
+    ) -> usize {
         let order = self.users.orders.len();
-        self.users.orders.push(Order { request, answer: None, given_up: false });
+        self.users.orders.push(Order { request, among, on, answer: None, given_up: false });
         let due = self.soon();
         self.post.send(due, Mail::Run { order });
         order
@@ -149,7 +226,7 @@ impl World {
         {
             awsvpc.subnets = Some(self.users.subnets.iter().take(16).cloned().collect());
         }
-        self.place(request)
+        self.place(request, None, None)
     }
 
     /// The tasks of an order; `None` while there is no answer.
@@ -171,7 +248,11 @@ impl World {
         let (request, before) = (order.request.clone(), order.answer.clone());
         let token = request.client_token.is_some();
         let cluster = request.cluster.clone().unwrap_or_default();
-        let answer = self.call(|plane| ready(plane.ecs.run_task(&plane.root(), request)));
+        let on = order.on.clone();
+        // What is to be judged is how things are now.
+        self.welcome();
+        let answer = self.call(|plane| carry_out(plane, request, on));
+        self.welcome();
         let again = token && self.rng.one_in(self.weather.doubled);
         if again {
             let due = self.soon();
@@ -194,14 +275,13 @@ impl World {
                 self.note(&format!("order {number} is refused: {}", fault.message));
                 BTreeSet::new()
             }
-            Answer::Given(given) => {
-                let failures = given.failures.unwrap_or_default();
+            Answer::Given((tasks, failures)) => {
                 for failure in &failures {
                     self.count(failure.reason.as_deref().unwrap_or("no reason"));
                 }
                 let refused = failures.len();
-                let tasks = given.tasks.into_iter().flatten();
-                let tasks: BTreeSet<String> = tasks.filter_map(|task| task.task_arn).collect();
+                let tasks: BTreeSet<String> =
+                    tasks.into_iter().filter_map(|task| task.task_arn).collect();
                 let names: Vec<&str> = tasks.iter().map(|arn| short(arn)).collect();
                 let names = names.join(" ");
                 self.note(&format!("order {number}: tasks {names}, {refused} refusals"));
@@ -250,6 +330,10 @@ impl World {
             }
             Answer::Refused(fault) if self.oracle.was_reaped(task) => {
                 self.note(&format!("{} is gone: {}", short(task), fault.message));
+            }
+            // So it has stopped, or the cluster could not have been deleted.
+            Answer::Refused(fault) if fault.code == "ClusterNotFoundException" => {
+                self.note(&format!("the cluster of {} is gone", short(task)));
             }
             Answer::Refused(fault) => self.fail(&format!("StopTask of {task}: {fault:?}")),
         }
@@ -368,9 +452,32 @@ impl World {
     }
 }
 
+/// Sends an order: a StartTask if it names an instance, else a RunTask.
+fn carry_out(
+    plane: &Plane,
+    request: ecs::RunTaskRequest,
+    on: Option<String>,
+) -> Result<(Vec<ecs::Task>, Vec<ecs::Failure>), Fault> {
+    let Some(on) = on else {
+        let given = ready(plane.ecs.run_task(&plane.root(), request))?;
+        return Ok((given.tasks.unwrap_or_default(), given.failures.unwrap_or_default()));
+    };
+    let request = ecs::StartTaskRequest {
+        cluster: request.cluster,
+        container_instances: Some(vec![on]),
+        network_configuration: request.network_configuration,
+        overrides: request.overrides,
+        started_by: request.started_by,
+        task_definition: request.task_definition,
+        ..Default::default()
+    };
+    let given = ready(plane.ecs.start_task(&plane.root(), request))?;
+    Ok((given.tasks.unwrap_or_default(), given.failures.unwrap_or_default()))
+}
+
 /// `web` has an interface and a helper, `job` an interface and more CPU, `host`
 /// neither.
-fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
+pub(crate) fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
     let container = |name: &str, cpu, essential| ecs::ContainerDefinition {
         name: Some(name.to_owned()),
         image: Some("busybox".to_owned()),

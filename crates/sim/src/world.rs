@@ -157,6 +157,8 @@ impl World {
         self.reconcile();
         self.converse();
         self.wish();
+        self.mend();
+        self.attend();
         self.bury();
         self.check();
     }
