@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from conftest import Network, address, fetch, installed, register, run, stop, tcp, wait, web, eventually
+from conftest import BINARY, Network, address, fetch, installed, register, run, stop, tcp, wait, web, eventually
 
 
 @pytest.fixture
@@ -45,6 +45,33 @@ def test_another_region_has_its_own_names(started):
     assert details["privateDnsName"] == f"ip-{dashed}.eu-central-1.compute.internal"
     assert "It works" in eventually("the page", lambda: fetch(address(shown)))
     stop(landfall, arn)
+
+
+def test_a_machine_is_held_to_the_limits_of_its_type(started):
+    landfall = started("--instance-type", "t3.medium")
+    (reservation,) = landfall.ec2.describe_instances()["Reservations"]
+    (machine,) = reservation["Instances"]
+    assert machine["InstanceType"] == "t3.medium"
+    (here,) = landfall.ecs.list_container_instances()["containerInstanceArns"]
+    (shown,) = landfall.ecs.describe_container_instances(containerInstances=[here])["containerInstances"]
+    assert {"name": "ecs.instance-type", "value": "t3.medium"} in shown["attributes"]
+
+    network = Network(landfall)
+    asked = landfall.ecs.run_task(
+        taskDefinition=register(landfall, "typed", web()),
+        count=3,
+        networkConfiguration={"awsvpcConfiguration": {"subnets": [network.subnet]}},
+    )
+    (failure,) = asked["failures"]
+    assert len(asked["tasks"]) == 2 and (failure["arn"], failure["reason"]) == (here, "RESOURCE:ENI")
+    stop(landfall, *[task["taskArn"] for task in asked["tasks"]])
+
+
+def test_a_type_that_does_not_exist_is_refused(tmp_path):
+    up = [BINARY, "--data-dir", tmp_path / "data", "up", "--instance-type", "t3.enormous"]
+    done = subprocess.run(up, capture_output=True, text=True)
+    assert done.returncode == 2 and "give one that AWS has, such as t3.medium" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_any_credentials_do_if_that_is_asked_for(started):

@@ -70,6 +70,12 @@ pub(crate) struct Up {
     /// The cluster that this machine joins.
     #[arg(long, default_value = "default")]
     pub(crate) cluster: String,
+    /// The EC2 instance type that this machine is held to, such as t3.medium: it then
+    /// has as many network interfaces as one of that type, and as many tasks with
+    /// their own. Without one there is no such limit. What was given stays until
+    /// another is.
+    #[arg(long, value_name = "TYPE", value_parser = instance_type)]
+    pub(crate) instance_type: Option<String>,
     /// The socket of a containerd to use instead of a private one.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) containerd: Option<PathBuf>,
@@ -241,6 +247,16 @@ fn agent_grace(text: &str) -> Result<Duration, String> {
         return Err("agents need 1m at least to reconnect".to_owned());
     }
     Ok(grace)
+}
+
+/// The name of an instance type that we know.
+fn instance_type(text: &str) -> Result<String, String> {
+    match ec2::instance_types::find(text) {
+        Some(known) => Ok(known.name.to_owned()),
+        None => Err("there is no such EC2 instance type: give one that AWS has, such as \
+                     t3.medium or m5.large, or leave the option out and have no limits"
+            .to_owned()),
+    }
 }
 
 /// A time in seconds, minutes, hours or days, as in `90s`.

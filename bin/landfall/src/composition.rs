@@ -266,7 +266,8 @@ async fn machine(
     let remembered: Option<Machine> = read_json(&layout.machine())?;
     let before = remembered.filter(|machine| machine.scope == *scope).map(|m| m.instance);
     let zones = (!up.zones.is_empty()).then(|| up.zones.clone());
-    let described = ec2::Machine { instance: before, zones, instance_type: None };
+    let instance_type = up.instance_type.clone();
+    let described = ec2::Machine { instance: before, zones, instance_type };
     let instance = ec2::instances::register(platform, scope, described).await?.id;
     let machine = Machine {
         scope: scope.clone(),

@@ -72,6 +72,7 @@ fn arguments(up: &Up) -> Vec<String> {
         format!("--retention={}s", up.retention.as_secs()),
     ];
     arguments.extend(up.zones.iter().map(|zone| format!("--zone={zone}")));
+    arguments.extend(up.instance_type.iter().map(|name| format!("--instance-type={name}")));
     arguments.extend(up.containerd.iter().map(|path| format!("--containerd={}", path.display())));
     if up.accept_any_credentials {
         arguments.push("--accept-any-credentials".to_owned());
