@@ -46,7 +46,17 @@ def crowd(instances=10_000, each=10):
             ["memory per instance", f"{full['bytes_per_instance']} B"],
             *[[f"commits per second, {row['callers']} callers", str(row["per_s"])] for row in of("commits")],
             ["start with all of it", f"{start['ms']} ms"],
+            *[
+                [f"CreateAccount, {name}", f"{row[key] / 1e3:.2f} ms"]
+                for row in of("account")
+                for name, key in [("median", "p50_us"), ("p99", "p99_us")]
+            ],
         ],
+    )
+    table(
+        "Decisions of placement alone at that size, ten copies each",
+        ["strategy", "placements/s"],
+        [[row["strategy"], str(row["per_s"])] for row in of("placements")],
     )
     table(
         "Calls over HTTP at that size",

@@ -18,7 +18,9 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use ident::{AccountId, Scope};
+use ident::{AccountId, ClusterName, Scope};
+use sched::placement::{Demand, Over, Resource, Strategy, place};
+use sched::resources::Need;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +30,15 @@ use store_sqlite::SqliteBackend;
 use tokio::net::TcpListener;
 use wire::client::{Call, Client};
 use wire::ecs::{self as shapes, Api};
+use wire::landfall::CreateAccountRequest;
 use wire::sigv4::Credentials;
 
 const REGION: &str = "us-east-1";
 const CLUSTER: &str = "crowd";
 /// How many callers ask at once where throughput is measured.
 const CALLERS: usize = 32;
+/// How many times ten places are looked for.
+const ROUNDS: u64 = 500;
 /// How many requests a latency is measured by.
 const SAMPLES: usize = 2000;
 
@@ -65,6 +70,8 @@ async fn measure(instances: usize, each: usize) {
     for callers in [1, CALLERS] {
         print("commits", &json!({ "callers": callers, "per_s": world.commits(callers).await }));
     }
+    world.placements();
+    world.accounts().await;
     world.over_http().await;
     drop(world);
 
@@ -200,6 +207,53 @@ impl World {
         rate(tasks, began.elapsed())
     }
 
+    /// Decisions alone, ten copies each, as strategies and constraints differ.
+    fn placements(&self) {
+        let view = self.platform.store.view();
+        let cluster: ClusterName = CLUSTER.parse().expect("a name");
+        let fleet = ::ecs::fleets::of(&view, self.cx.scope(), &cluster, false);
+        let over = |name: &str| Strategy::Spread(Over::Attribute(name.to_owned()));
+        let distinct = Demand { distinct: true, ..demand(&[]) };
+        let kinds = [
+            ("default", demand(&[])),
+            ("spread over instances", demand(&[Strategy::Spread(Over::Instances)])),
+            (
+                "spread over racks, binpack",
+                demand(&[over("rack"), Strategy::Binpack(Resource::Memory)]),
+            ),
+            ("binpack", demand(&[Strategy::Binpack(Resource::Cpu)])),
+            ("random", demand(&[Strategy::Random])),
+            ("distinctInstance", distinct),
+        ];
+        for (name, demand) in kinds {
+            let began = Instant::now();
+            for seed in 0..ROUNDS {
+                let placement = place(&fleet, &demand, 10, seed);
+                assert_eq!(placement.places.len(), 10, "there is room for all");
+            }
+            let placed = usize::try_from(ROUNDS * 10).expect("few");
+            print(
+                "placements",
+                &json!({ "strategy": name, "per_s": rate(placed, began.elapsed()) }),
+            );
+        }
+    }
+
+    /// How long it takes to have a fresh account with its key, durable.
+    async fn accounts(&self) {
+        let mut times = Vec::with_capacity(SAMPLES);
+        for _ in 0..SAMPLES {
+            let began = Instant::now();
+            iam::accounts::create(&self.cx, CreateAccountRequest::default())
+                .await
+                .expect("created");
+            times.push(began.elapsed());
+        }
+        times.sort_unstable();
+        let at = |share: usize| times[SAMPLES * share / 1000].as_micros();
+        print("account", &json!({ "p50_us": at(500), "p99_us": at(990) }));
+    }
+
     /// Small transactions of this many callers, in durable commits a second.
     async fn commits(&self, callers: usize) -> usize {
         let began = Instant::now();
@@ -271,6 +325,16 @@ impl World {
         }
         trigger.shut_down();
         serving.await.expect("served");
+    }
+}
+
+/// What a task of the crowd demands, in a group of its own.
+fn demand(strategies: &[Strategy]) -> Demand {
+    Demand {
+        group: "new".to_owned(),
+        need: Need { cpu_units: 64, memory_mib: 64, ..Need::default() },
+        strategies: strategies.to_vec(),
+        ..Demand::default()
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn derived(registry: Registry) -> Registry {
 
 /// The machines of a cluster that tasks might go to: those of EC2, or the external
 /// ones.
-pub(crate) fn of(view: &View, scope: &Scope, cluster: &ClusterName, external: bool) -> Fleet {
+pub fn of(view: &View, scope: &Scope, cluster: &ClusterName, external: bool) -> Fleet {
     let fleets = view.derived::<Fleets>(scope);
     fleets.fleets.get(&(cluster.clone(), external)).cloned().unwrap_or_default()
 }

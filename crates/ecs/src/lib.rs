@@ -16,6 +16,8 @@
 //! | [`account_settings`] | which settings there are, and what holds for whom |
 //! | `tags` | the rules of tags, for whatever has some |
 //! | [`view`] | what follows from the state |
+//! | [`fleets`] | container instances as placement sees them, kept with each state |
+//! | [`explain`] | why tasks are where they are, and what they wait for |
 //! | [`acs`] | telling agents what to run |
 //! | [`tcs`] | hearing how containers fare |
 //! | [`controllers`] | what moves tasks on when nobody asks |
@@ -29,7 +31,7 @@
 //! - A task has its place and its interface from the commit that makes it, and
 //!   keeps its share of the instance until the commit that makes it STOPPED.
 //! - What remains of an instance is what it registered minus what its tasks need,
-//!   counted afresh each time it is asked for.
+//!   counted afresh whenever one of these changes.
 //! - Nothing that a request asks for is ignored: it is obeyed, kept for later, or
 //!   refused with a text that names it.
 //! - An instance speaks for itself only.

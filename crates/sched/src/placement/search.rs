@@ -49,8 +49,8 @@ impl<'d> Search<'d> {
 
     /// The best place for one copy, if there is any.
     pub(super) fn best(&self, scores: &Scores<'_>, seed: u64) -> Option<Found> {
-        let mut queue =
-            Queue { search: self, scores, chance: self.chance(seed), heap: <_>::default() };
+        let (first, pivot) = self.pivot(seed);
+        let mut queue = Queue { search: self, scores, first, pivot, seed, heap: <_>::default() };
         for (at, lot) in self.lots.iter().enumerate() {
             let kin = lot.class.kin(&self.demand.group).map(|kin| &kin.tree);
             let apart = self.demand.distinct || strategy::counts_kin(self.demand);
@@ -76,19 +76,17 @@ impl<'d> Search<'d> {
         }
     }
 
-    /// Each machine is as likely as any other to be the pivot.
-    fn chance(&self, seed: u64) -> Chance {
+    /// The lot and the tie of a machine; each machine is as likely as any other.
+    fn pivot(&self, seed: u64) -> (usize, u64) {
         let machines = self.lots.iter().map(|lot| lot.class.len()).sum::<u64>();
         let mut rank = mix(seed, 0).checked_rem(machines).unwrap_or(0);
-        let mut pivot = 0;
-        for lot in &self.lots {
+        for (at, lot) in self.lots.iter().enumerate() {
             if let Some(machine) = lot.class.tree(Order::Tie).nth(rank) {
-                pivot = machine.tie;
-                break;
+                return (at, machine.tie);
             }
             rank = rank.saturating_sub(lot.class.len());
         }
-        Chance { pivot, seed }
+        (0, 0)
     }
 }
 
@@ -119,7 +117,10 @@ enum Among {
 struct Queue<'s> {
     search: &'s Search<'s>,
     scores: &'s Scores<'s>,
-    chance: Chance,
+    /// The lot that is preferred among equals; those after it follow, and so on.
+    first: usize,
+    pivot: u64,
+    seed: u64,
     heap: BinaryHeap<Reverse<Entry<'s>>>,
 }
 
@@ -147,9 +148,17 @@ impl<'s> Queue<'s> {
             && enough(demand.need.enis, sum.enis)
         {
             let kin = if among == Among::Kin { sum.first } else { 0 };
-            let score = self.scores.bound(&own.alike.0, sum, kin, name, self.chance);
+            let score = self.scores.bound(&own.alike.0, sum, kin, name, self.chance(lot));
             self.heap.push(Reverse(Entry { score, lot, zone, what: What::Subtree(node, among) }));
         }
+    }
+
+    fn chance(&self, lot: usize) -> Chance {
+        let class = match lot.checked_sub(self.first) {
+            Some(after) => after,
+            None => self.search.lots.len().saturating_sub(self.first).saturating_add(lot),
+        };
+        Chance { class, pivot: self.pivot, seed: self.seed }
     }
 
     fn best(mut self) -> Option<Found> {
@@ -157,16 +166,17 @@ impl<'s> Queue<'s> {
             let own = self.search.lots.get(lot)?;
             let name = own.zones.get(zone)?;
             match what {
-                What::Machine(candidate) => {
+                // Only now, since most machines that go in never come out.
+                What::Machine(candidate) if takes(candidate, self.search.demand) => {
                     let candidate = Arc::clone(candidate);
                     return Some(Found { candidate, zone: name.clone(), lot });
                 }
+                What::Machine(_) => {}
                 What::Subtree(node, among) => {
                     let candidate = node.candidate();
-                    let demand = self.search.demand;
-                    let meant = among != Among::Strangers || candidate.kin(&demand.group) == 0;
-                    if meant && takes(candidate, demand) {
-                        let score = self.scores.of(candidate, name, self.chance);
+                    let group = &self.search.demand.group;
+                    if among != Among::Strangers || candidate.kin(group) == 0 {
+                        let score = self.scores.of(candidate, name, self.chance(lot));
                         let what = What::Machine(candidate);
                         self.heap.push(Reverse(Entry { score, lot, zone, what }));
                     }

@@ -155,7 +155,7 @@ proptest! {
         let placement = place(&fleet, &demand, copies, seed);
         prop_assert!(fleet == before);
 
-        let chance = Chance { pivot: 0, seed: 0 };
+        let chance = Chance { class: 0, pivot: 0, seed: 0 };
         for found in &placement.places {
             let afresh: Fleet = plain.values().cloned().collect();
             let scores = Scores::new(&afresh, &demand);

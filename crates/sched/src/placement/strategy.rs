@@ -41,8 +41,8 @@ pub enum Over {
 }
 
 /// What the machines are compared by, smaller before greater: a number for each
-/// strategy, then chance among the machines, and among the zones of one.
-pub(super) type Score = ([i64; MOST], u64, u64);
+/// strategy, then chance among the classes, the machines of one, and its zones.
+pub(super) type Score = ([i64; MOST], usize, u64, u64);
 
 /// As many numbers as a score may have: AWS's five strategies, or the default's
 /// four.
@@ -59,6 +59,8 @@ pub(super) struct Scores<'d> {
 /// What chance has decided for one copy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chance {
+    /// How many other classes are preferred to the machine's own.
+    pub(super) class: usize,
     /// Of machines that are equal, the one with the next greater tie is chosen.
     pub(super) pivot: u64,
     /// What the order of a machine's zones follows from.
@@ -138,7 +140,8 @@ impl<'d> Scores<'d> {
                 0,
             ],
         });
-        (numbers, candidate.tie.wrapping_sub(chance.pivot), text_hash(zone, chance.seed))
+        let tie = candidate.tie.wrapping_sub(chance.pivot);
+        (numbers, chance.class, tie, text_hash(zone, chance.seed))
     }
 
     /// A score that is no greater than that of any machine in a subtree, all of
@@ -178,7 +181,7 @@ impl<'d> Scores<'d> {
         let (least, most) = sum.tie;
         let across = least < chance.pivot && chance.pivot <= most;
         let tie = if across { 0 } else { least.wrapping_sub(chance.pivot) };
-        (numbers, tie, 0)
+        (numbers, chance.class, tie, 0)
     }
 
     /// The numbers of a score: the first that `number` tells for each strategy, or
