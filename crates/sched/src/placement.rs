@@ -14,7 +14,7 @@ mod strategy;
 mod tree;
 
 pub use candidate::{Candidate, Host, Tenant};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, TRUNK_ID};
 pub use strategy::{Over, Resource, Strategy, ZONE};
 
 use crate::query::Expression;

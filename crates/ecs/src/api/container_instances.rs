@@ -11,6 +11,7 @@ use crate::{Error, fleets, names, placing, show};
 use chassis::idempotency::{self, Digest, Key, Seen};
 use chassis::{Cx, Principal};
 use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
+use sched::placement::{TRUNK_ID, ZONE};
 use sched::query::Expression;
 use sched::resources::{Capacity, Ports, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +33,6 @@ const MAX_TOKEN: usize = 64;
 const FROM_DOCUMENT: [&str; 3] = ["ecs.cpu-architecture", INSTANCE_TYPE, "ecs.ami-id"];
 /// The attribute that an instance's type is.
 const INSTANCE_TYPE: &str = "ecs.instance-type";
-/// The attribute of an instance that has a trunk interface.
-const TRUNK_ID: &str = "ecs.awsvpc-trunk-id";
 /// The attribute by which an agent says that it can do with a trunk interface.
 const CAN_TRUNK: &str = "ecs.capability.task-eni-trunking";
 
@@ -400,7 +399,7 @@ fn described(
         ec2_instance.and_then(|id| view.get::<ec2::records::Instance>(cx.scope(), id.as_str()));
     if let Some(known) = known {
         let table = [
-            ("ecs.availability-zone", known.zones.first().map(|zone| zone.name.clone())),
+            (ZONE, known.zones.first().map(|zone| zone.name.clone())),
             ("ecs.vpc-id", Some(known.vpc.to_string())),
             ("ecs.subnet-id", Some(known.subnet.to_string())),
             (INSTANCE_TYPE, known.instance_type.clone()),

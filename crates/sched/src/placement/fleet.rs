@@ -15,9 +15,12 @@ use core::cmp::Ordering;
 use ident::ContainerInstanceId;
 use rpds::RedBlackTreeMapSync;
 
+/// The attribute of a machine that has a trunk interface: that interface.
+pub const TRUNK_ID: &str = "ecs.awsvpc-trunk-id";
+
 /// Attributes that each machine has a value of its own for. They make no class,
 /// or each machine would be one.
-const PARTICULAR: &[&str] = &["ecs.awsvpc-trunk-id"];
+const PARTICULAR: &[&str] = &[TRUNK_ID];
 
 /// Whether machines of one class may differ in this attribute.
 pub(super) fn is_particular(attribute: &str) -> bool {

@@ -116,31 +116,16 @@ impl<'d> Scores<'d> {
 
     /// The score of `zone` of a machine.
     pub(super) fn of(&self, candidate: &Candidate, zone: &str, chance: Chance) -> Score {
-        let numbers = self.numbers(|at, strategy| match strategy {
-            None => [
-                self.counted(at, zone),
-                candidate.load(),
-                i64::from(candidate.tasks),
-                candidate.room.memory_mib.saturating_neg(),
-            ],
-            Some(strategy) => [
-                match strategy {
-                    Strategy::Random => 0,
-                    Strategy::Binpack(Resource::Cpu) => candidate.room.cpu_units,
-                    Strategy::Binpack(Resource::Memory) => candidate.room.memory_mib,
-                    Strategy::Spread(Over::Instances) => {
-                        i64::from(candidate.kin(&self.demand.group))
-                    }
-                    Strategy::Spread(Over::Attribute(name)) => {
-                        self.counted(at, value(&candidate.host, name, zone))
-                    }
-                },
-                0,
-                0,
-                0,
-            ],
-        });
+        let least = Least {
+            load: candidate.load(),
+            tasks: candidate.tasks,
+            cpu_units: candidate.room.cpu_units,
+            memory_mib: (candidate.room.memory_mib, candidate.room.memory_mib),
+            kin: i64::from(candidate.kin(&self.demand.group)),
+            itself: true,
+        };
         let tie = candidate.tie.wrapping_sub(chance.pivot);
+        let numbers = self.numbers(&candidate.host, zone, &least);
         (numbers, chance.class, tie, text_hash(zone, chance.seed))
     }
 
@@ -155,52 +140,57 @@ impl<'d> Scores<'d> {
         zone: &str,
         chance: Chance,
     ) -> Score {
-        let numbers = self.numbers(|at, strategy| match strategy {
-            None => [
-                self.counted(at, zone),
-                sum.load,
-                i64::from(sum.tasks),
-                sum.memory_mib.1.saturating_neg(),
-            ],
-            Some(strategy) => [
-                match strategy {
-                    Strategy::Random => 0,
-                    Strategy::Binpack(Resource::Cpu) => sum.cpu_units.0,
-                    Strategy::Binpack(Resource::Memory) => sum.memory_mib.0,
-                    Strategy::Spread(Over::Instances) => kin,
-                    Strategy::Spread(Over::Attribute(name)) if is_particular(name) => 0,
-                    Strategy::Spread(Over::Attribute(name)) => {
-                        self.counted(at, value(host, name, zone))
-                    }
-                },
-                0,
-                0,
-                0,
-            ],
-        });
-        let (least, most) = sum.tie;
-        let across = least < chance.pivot && chance.pivot <= most;
-        let tie = if across { 0 } else { least.wrapping_sub(chance.pivot) };
-        (numbers, chance.class, tie, 0)
+        let least = Least {
+            load: sum.load,
+            tasks: sum.tasks,
+            cpu_units: sum.cpu_units.0,
+            memory_mib: sum.memory_mib,
+            kin,
+            itself: false,
+        };
+        let (from, to) = sum.tie;
+        let across = from < chance.pivot && chance.pivot <= to;
+        let tie = if across { 0 } else { from.wrapping_sub(chance.pivot) };
+        (self.numbers(host, zone, &least), chance.class, tie, 0)
     }
 
-    /// The numbers of a score: the first that `number` tells for each strategy, or
-    /// all four that it tells for the default. What comes after chance has no say.
-    fn numbers(&self, number: impl Fn(usize, Option<&Strategy>) -> [i64; 4]) -> [i64; MOST] {
-        let mut numbers = [0; MOST];
-        if self.demand.strategies.is_empty() {
-            for (slot, own) in numbers.iter_mut().zip(number(0, None)) {
-                *slot = own;
-            }
+    /// A number for each strategy, or the default's four. What comes after chance
+    /// has no say.
+    fn numbers(&self, host: &Host, zone: &str, least: &Least) -> [i64; MOST] {
+        let strategies = &self.demand.strategies;
+        if strategies.is_empty() {
+            let most_memory = least.memory_mib.1.saturating_neg();
+            return [self.counted(0, zone), least.load, i64::from(least.tasks), most_memory, 0];
         }
-        for ((at, strategy), slot) in self.demand.strategies.iter().enumerate().zip(&mut numbers) {
-            if *strategy == Strategy::Random {
-                break;
-            }
-            [*slot, ..] = number(at, Some(strategy));
+        let mut numbers = [0; MOST];
+        for ((at, strategy), number) in strategies.iter().enumerate().zip(&mut numbers) {
+            *number = match strategy {
+                Strategy::Random => break,
+                Strategy::Binpack(Resource::Cpu) => least.cpu_units,
+                Strategy::Binpack(Resource::Memory) => least.memory_mib.0,
+                Strategy::Spread(Over::Instances) => least.kin,
+                Strategy::Spread(Over::Attribute(name)) if least.itself || !is_particular(name) => {
+                    self.counted(at, value(host, name, zone))
+                }
+                Strategy::Spread(Over::Attribute(_)) => 0,
+            };
         }
         numbers
     }
+}
+
+/// What scores follow from: what a machine has, or the least that one of some
+/// machines of a class may have.
+struct Least {
+    load: i64,
+    tasks: u32,
+    cpu_units: i64,
+    /// The least memory that is left, and the most.
+    memory_mib: (i64, i64),
+    /// Tasks of the group.
+    kin: i64,
+    /// Whether it is the machine itself, and not only one like it.
+    itself: bool,
 }
 
 /// The order in which the machines of a class are best looked at: that of the
