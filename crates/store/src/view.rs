@@ -280,8 +280,8 @@ impl View {
         after: Option<&Erased>,
         change: impl FnOnce(&mut Self),
     ) {
-        let sources = Arc::clone(&self.sources);
-        let sources = sources.get(kind).map(Vec::as_slice).unwrap_or_default();
+        let all = Arc::clone(&self.sources);
+        let Some(sources) = all.get(kind) else { return change(self) };
         let before =
             self.kinds.get(kind).and_then(|scopes| scopes.get(&key.scope)?.records.get(&key.id));
         let subjects =
