@@ -5,6 +5,7 @@
 //! answers. The socket around it ([`AcsService`]) moves texts and waits.
 
 mod docker;
+pub(crate) mod end;
 mod payload;
 #[cfg(test)]
 mod replay_tests;
@@ -16,4 +17,4 @@ pub use payload::{Uncompilable, compile};
 pub use session::AcsSession;
 pub use sessions::{Seat, Sessions, connect, disconnect, disconnect_in};
 pub use socket::AcsService;
-pub(crate) use socket::{SUPERSEDED, UNWELCOME, admitted};
+pub(crate) use socket::admitted;

@@ -1,5 +1,6 @@
 //! The socket around a session: moves texts, waits, and notes who is there.
 
+use super::end::{End, UNWELCOME};
 use super::session::AcsSession;
 use super::sessions::{Seat, Sessions, connect, disconnect};
 use crate::records::{ContainerInstance, InstanceStatus, VersionInfo};
@@ -10,17 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::Fault;
 use wire::acs::Message;
-
-/// The websocket code of an orderly end.
-const NORMAL: u16 = 1000;
-/// The websocket code for a text that is not what it should be.
-const BAD_TEXT: u16 = 1007;
-/// The websocket code for somebody who is not to be there. Agents look at the
-/// reason only with a code that is not one of an ordinary end.
-pub(crate) const UNWELCOME: u16 = 1008;
-/// Why a session ends whose seat another took. The agent is to come again at once
-/// if it wants to, so it must not hear that it is deregistered.
-pub(crate) const SUPERSEDED: &str = "A newer session took over";
 
 /// The ACS end of agents' sessions, at `/acs/ws`.
 #[derive(Clone, Debug)]
@@ -33,20 +23,6 @@ impl AcsService {
     pub fn new(sessions: Sessions) -> Self {
         Self { sessions }
     }
-}
-
-/// Why a conversation ended.
-enum End {
-    /// The agent left, or we lost it.
-    Gone,
-    /// A newer session took the seat.
-    Superseded,
-    /// The instance is no more one of its cluster's.
-    Deregistered,
-    /// The agent does not answer.
-    Silent,
-    /// The agent says what cannot be understood.
-    Nonsense(Fault),
 }
 
 #[async_trait]
@@ -72,19 +48,13 @@ impl SocketService for AcsService {
         let version = version_of(&query);
         let instance = match connect(&cx.platform, &seat, &version).await {
             Ok(Some(instance)) => instance,
-            Ok(None) => return socket.close(NORMAL, SUPERSEDED).await,
+            Ok(None) => return End::Superseded.tell(socket).await,
             Err(error) => return socket.close(UNWELCOME, &error.fault().code).await,
         };
         tracing::info!(instance = %instance.id, session = id, "an agent is there");
         let end = converse(&cx, &instance, &id, &mut socket, &mut seat).await;
         drop(seat);
-        match end {
-            End::Gone => {}
-            End::Superseded => socket.close(NORMAL, SUPERSEDED).await,
-            End::Deregistered => socket.close(UNWELCOME, "InactiveInstanceException").await,
-            End::Silent => socket.close(NORMAL, "Heartbeats are not answered").await,
-            End::Nonsense(fault) => socket.close(BAD_TEXT, &fault.code).await,
-        }
+        end.tell(socket).await;
         if let Err(error) = disconnect(&cx.platform, &instance.scope, &instance.id, &id).await {
             tracing::error!(
                 instance = %instance.id,

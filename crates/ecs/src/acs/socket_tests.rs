@@ -1,6 +1,7 @@
 //! The socket around a session: who gets in, and who has to leave.
 
 use super::*;
+use crate::acs::end::{BAD_TEXT, NORMAL};
 use crate::testing::{World, scope};
 use chassis::{Outgoing, Peer};
 use ident::InstanceId;

@@ -1,7 +1,8 @@
 //! The socket around a telemetry session.
 
 use super::session::{TcsSession, record};
-use crate::acs::{SUPERSEDED, Seat, Sessions, UNWELCOME, admitted};
+use crate::acs::end::End;
+use crate::acs::{Seat, Sessions, admitted};
 use crate::records::{ContainerInstance, InstanceStatus};
 use async_trait::async_trait;
 use chassis::{Cx, Query, Socket, SocketService};
@@ -11,34 +12,11 @@ use store::StoreError;
 use wire::Fault;
 use wire::tcs::Message;
 
-/// The websocket code of an orderly end.
-const NORMAL: u16 = 1000;
-/// The websocket code for a text that is not what it should be.
-const BAD_TEXT: u16 = 1007;
-
 /// The TCS end of agents' sessions, at `/tcs/ws`.
 #[derive(Clone, Debug, Default)]
 pub struct TcsService {
     /// Of telemetry alone: an agent's two sessions come and go by themselves.
     sessions: Sessions,
-}
-
-/// Why a conversation ended.
-enum End {
-    /// The agent left, or we lost it.
-    Gone,
-    /// A newer session took the seat.
-    Superseded,
-    /// The instance is no more one of its cluster's.
-    Deregistered,
-    /// The agent says what cannot be understood.
-    Nonsense(Fault),
-}
-
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
-        Self::Nonsense(fault)
-    }
 }
 
 #[async_trait]
@@ -60,12 +38,7 @@ impl SocketService for TcsService {
         let id = format!("{:032x}", cx.bits());
         let mut seat = self.sessions.open(&instance.scope, &instance.id, &id);
         let Err(end) = converse(&cx, &instance, &mut socket, &mut seat).await;
-        match end {
-            End::Gone => {}
-            End::Superseded => socket.close(NORMAL, SUPERSEDED).await,
-            End::Deregistered => socket.close(UNWELCOME, "InactiveInstanceException").await,
-            End::Nonsense(fault) => socket.close(BAD_TEXT, &fault.code).await,
-        }
+        end.tell(socket).await;
     }
 }
 

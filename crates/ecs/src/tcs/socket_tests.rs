@@ -1,6 +1,7 @@
 //! The socket around telemetry: who has to leave.
 
 use super::*;
+use crate::acs::end::{NORMAL, SUPERSEDED, UNWELCOME};
 use crate::testing::{World, ready};
 use chassis::{Outgoing, Principal};
 use wire::tcs::{InstanceStatus as Status, PublishInstanceStatusRequest};
