@@ -90,31 +90,14 @@ const LISTS: [List; 8] = [
     List {
         name: "ListTaskDefinitions",
         prepare: |_| {},
-        page: |world, size, token| {
-            let request = ecs::ListTaskDefinitionsRequest {
-                max_results: Some(size),
-                next_token: token,
-                ..Default::default()
-            };
-            let answer = list_task_definitions(&world.root(), request).expect("listed");
-            (answer.task_definition_arns.expect("a list"), answer.next_token)
-        },
+        page: |world, size, token| definitions(world, size, token, "ASC"),
         add: add_definition,
         remove: remove_definition,
     },
     List {
         name: "ListTaskDefinitions, backwards",
         prepare: |_| {},
-        page: |world, size, token| {
-            let request = ecs::ListTaskDefinitionsRequest {
-                max_results: Some(size),
-                next_token: token,
-                sort: Some("DESC".to_owned()),
-                ..Default::default()
-            };
-            let answer = list_task_definitions(&world.root(), request).expect("listed");
-            (answer.task_definition_arns.expect("a list"), answer.next_token)
-        },
+        page: |world, size, token| definitions(world, size, token, "DESC"),
         add: add_definition,
         remove: remove_definition,
     },
@@ -218,6 +201,18 @@ const LISTS: [List; 8] = [
         },
     },
 ];
+
+/// A page of task definitions, forwards or backwards.
+fn definitions(world: &World, size: i32, token: Option<String>, sort: &str) -> Page {
+    let request = ecs::ListTaskDefinitionsRequest {
+        max_results: Some(size),
+        next_token: token,
+        sort: Some(sort.to_owned()),
+        ..Default::default()
+    };
+    let answer = list_task_definitions(&world.root(), request).expect("listed");
+    (answer.task_definition_arns.expect("a list"), answer.next_token)
+}
 
 fn add_definition(world: &World, number: u128) {
     world.define(|request| request.family = Some(format!("f{}", number % 4)));

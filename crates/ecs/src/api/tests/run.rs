@@ -208,25 +208,8 @@ fn addresses_are_their_own() {
     assert_eq!((enis.len(), addresses.len()), (15, 15));
 }
 
-#[test]
-fn an_instance_type_has_only_so_many_interfaces() {
-    let world = World::new();
-    let id = ident::InstanceId::mint(1);
-    let machine = ec2::Machine {
-        instance: Some(id),
-        zones: None,
-        instance_type: Some("t3.medium".to_owned()),
-    };
-    crate::testing::ready(ec2::instances::register(&world.platform, &scope(), machine))
-        .expect("a machine");
-    world.instance(1);
-    world.define(|_| {});
-    let response = world.run(|request| request.count = Some(3)).expect("accepted");
-    assert_eq!((tasks(&response).len(), reasons(&response)), (2, vec!["RESOURCE:ENI"]));
-}
-
-#[test]
-fn an_interface_that_a_user_attached_has_the_place_of_a_tasks() {
+/// A world whose one machine is of a type that leaves tasks two interfaces.
+fn on_a_t3_medium() -> World {
     let world = World::new();
     let machine = ec2::Machine {
         instance: Some(ident::InstanceId::mint(1)),
@@ -237,6 +220,19 @@ fn an_interface_that_a_user_attached_has_the_place_of_a_tasks() {
         .expect("a machine");
     world.instance(1);
     world.define(|_| {});
+    world
+}
+
+#[test]
+fn an_instance_type_has_only_so_many_interfaces() {
+    let world = on_a_t3_medium();
+    let response = world.run(|request| request.count = Some(3)).expect("accepted");
+    assert_eq!((tasks(&response).len(), reasons(&response)), (2, vec!["RESOURCE:ENI"]));
+}
+
+#[test]
+fn an_interface_that_a_user_attached_has_the_place_of_a_tasks() {
+    let world = on_a_t3_medium();
     let create = CreateNetworkInterfaceRequest {
         subnet_id: world.subnets().into_iter().next(),
         ..Default::default()
