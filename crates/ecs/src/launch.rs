@@ -15,6 +15,7 @@ use wire::ecs::{ContainerDefinition, ContainerOverride, TaskOverride};
 pub(crate) struct Launch<'a> {
     spec: &'a Spec,
     overrides: &'a TaskOverride,
+    need: Need,
 }
 
 impl<'a> Launch<'a> {
@@ -44,8 +45,8 @@ impl<'a> Launch<'a> {
                 )));
             }
         }
-        let launch = Self { spec, overrides };
-        launch.need()?;
+        let mut launch = Self { spec, overrides, need: Need::default() };
+        launch.need = launch.share()?;
         Ok(launch)
     }
 
@@ -54,8 +55,12 @@ impl<'a> Launch<'a> {
         Needs { eni: self.spec.network_mode == NetworkMode::Awsvpc, targets: false }
     }
 
-    /// Its share of the machine.
-    pub(crate) fn need(&self) -> Result<Need, Error> {
+    /// The task's share of the machine.
+    pub(crate) fn need(&self) -> &Need {
+        &self.need
+    }
+
+    fn share(&self) -> Result<Need, Error> {
         let bad = |what: &str| Error::refused(format!("Invalid '{what}' setting for task."));
         let cpu = self.overrides.cpu.as_ref().or(self.spec.cpu.as_ref());
         let mib = self.overrides.memory.as_ref().or(self.spec.memory.as_ref());
@@ -221,7 +226,7 @@ mod tests {
     #[test]
     fn a_task_needs_what_its_containers_need_unless_it_says() {
         let (spec, overrides) = (spec(), TaskOverride::default());
-        let need = Launch::new(&spec, &overrides).expect("sound").need().expect("sized");
+        let need = Launch::new(&spec, &overrides).expect("sound").need().clone();
         assert_eq!((need.cpu_units, need.memory_mib, need.enis), (256, 320, 0));
 
         let sized = Spec {
@@ -230,11 +235,11 @@ mod tests {
             network_mode: NetworkMode::Awsvpc,
             ..spec
         };
-        let need = Launch::new(&sized, &overrides).expect("sound").need().expect("sized");
+        let need = Launch::new(&sized, &overrides).expect("sound").need().clone();
         assert_eq!((need.cpu_units, need.memory_mib, need.enis), (512, 1024, 1));
 
         let smaller = TaskOverride { memory: Some("0.5 GB".to_owned()), ..TaskOverride::default() };
-        let need = Launch::new(&sized, &smaller).expect("sound").need().expect("sized");
+        let need = Launch::new(&sized, &smaller).expect("sound").need().clone();
         assert_eq!((need.cpu_units, need.memory_mib), (512, 512));
     }
 
@@ -251,7 +256,7 @@ mod tests {
         };
         let (spec, web) = (spec(), over("web"));
         let launch = Launch::new(&spec, &web).expect("sound");
-        let need = launch.need().expect("sized");
+        let need = launch.need();
         assert_eq!((need.cpu_units, need.memory_mib), (129, 70));
         let containers = launch.containers(|| 7);
         assert_eq!((containers[0].cpu, containers[0].memory_reservation), (1, Some(6)));

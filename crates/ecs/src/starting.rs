@@ -56,7 +56,7 @@ pub(crate) fn start(
         zone: place.zone,
         phase: sched::lifecycle::first(needs),
         needs,
-        need: start.launch.need()?,
+        need: start.launch.need().clone(),
         launch_type: start.launch_type,
         group: start.group.to_owned(),
         started_by: start.started_by.map(str::to_owned),

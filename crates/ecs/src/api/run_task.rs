@@ -240,9 +240,9 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
         }
     }
 
-    let Considered { origin, fleet, mut demand } = consider(cx, txn, wish)?;
-    let launch = origin.launch(wish)?;
-    let common = origin.start(wish, &launch);
+    let definition = definition_of(cx, txn, wish)?;
+    let Considered { origin, fleet, mut demand } = consider(cx, txn, wish, &definition)?;
+    let common = origin.start(wish);
     let (mut tasks, mut full) = (vec![], None);
     let mut placement = place(&fleet, &demand, wish.count, wish.seed);
     loop {
@@ -275,65 +275,9 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     })
 }
 
-/// What the tasks of a request are made from, wherever they go.
-struct Origin {
-    definition: Arc<Definition>,
-    awsvpc: Option<Awsvpc>,
-    group: String,
-    tags: Tags,
-}
-
-impl Origin {
-    /// Looks up what a request makes tasks from, and whether that can be run so.
-    fn of(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Self, Error> {
-        let definition = task_definitions::named(txn.view(), cx.scope(), &wish.definition)
-            .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))?;
-        judge(wish, &definition)?;
-        let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
-        let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
-        let tags = tags_of(wish, &definition)?;
-        Ok(Self { definition, awsvpc, group, tags })
-    }
-
-    fn launch<'a>(&'a self, wish: &'a Wish) -> Result<Launch<'a>, Error> {
-        Launch::new(&self.definition.spec, &wish.overrides)
-    }
-
-    /// What its tasks have in common.
-    fn start<'a>(&'a self, wish: &'a Wish, launch: &'a Launch<'a>) -> Start<'a> {
-        Start {
-            cluster: &wish.cluster,
-            definition: &self.definition,
-            launch,
-            overrides: &wish.overrides,
-            awsvpc: self.awsvpc.as_ref(),
-            launch_type: wish.launch_type,
-            group: &self.group,
-            started_by: wish.started_by.as_deref(),
-            tags: &self.tags,
-            now: wish.now,
-        }
-    }
-
-    /// What its tasks demand of the machines they go to.
-    fn demand(&self, wish: &Wish) -> Result<Demand, Error> {
-        demand(&self.launch(wish)?, self.awsvpc.as_ref())
-    }
-}
-
-/// What a request comes to, before anything is placed.
-pub(crate) struct Considered {
-    origin: Origin,
-    /// The instances that tasks might go to.
-    pub(crate) fleet: Fleet,
-    /// What the tasks demand of them.
-    pub(crate) demand: Demand,
-}
-
-/// Looks at everything that a request refers to.
-pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered, Error> {
-    let scope = cx.scope();
-    let cluster = existing(txn.view(), scope, &wish.cluster)?;
+/// The definition that a request names, if its cluster may run it.
+pub(crate) fn definition_of(cx: &Cx, txn: &Txn, wish: &Wish) -> Result<Arc<Definition>, Error> {
+    let cluster = existing(txn.view(), cx.scope(), &wish.cluster)?;
     if wish.providers.iter().any(|name| !cluster.capacity_providers.contains(name)) {
         return Err(Error::invalid(
             "The specified capacity provider strategy cannot contain a capacity provider that is \
@@ -347,19 +291,103 @@ pub(crate) fn consider(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Considered
     if !cluster.default_strategy.is_empty() {
         return Err(Error::unsupported("the cluster's defaultCapacityProviderStrategy"));
     }
-    let origin = Origin::of(cx, txn, wish)?;
-    let fleet = choice(txn.view(), scope, wish);
+    named(cx, txn, wish)
+}
+
+/// The definition that a request names.
+fn named(cx: &Cx, txn: &Txn, wish: &Wish) -> Result<Arc<Definition>, Error> {
+    task_definitions::named(txn.view(), cx.scope(), &wish.definition)
+        .ok_or_else(|| Error::NothingToRun(wish.definition_text.clone()))
+}
+
+/// What the tasks of a request are made from, wherever they go.
+struct Origin<'a> {
+    definition: &'a Definition,
+    launch: Launch<'a>,
+    awsvpc: Option<Awsvpc>,
+    group: String,
+    tags: Tags,
+}
+
+impl<'a> Origin<'a> {
+    /// Looks up what a request makes tasks from, and whether that can be run so.
+    fn of(
+        cx: &Cx,
+        txn: &mut Txn,
+        wish: &'a Wish,
+        definition: &'a Definition,
+    ) -> Result<Self, Error> {
+        let launch = judge(wish, definition)?;
+        let awsvpc = network_of(txn, cx, wish, definition.spec.network_mode)?;
+        let group = wish.group.clone().unwrap_or_else(|| format!("family:{}", definition.family));
+        let tags = tags_of(wish, definition)?;
+        Ok(Self { definition, launch, awsvpc, group, tags })
+    }
+
+    /// What its tasks have in common.
+    fn start(&'a self, wish: &'a Wish) -> Start<'a> {
+        Start {
+            cluster: &wish.cluster,
+            definition: self.definition,
+            launch: &self.launch,
+            overrides: &wish.overrides,
+            awsvpc: self.awsvpc.as_ref(),
+            launch_type: wish.launch_type,
+            group: &self.group,
+            started_by: wish.started_by.as_deref(),
+            tags: &self.tags,
+            now: wish.now,
+        }
+    }
+
+    /// What its tasks demand of the machines they go to, for whatever reason but where
+    /// the request wants them.
+    fn demand(&self) -> Demand {
+        let mut attributes = self.launch.demanded();
+        if let Some(awsvpc) = &self.awsvpc {
+            // An interface can only be where its VPC is.
+            attributes.insert(Demanded {
+                name: "ecs.vpc-id".to_owned(),
+                value: Some(awsvpc.vpc.net.id.to_string()),
+            });
+        }
+        let zones = self
+            .awsvpc
+            .as_ref()
+            .map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
+        Demand { need: self.launch.need().clone(), attributes, zones, ..Demand::default() }
+    }
+}
+
+/// What a request comes to, before anything is placed.
+pub(crate) struct Considered<'a> {
+    origin: Origin<'a>,
+    /// The instances that tasks might go to.
+    pub(crate) fleet: Fleet,
+    /// What the tasks demand of them.
+    pub(crate) demand: Demand,
+}
+
+/// Looks at everything else that a request refers to.
+pub(crate) fn consider<'a>(
+    cx: &Cx,
+    txn: &mut Txn,
+    wish: &'a Wish,
+    definition: &'a Definition,
+) -> Result<Considered<'a>, Error> {
+    let origin = Origin::of(cx, txn, wish, definition)?;
+    let fleet = choice(txn.view(), cx.scope(), wish);
     if fleet.is_empty() {
         return Err(Error::NoContainerInstances(wish.cluster.clone()));
     }
     let mut member_of = wish.constraints.member_of.clone();
-    member_of.extend(placing::of_definition(&origin.definition.spec.placement_constraints)?);
+    member_of.extend(placing::of_definition(&definition.spec.placement_constraints)?);
     let demand = Demand {
         group: origin.group.clone(),
         distinct: wish.constraints.distinct,
         member_of,
         strategies: wish.strategies.clone(),
-        ..origin.demand(wish)?
+        ..origin.demand()
     };
     Ok(Considered { origin, fleet, demand })
 }
@@ -448,7 +476,7 @@ fn repeat(cx: &Cx, txn: &Txn, wish: &Wish, outcome: &str) -> ecs::RunTaskRespons
 }
 
 /// Whether the definition can be run in the way that is wished.
-fn judge(wish: &Wish, definition: &Definition) -> Result<(), Error> {
+fn judge<'a>(wish: &'a Wish, definition: &'a Definition) -> Result<Launch<'a>, Error> {
     if definition.status != DefinitionStatus::Active {
         return Err(Error::refused("TaskDefinition is inactive"));
     }
@@ -459,7 +487,7 @@ fn judge(wish: &Wish, definition: &Definition) -> Result<(), Error> {
             "Task definition does not support launch_type {launch_type}."
         )));
     }
-    Launch::new(&definition.spec, &wish.overrides).map(drop)
+    Launch::new(&definition.spec, &wish.overrides)
 }
 
 /// The network of the tasks: given if and only if the mode wants one.
@@ -484,21 +512,6 @@ fn network_of(
         }
         (None, NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None) => Ok(None),
     }
-}
-
-/// What the tasks demand of the machines they go to.
-fn demand(launch: &Launch<'_>, awsvpc: Option<&Awsvpc>) -> Result<Demand, Error> {
-    let mut attributes = launch.demanded();
-    if let Some(awsvpc) = awsvpc {
-        // An interface can only be where its VPC is.
-        attributes.insert(Demanded {
-            name: "ecs.vpc-id".to_owned(),
-            value: Some(awsvpc.vpc.net.id.to_string()),
-        });
-    }
-    let zones =
-        awsvpc.map(|awsvpc| awsvpc.subnets.iter().map(|subnet| subnet.zone.name.clone()).collect());
-    Ok(Demand { need: launch.need()?, attributes, zones, ..Demand::default() })
 }
 
 /// The request's own tags win over those that are propagated.

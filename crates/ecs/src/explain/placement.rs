@@ -22,7 +22,8 @@ pub(super) async fn explain(
     let rehearsal = cx.store().rehearsal();
     rehearsal
         .transact(|txn| {
-            let Considered { fleet, demand, .. } = run_task::consider(cx, txn, &wish)?;
+            let definition = run_task::definition_of(cx, txn, &wish)?;
+            let Considered { fleet, demand, .. } = run_task::consider(cx, txn, &wish, &definition)?;
             let Placement { places, refusals: after } =
                 place(&fleet, &demand, wish.count, wish.seed);
             let arn = |id: &ContainerInstanceId| {

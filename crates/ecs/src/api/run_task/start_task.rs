@@ -73,9 +73,9 @@ fn carry_out(
         Some(false) | None => LaunchType::Ec2,
     };
     let wish = &super::Wish { launch_type, ..wish.clone() };
-    let origin = Origin::of(cx, txn, wish)?;
-    let (launch, demand) = (origin.launch(wish)?, origin.demand(wish)?);
-    let common = origin.start(wish, &launch);
+    let definition = super::named(cx, txn, wish)?;
+    let origin = Origin::of(cx, txn, wish, &definition)?;
+    let (demand, common) = (origin.demand(), origin.start(wish));
 
     let (mut tasks, mut failures) = (vec![], vec![]);
     for host in hosts {
