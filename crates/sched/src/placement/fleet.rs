@@ -58,7 +58,7 @@ pub(super) enum Order {
 }
 
 impl Order {
-    fn numbers(self, candidate: &Candidate) -> Numbers {
+    pub(super) fn numbers(self, candidate: &Candidate) -> Numbers {
         match self {
             Self::Load => [
                 candidate.load(),
@@ -89,6 +89,13 @@ pub(super) struct Kin {
     pub(super) tree: Tree,
     /// How many of the tasks are in which zone.
     pub(super) zones: BTreeMap<String, u32>,
+}
+
+impl Kin {
+    /// What its tree is ordered by.
+    pub(super) fn numbers(candidate: &Candidate, group: &str) -> Numbers {
+        [i64::from(candidate.kin(group)), 0, 0]
+    }
 }
 
 impl Fleet {
@@ -168,7 +175,7 @@ impl PartialEq for Fleet {
 }
 
 impl Class {
-    pub(super) fn len(&self) -> u64 {
+    fn len(&self) -> u64 {
         self.by_tie.len()
     }
 
@@ -214,7 +221,7 @@ impl Class {
     }
 
     /// Puts `new` in the place of `old`, which is the same machine.
-    pub(super) fn replace(&mut self, old: &Candidate, new: &Arc<Candidate>) {
+    fn replace(&mut self, old: &Candidate, new: &Arc<Candidate>) {
         for (order, tree) in self.trees() {
             tree.replace((&order.numbers(old), old), (&order.numbers(new), new));
         }
@@ -222,7 +229,7 @@ impl Class {
         for group in old.groups() {
             match self.groups.get_mut(group) {
                 Some(kin) if same(group) => {
-                    let numbers = [i64::from(new.kin(group)), 0, 0];
+                    let numbers = Kin::numbers(new, group);
                     kin.tree.replace((&numbers, old), (&numbers, new));
                 }
                 Some(_) | None => self.leave(group, old),
@@ -235,7 +242,7 @@ impl Class {
 
     fn join(&mut self, group: &str, new: &Arc<Candidate>) {
         let mut kin = self.groups.get(group).cloned().unwrap_or_default();
-        kin.tree.insert([i64::from(new.kin(group)), 0, 0], Arc::clone(new));
+        kin.tree.insert(Kin::numbers(new, group), Arc::clone(new));
         for (zone, more) in new.kin_by_zone(group) {
             let count = kin.zones.entry(zone.to_owned()).or_default();
             *count = count.saturating_add(more);
@@ -245,7 +252,7 @@ impl Class {
 
     fn leave(&mut self, group: &str, old: &Candidate) {
         let Some(kin) = self.groups.get_mut(group) else { return };
-        kin.tree.remove(&[i64::from(old.kin(group)), 0, 0], old);
+        kin.tree.remove(&Kin::numbers(old, group), old);
         for (zone, fewer) in old.kin_by_zone(group) {
             if let Some(count) = kin.zones.get_mut(zone) {
                 *count = count.saturating_sub(fewer);

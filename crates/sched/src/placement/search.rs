@@ -5,9 +5,9 @@
 //! subtree, in whose place its parts go in. Which trees are searched decides only
 //! how soon the best comes out.
 
-use super::fleet::{Alike, Class, Fleet, Order, is_general, is_particular};
+use super::fleet::{Alike, Class, Fleet, Kin, Order, is_general, is_particular};
 use super::strategy::{self, Chance, Score, Scores};
-use super::tree::Node;
+use super::tree::{Node, Tree};
 use super::{Candidate, Demand, lacks, mix, takes, zones};
 use alloc::collections::BinaryHeap;
 use alloc::string::String;
@@ -19,14 +19,23 @@ use core::cmp::{Ordering, Reverse};
 pub(super) struct Search<'d> {
     demand: &'d Demand,
     order: Order,
+    /// Whether machines with tasks of the group are looked at apart from the others.
+    apart: bool,
     lots: Vec<Lot>,
 }
 
+/// A class, as far as the search looks at it.
 struct Lot {
     alike: Alike,
-    class: Class,
     /// The zones that the task could be in, on any machine of the class.
     zones: Vec<String>,
+    /// Its machines, by chance: as they were before the first copy.
+    ties: Tree,
+    /// Its machines, in the order of the search.
+    all: Tree,
+    /// Those with tasks of the group, the fewest first; kept only if it matters
+    /// which these are.
+    kin: Tree,
 }
 
 /// A machine that was found, and where in the search it lies.
@@ -38,13 +47,21 @@ pub(super) struct Found {
 
 impl<'d> Search<'d> {
     pub(super) fn new(fleet: &Fleet, demand: &'d Demand) -> Self {
+        let order = strategy::order(demand);
+        let apart = demand.distinct || strategy::counts_kin(demand);
         let fit = |(alike, class): (&Alike, &Class)| {
             let zones: Vec<String> = zones(&alike.0, demand).cloned().collect();
             let may = !zones.is_empty() && may_take(alike, class, demand);
-            may.then(|| Lot { alike: alike.clone(), class: class.clone(), zones })
+            may.then(|| Lot {
+                alike: alike.clone(),
+                zones,
+                ties: class.tree(Order::Tie).clone(),
+                all: class.tree(order).clone(),
+                kin: class.kin(&demand.group).map(|kin| kin.tree.clone()).unwrap_or_default(),
+            })
         };
         let lots = fleet.classes().filter_map(fit).collect();
-        Self { demand, order: strategy::order(demand), lots }
+        Self { demand, order, apart, lots }
     }
 
     /// The best place for one copy, if there is any.
@@ -52,17 +69,15 @@ impl<'d> Search<'d> {
         let (first, pivot) = self.pivot(seed);
         let mut queue = Queue { search: self, scores, first, pivot, seed, heap: <_>::default() };
         for (at, lot) in self.lots.iter().enumerate() {
-            let kin = lot.class.kin(&self.demand.group).map(|kin| &kin.tree);
-            let apart = self.demand.distinct || strategy::counts_kin(self.demand);
-            let strangers = lot.class.tree(self.order);
-            let all_are_kin = kin.is_some_and(|kin| kin.len() == strangers.len());
+            let all_are_kin = lot.kin.len() == lot.all.len();
             for zone in 0..lot.zones.len() {
-                if !(apart && all_are_kin) {
-                    let among = if apart { Among::Strangers } else { Among::All };
-                    queue.push(at, zone, among, strangers.root());
+                if !self.apart {
+                    queue.push(at, zone, Among::All, lot.all.root());
+                } else if !all_are_kin {
+                    queue.push(at, zone, Among::Strangers, lot.all.root());
                 }
-                if apart && !self.demand.distinct {
-                    queue.push(at, zone, Among::Kin, kin.and_then(super::tree::Tree::root));
+                if self.apart && !self.demand.distinct {
+                    queue.push(at, zone, Among::Kin, lot.kin.root());
                 }
             }
         }
@@ -71,20 +86,25 @@ impl<'d> Search<'d> {
 
     /// Notes that the machine that was found is `now` like this.
     pub(super) fn replace(&mut self, found: &Found, now: &Arc<Candidate>) {
-        if let Some(lot) = self.lots.get_mut(found.lot) {
-            lot.class.replace(&found.candidate, now);
+        let Some(lot) = self.lots.get_mut(found.lot) else { return };
+        let (order, old, group) = (self.order, &*found.candidate, &self.demand.group);
+        lot.all.replace((&order.numbers(old), old), (&order.numbers(now), now));
+        if self.apart {
+            let (before, after) = (Kin::numbers(old, group), Kin::numbers(now, group));
+            lot.kin.remove(&before, old);
+            lot.kin.insert(after, Arc::clone(now));
         }
     }
 
     /// The lot and the tie of a machine; each machine is as likely as any other.
     fn pivot(&self, seed: u64) -> (usize, u64) {
-        let machines = self.lots.iter().map(|lot| lot.class.len()).sum::<u64>();
+        let machines = self.lots.iter().map(|lot| lot.ties.len()).sum::<u64>();
         let mut rank = mix(seed, 0).checked_rem(machines).unwrap_or(0);
         for (at, lot) in self.lots.iter().enumerate() {
-            if let Some(machine) = lot.class.tree(Order::Tie).nth(rank) {
+            if let Some(machine) = lot.ties.nth(rank) {
                 return (at, machine.tie);
             }
-            rank = rank.saturating_sub(lot.class.len());
+            rank = rank.saturating_sub(lot.ties.len());
         }
         (0, 0)
     }
