@@ -33,6 +33,10 @@ use wire::ecs::{self as shapes, Api};
 use wire::landfall::CreateAccountRequest;
 use wire::sigv4::Credentials;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const REGION: &str = "us-east-1";
 const CLUSTER: &str = "crowd";
 /// How many callers ask at once where throughput is measured.

@@ -4,10 +4,13 @@ use crate::derived::{Derived, Source, Sources};
 use crate::{Key, Record, Revision};
 use ident::{AccountId, Scope};
 use imbl::{OrdMap, OrdSet};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// A record whose type its table knows.
@@ -32,18 +35,38 @@ type Scopes = OrdMap<Arc<Scope>, Rows>;
 /// keeps a request from looking out of its account: there is nothing to filter.
 #[derive(Clone, Default)]
 struct Rows {
-    records: OrdMap<Arc<str>, Entry>,
+    records: OrdMap<RowId, Entry>,
     /// Flat rather than a set per value: a set takes a kilobyte even for one id.
     index: OrdSet<Posting>,
 }
 
-/// That the record `id` has `value` in `index`. Ordered such that the ids with
+/// The id of a record, in place for all but the longest. A write copies the nodes
+/// that it touches: what lies elsewhere would have to be visited for each copy,
+/// and that is most of what a write in a large state costs.
+type RowId = SmallVec<[u8; 40]>;
+
+/// That the record `id` has a value in an index. Ordered such that the ids with
 /// one value lie together, in order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Posting {
-    index: &'static str,
-    value: Arc<str>,
-    id: Arc<str>,
+    value: Value,
+    id: RowId,
+}
+
+/// A value in an index: a hash of both, wide enough for two never to be one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Value(u128);
+
+impl Value {
+    fn of(index: &str, value: &str) -> Self {
+        let mut hasher = SipHasher13::new();
+        (index, value).hash(&mut hasher);
+        Self(hasher.finish128().as_u128())
+    }
+
+    fn all_of<R: Record>(record: &R) -> BTreeSet<Self> {
+        record.indexes().iter().map(|(index, value)| Self::of(index, value)).collect()
+    }
 }
 
 /// A decoded record in its table.
@@ -52,14 +75,18 @@ pub(crate) struct Entry {
     record: Arc<Erased>,
     /// The revision that wrote it last.
     revision: Revision,
-    /// As they were when the record was written, so that they can be taken back.
-    indexes: Arc<[(&'static str, Arc<str>)]>,
+    /// What the record is found by. Asked again when it is to be taken back, which
+    /// is cheaper than to keep it.
+    values: fn(&Erased) -> BTreeSet<Value>,
 }
 
 impl Entry {
     pub(crate) fn new<R: Record>(record: R, revision: Revision) -> Self {
-        let indexes = record.indexes().into_iter().map(|(name, value)| (name, value.into()));
-        Self { indexes: indexes.collect(), record: Arc::new(record), revision }
+        let values = |record: &Erased| match record.downcast_ref::<R>() {
+            Some(record) => Value::all_of(record),
+            None => unreachable!("the function was made with the record, by its type"),
+        };
+        Self { record: Arc::new(record), revision, values }
     }
 
     pub(crate) fn record(&self) -> &Arc<Erased> {
@@ -70,12 +97,8 @@ impl Entry {
         Arc::clone(&self.record).downcast().ok()
     }
 
-    fn postings(&self, id: &Arc<str>) -> impl Iterator<Item = Posting> {
-        self.indexes.iter().map(|(index, value)| Posting {
-            index,
-            value: Arc::clone(value),
-            id: Arc::clone(id),
-        })
+    fn values(&self) -> BTreeSet<Value> {
+        (self.values)(&*self.record)
     }
 }
 
@@ -158,8 +181,8 @@ impl View {
         index: &'static str,
         value: &str,
     ) -> impl Iterator<Item = Arc<R>> + use<'v, R> {
-        let value: Arc<str> = value.into();
-        self.rows::<R>(scope).into_iter().flat_map(move |rows| rows.by(index, &value))
+        let value = Value::of(index, value);
+        self.rows::<R>(scope).into_iter().flat_map(move |rows| rows.by(value))
     }
 
     /// The records of every scope that have `value` in `index`, ordered by
@@ -169,12 +192,12 @@ impl View {
         index: &'static str,
         value: &str,
     ) -> impl Iterator<Item = Arc<R>> + use<'v, R> {
-        let value: Arc<str> = value.into();
+        let value = Value::of(index, value);
         self.kinds
             .get(R::KIND)
             .into_iter()
             .flat_map(|scopes| scopes.values())
-            .flat_map(move |rows| rows.by(index, &value))
+            .flat_map(move |rows| rows.by(value))
     }
 
     /// The records of `account` in every region, ordered by region and id.
@@ -203,7 +226,7 @@ impl View {
                 rows.records.keys().map(|id| Key {
                     scope: Arc::clone(scope),
                     kind: Cow::Borrowed(*kind),
-                    id: Arc::clone(id),
+                    id: String::from_utf8_lossy(id).into(),
                 })
             })
         })
@@ -228,11 +251,11 @@ impl View {
     /// When the record under `key` was last written, and its kind as the table has it.
     pub(crate) fn find(&self, key: &Key) -> Option<(&'static str, Revision)> {
         let (kind, scopes) = self.kinds.get_key_value(&*key.kind)?;
-        Some((kind, scopes.get(&key.scope)?.records.get(&key.id)?.revision))
+        Some((kind, scopes.get(&key.scope)?.records.get(key.id.as_bytes())?.revision))
     }
 
     fn entry<R: Record>(&self, scope: &Scope, id: &str) -> Option<&Entry> {
-        self.rows::<R>(scope)?.records.get(id)
+        self.rows::<R>(scope)?.records.get(id.as_bytes())
     }
 
     fn rows<R: Record>(&self, scope: &Scope) -> Option<&Rows> {
@@ -250,11 +273,7 @@ impl View {
         self.change(kind, key, Some(&*record), |view| {
             let rows =
                 view.kinds.entry(kind).or_default().entry(Arc::clone(&key.scope)).or_default();
-            rows.remove(&key.id);
-            for posting in entry.postings(&key.id) {
-                rows.index.insert(posting);
-            }
-            rows.records.insert(Arc::clone(&key.id), entry);
+            rows.put(&key.id, Some(entry));
         });
     }
 
@@ -263,7 +282,7 @@ impl View {
         self.change(kind, key, None, |view| {
             let Some(scopes) = view.kinds.get_mut(kind) else { return };
             let Some(rows) = scopes.get_mut(&key.scope) else { return };
-            rows.remove(&key.id);
+            rows.put(&key.id, None);
             if rows.records.is_empty() {
                 scopes.remove(&key.scope);
             }
@@ -282,8 +301,10 @@ impl View {
     ) {
         let all = Arc::clone(&self.sources);
         let Some(sources) = all.get(kind) else { return change(self) };
-        let before =
-            self.kinds.get(kind).and_then(|scopes| scopes.get(&key.scope)?.records.get(&key.id));
+        let before = self
+            .kinds
+            .get(kind)
+            .and_then(|scopes| scopes.get(&key.scope)?.records.get(key.id.as_bytes()));
         let subjects =
             |view: &Self, record: Option<&Erased>, source: &Source| -> BTreeSet<String> {
                 record.map(|record| source.subjects(view, record)).into_iter().flatten().collect()
@@ -309,23 +330,28 @@ impl View {
 }
 
 impl Rows {
-    fn remove(&mut self, id: &Arc<str>) {
-        let Some(entry) = self.records.remove(id) else { return };
-        for posting in entry.postings(id) {
-            self.index.remove(&posting);
+    /// Makes `after` the record of this id, or forgets it.
+    fn put(&mut self, id: &str, after: Option<Entry>) {
+        let id = RowId::from_slice(id.as_bytes());
+        let new = after.as_ref().map(Entry::values).unwrap_or_default();
+        let before = match after {
+            Some(after) => self.records.insert(id.clone(), after),
+            None => self.records.remove(&id),
+        };
+        let old = before.as_ref().map(Entry::values).unwrap_or_default();
+        for value in old.difference(&new) {
+            self.index.remove(&Posting { value: *value, id: id.clone() });
+        }
+        for value in new.difference(&old) {
+            self.index.insert(Posting { value: *value, id: id.clone() });
         }
     }
 
-    fn by<R: Record>(
-        &self,
-        index: &'static str,
-        value: &Arc<str>,
-    ) -> impl Iterator<Item = Arc<R>> + use<'_, R> {
-        let value = Arc::clone(value);
-        let first = Posting { index, value: Arc::clone(&value), id: "".into() };
+    fn by<R: Record>(&self, value: Value) -> impl Iterator<Item = Arc<R>> + use<'_, R> {
+        let first = Posting { value, id: RowId::new() };
         self.index
             .range(first..)
-            .take_while(move |posting| posting.index == index && posting.value == value)
+            .take_while(move |posting| posting.value == value)
             .filter_map(|posting| self.records.get(&posting.id)?.typed())
     }
 }
