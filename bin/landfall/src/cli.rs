@@ -124,6 +124,9 @@ pub(crate) struct Logs {
     /// Go on printing as more is written, until the task stops.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Only what was written since this long ago, such as 90s, 10m, 2h or 1d.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) since: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,8 @@ use wire::sigv4::Credentials;
 
 /// How many reports of the card may wait for a connection.
 const REPORTS: usize = 8;
+/// How many bytes of disk the output of one container may take.
+const MAX_OUTPUT: u64 = 64 << 20;
 /// How long everything has to end once it is asked to.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -251,6 +253,7 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         memory_mib: None,
         image_pull_behavior: PullBehavior::PreferCached,
         insecure_registries: Vec::new(),
+        max_output: MAX_OUTPUT,
         attributes: Vec::new(),
         seed: 0,
     })

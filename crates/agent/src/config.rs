@@ -41,6 +41,9 @@ pub struct Config {
     /// Registries, as `host:port`, that are spoken to without TLS. Those on this
     /// machine always are.
     pub insecure_registries: Vec<String>,
+    /// How many bytes of disk the output of one container may take; what is older
+    /// goes first.
+    pub max_output: u64,
     /// Attributes to register beyond our own.
     pub attributes: Vec<(String, String)>,
     /// From which the jitter of timers and retries is derived.

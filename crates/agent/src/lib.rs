@@ -40,7 +40,7 @@ mod tcs;
 pub use config::Config;
 pub use error::{Error, chain};
 pub use host::{Host, Leave, load_image, teardown};
-pub use output::{Output, outputs};
+pub use output::{Output, Piece, Reader, outputs};
 pub use run::run;
 
 /// The version that we report. The control plane and tools compare it with the

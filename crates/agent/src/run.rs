@@ -38,6 +38,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     };
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = Rim::start(tools).await?;
+    let output = crate::output::keep(config.tasks_dir(), config.max_output);
     let agent = Agent {
         jitter: Jitter::new(config.seed ^ u64::from(std::process::id())),
         credentials: Arc::new(Credentials::default()),
@@ -51,6 +52,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         ended = agent.stay_connected() => ended,
         () = worker.run(shutdown.clone()) => Ok(()),
         never = host.keep_containerd() => match never {},
+        never = output => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
 }

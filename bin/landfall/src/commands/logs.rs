@@ -5,23 +5,26 @@ use crate::cli::Logs;
 use crate::client::Client;
 use crate::composition;
 use crate::layout::Layout;
-use agent::Output;
+use agent::{Output, Piece, Reader};
+use chassis::{Clock, SystemClock};
+use ident::Timestamp;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often a followed file is looked at.
 const POLL: Duration = Duration::from_millis(100);
 /// The most that is read of one container before another has its turn.
-const CHUNK: u64 = 1 << 16;
+const CHUNK: usize = 1 << 16;
+/// As long as a line may become before it is printed without its end.
+const LINE: usize = 1 << 20;
 
 /// One container's output.
 struct Stream {
     /// What its lines begin with, if there are several containers.
     label: Option<String>,
-    file: File,
+    reader: Reader,
     /// What came of a line that is not complete yet.
     rest: Vec<u8>,
 }
@@ -31,7 +34,7 @@ struct Stream {
 pub(crate) fn run(layout: &Layout, logs: &Logs) -> Result<(), AnyError> {
     let outputs = agent::outputs(&composition::agent_config(layout)?)?;
     let task = find(&outputs, &logs.task)?;
-    let mut streams = open(&outputs, &task, logs.container.as_deref())?;
+    let mut streams = open(&outputs, &task, logs)?;
     block_on(async {
         loop {
             // Asked before reading, so that what a task wrote last is not missed.
@@ -67,7 +70,12 @@ fn find(outputs: &[Output], name: &str) -> Result<String, AnyError> {
     }
 }
 
-fn open(outputs: &[Output], task: &str, only: Option<&str>) -> Result<Vec<Stream>, AnyError> {
+fn open(outputs: &[Output], task: &str, logs: &Logs) -> Result<Vec<Stream>, AnyError> {
+    let only = logs.container.as_deref();
+    let since = logs.since.map(|ago| {
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(SystemClock.now().0.saturating_sub(ago))
+    });
     let wanted: Vec<_> = outputs
         .iter()
         .filter(|output| output.task == task && only.is_none_or(|name| name == output.container))
@@ -80,7 +88,7 @@ fn open(outputs: &[Output], task: &str, only: Option<&str>) -> Result<Vec<Stream
         .into_iter()
         .map(|output| {
             let label = several.then(|| format!("{} | ", output.container));
-            Ok(Stream { label, file: File::open(&output.path)?, rest: Vec::new() })
+            Ok(Stream { label, reader: Reader::open(output, since)?, rest: Vec::new() })
         })
         .collect()
 }
@@ -95,15 +103,21 @@ async fn stopped(layout: &Layout, task: &str) -> bool {
 impl Stream {
     /// Prints the complete lines that came since; whether there was anything.
     fn print(&mut self) -> io::Result<bool> {
-        let before = self.rest.len();
-        (&mut self.file).take(CHUNK).read_to_end(&mut self.rest)?;
-        if self.rest.len() == before {
+        let Piece { dropped, bytes } = self.reader.next(CHUNK)?;
+        if dropped > 0 {
+            self.finish()?;
+            let label = self.label.as_deref().unwrap_or_default();
+            eprintln!("{label}({dropped} bytes before this are no longer kept)");
+        }
+        if bytes.is_empty() {
             return Ok(false);
         }
-        if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
-            let lines: Vec<u8> = self.rest.drain(..=end).collect();
-            self.write(&lines)?;
-        }
+        self.rest.extend(bytes);
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map(|end| end + 1);
+        // What has no end for so long is printed in parts.
+        let end = end.or((self.rest.len() >= LINE).then_some(self.rest.len()));
+        let lines: Vec<u8> = self.rest.drain(..end.unwrap_or(0)).collect();
+        self.write(&lines)?;
         Ok(true)
     }
 

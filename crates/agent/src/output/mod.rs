@@ -1,4 +1,17 @@
-//! What containers wrote, for whoever wants to read it.
+//! What containers wrote: kept within bounds, and read by whoever wants to.
+//!
+//! A container's shim appends to a plain file, whether or not an agent runs, so
+//! that nobody who does not read can hold a container up. What is too much is
+//! given back to the disk from the front ([`bounds`]): the file keeps its length
+//! and gets a hole, and every byte in it its place. Beside it lie the times at
+//! which it was how long ([`times`]).
+
+mod bounds;
+mod read;
+mod times;
+
+pub(crate) use bounds::keep;
+pub use read::{Piece, Reader};
 
 use crate::config::Config;
 use std::fs::{self, DirEntry};
@@ -19,8 +32,12 @@ pub struct Output {
 /// Every output that the agent of this configuration keeps, by task and
 /// container. It is kept until the task has been over for some hours.
 pub fn outputs(config: &Config) -> io::Result<Vec<Output>> {
+    below(&config.tasks_dir())
+}
+
+fn below(tasks: &Path) -> io::Result<Vec<Output>> {
     let mut found = Vec::new();
-    for task in entries(&config.tasks_dir())? {
+    for task in entries(tasks)? {
         if !task.file_type()?.is_dir() {
             continue;
         }

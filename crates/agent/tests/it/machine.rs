@@ -81,6 +81,7 @@ impl Machine {
             memory_mib: None,
             image_pull_behavior: PullBehavior::default(),
             insecure_registries: Vec::new(),
+            max_output: 1 << 20,
             attributes: Vec::new(),
             seed: 7,
         };
