@@ -94,7 +94,18 @@ pub fn running(paths: &Paths) -> Option<Pid> {
     let config = paths.config();
     let ours =
         command.split(|byte| *byte == 0).any(|word| word == config.as_os_str().as_encoded_bytes());
-    ours.then(|| Pid::from_raw(pid))
+    (ours || command.is_empty() && is_beginning(pid)).then(|| Pid::from_raw(pid))
+}
+
+/// Whether a process without a command line is a child of ours that is about to
+/// have one: the kernel lets us go on when its old memory is gone, which is before
+/// its new memory is filled.
+fn is_beginning(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before may hold anything, parentheses too.
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let (state, parent) = (fields.next(), fields.next());
+    state != Some("Z") && parent.and_then(|pid| pid.parse().ok()) == Some(std::process::id())
 }
 
 /// Starts it unless it runs; an agent and a command that loads an image may both
