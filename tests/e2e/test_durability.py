@@ -20,6 +20,16 @@ def alive(pid):
         return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def knows_itself(landfall, arn):
+    """Whether a task can ask its agent what it is."""
+    id = arn.rsplit("/", 1)[-1]
+    url = f"http://169.254.170.2/v4/{id}-0"
+    command = ["ip", "netns", "exec", f"{landfall.prefix}-{id[:12]}", "curl", "-s", "--max-time", "5", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    # While the agent is away, it is the task's own server that answers.
+    return done.returncode == 0 and '"KnownStatus":"RUNNING"' in done.stdout
+
+
 def test_kill_nine_costs_nothing(own_landfall):
     landfall = own_landfall
     network = Network(landfall)
@@ -45,6 +55,8 @@ def test_kill_nine_costs_nothing(own_landfall):
         assert [c["runtimeId"] for c in old["containers"]] == [c["runtimeId"] for c in new["containers"]]
     for host in hosts:
         assert "It works" in fetch(host)
+    for arn in arns:
+        eventually("the agent answering the task", lambda arn=arn: knows_itself(landfall, arn))
 
     # It is in command again: rules change and tasks stop.
     landfall.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[tcp(80)])

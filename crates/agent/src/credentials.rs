@@ -21,6 +21,12 @@ impl Credentials {
         }
     }
 
+    /// What a task has under an id, if that is its own.
+    pub(crate) fn of(&self, task: &TaskArn, id: &str) -> Option<IAMRoleCredentials> {
+        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.get(id).filter(|(owner, _)| owner == task).map(|(_, given)| given.clone())
+    }
+
     /// Drops those of tasks that are over.
     pub(crate) fn retain(&self, mut lives: impl FnMut(&TaskArn) -> bool) {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ mod backoff;
 mod clock;
 mod config;
 mod credentials;
+mod endpoints;
 pub mod engine;
 mod error;
 mod host;

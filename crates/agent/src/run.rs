@@ -5,6 +5,7 @@ use crate::api::{Api, CallError, Identity};
 use crate::backoff::{Backoff, Jitter};
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::endpoints::Doors;
 use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::rim::{Rim, Tools};
@@ -12,6 +13,7 @@ use crate::runtime::Containers;
 use crate::socket::SocketError;
 use crate::tcs::Tcs;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,9 +28,12 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     let runtime = format!("containerd: {}", host.containers.version().await?);
     let api = Arc::new(Api::new(&config)?);
     let containers: Arc<dyn Containers> = host.containers.clone();
+    let credentials = Arc::new(Credentials::default());
+    let doors = Doors::new(host.networks.clone(), containers.clone(), credentials.clone());
+    let doors = Arc::new(doors);
     let tools = Tools {
         containers: containers.clone(),
-        networks: host.networks.clone(),
+        networks: doors.clone(),
         reporter: api.clone(),
         state: host.state.clone(),
         environment: BTreeMap::from([
@@ -38,10 +43,15 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     };
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = Rim::start(tools).await?;
+    let (known, led) = (rim.clone(), doors.clone());
+    let lead = async move {
+        led.lead_to(known).await;
+        std::future::pending::<Infallible>().await
+    };
     let output = crate::output::keep(config.tasks_dir(), config.max_output);
     let agent = Agent {
         jitter: Jitter::new(config.seed ^ u64::from(std::process::id())),
-        credentials: Arc::new(Credentials::default()),
+        credentials,
         runtime,
         config,
         api,
@@ -53,6 +63,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         () = worker.run(shutdown.clone()) => Ok(()),
         never = host.keep_containerd() => match never {},
         never = output => match never {},
+        never = lead => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
 }

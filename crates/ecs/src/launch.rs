@@ -25,7 +25,6 @@ impl<'a> Launch<'a> {
             return Err(Error::unsupported(what));
         }
         let beyond = [
-            ("the override of taskRoleArn", overrides.task_role_arn.is_some()),
             ("the override of ephemeralStorage", overrides.ephemeral_storage.is_some()),
             (
                 "inferenceAcceleratorOverrides",
@@ -53,6 +52,12 @@ impl<'a> Launch<'a> {
     /// Which phases the task stops at.
     pub(crate) fn needs(&self) -> Needs {
         Needs { eni: self.spec.network_mode == NetworkMode::Awsvpc, targets: false }
+    }
+
+    /// The ARN of the role that the task's containers act in.
+    pub(crate) fn role(&self) -> Option<&'a str> {
+        let over = self.overrides.task_role_arn.as_deref();
+        over.or(self.spec.task_role_arn.as_deref()).filter(|arn| !arn.is_empty())
     }
 
     /// The task's share of the machine.

@@ -1,11 +1,12 @@
 //! Making tasks, once it is known where each of them goes.
 
 use crate::launch::Launch;
-use crate::records::{ContainerInstance, Definition, Interface, LaunchType, Task, Times};
+use crate::records::{ContainerInstance, Definition, Interface, LaunchType, Task, TaskRole, Times};
 use crate::{Error, names};
 use chassis::Cx;
 use ec2::awsvpc::Awsvpc;
 use ec2::task_eni::{self, Provision};
+use iam::task_roles;
 use ident::{AttachmentId, ClusterName, Tags, TaskId, Timestamp};
 use sched::placement::Place;
 use store::Txn;
@@ -48,7 +49,7 @@ pub(crate) fn start(
     let needs = start.launch.needs();
     let task = Task {
         scope: cx.scope().clone(),
-        id,
+        id: id.clone(),
         cluster: start.cluster.clone(),
         family: start.definition.family.clone(),
         revision: start.definition.revision,
@@ -64,6 +65,7 @@ pub(crate) fn start(
         tags: start.tags.clone(),
         containers: start.launch.containers(|| cx.bits()),
         interface,
+        role: start.launch.role().map(|arn| assume(cx, txn, arn, &id, start.now)).transpose()?,
         times: Times { created: start.now, ..Times::default() },
         stop: None,
         protected_until: None,
@@ -71,6 +73,27 @@ pub(crate) fn start(
     };
     txn.put(task.clone());
     Ok(task)
+}
+
+/// Credentials of the role that a task's containers act in.
+fn assume(
+    cx: &Cx,
+    txn: &mut Txn,
+    arn: &str,
+    task: &TaskId,
+    now: Timestamp,
+) -> Result<TaskRole, Error> {
+    let account = &cx.scope().account;
+    let made = task_roles::issue(&cx.platform, txn, account, (arn, task.as_str()), now);
+    let session = made.map_err(|_| {
+        Error::refused(format!(
+            "ECS was unable to assume the role '{arn}' that was provided for this task. Please \
+             verify that the role being passed has the proper trust relationship and \
+             permissions and that your IAM user has permissions to pass this role."
+        ))
+    })?;
+    let credentials_id = AttachmentId::mint(cx.bits()).to_string();
+    Ok(TaskRole { arn: arn.to_owned(), credentials_id, key: Some(session.id) })
 }
 
 /// A task's own interface, in a subnet of the zone that it was placed in.

@@ -53,7 +53,8 @@ pub(crate) struct Agent<'w> {
 impl World {
     /// A world with a default VPC and a default cluster.
     pub(crate) fn new() -> Self {
-        let registry = crate::records(ec2::records(chassis::records(Registry::new())));
+        let registry =
+            crate::records(ec2::records(iam::records(chassis::records(Registry::new()))));
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
         let platform = Platform {
             store: Store::in_memory(registry),
@@ -150,6 +151,20 @@ impl World {
         };
         change(&mut request);
         ready(api::run_task(&self.root(), request))
+    }
+
+    /// Makes a role that tasks can act in, and says its ARN.
+    pub(crate) fn role(&self, name: &str) -> String {
+        let trust = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}"#;
+        let request = wire::iam::CreateRoleRequest {
+            role_name: Some(name.to_owned()),
+            assume_role_policy_document: Some(trust.to_owned()),
+            ..Default::default()
+        };
+        let iam = iam::Iam::new(self.platform.store.clone());
+        let made = ready(wire::iam::Api::create_role(&iam, &self.root(), request));
+        made.expect("made").role.and_then(|role| role.arn).expect("an ARN")
     }
 
     /// Runs one `web` and says which task that is.
@@ -360,9 +375,11 @@ pub(crate) fn registration() -> shape::RegisterContainerInstanceRequest {
             ports("PORTS_UDP", &[]),
         ]),
         attributes: Some(vec![
+            attribute("com.amazonaws.ecs.capability.docker-remote-api.1.17", None),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.18", None),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.21", None),
             attribute("com.amazonaws.ecs.capability.docker-remote-api.1.24", None),
+            attribute("com.amazonaws.ecs.capability.task-iam-role", None),
             attribute("ecs.capability.container-health-check", None),
             attribute("ecs.capability.task-eni", None),
             attribute("ecs.os-type", Some("linux")),

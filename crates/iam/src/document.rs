@@ -131,12 +131,28 @@ impl Document {
         external_id: Option<&str>,
         is: &dyn Fn(&str) -> bool,
     ) -> Verdict {
+        self.assumption(action, external_id, "AWS", is)
+    }
+
+    /// The same of an assumption by a service of AWS, such as
+    /// `ecs-tasks.amazonaws.com`.
+    pub fn trusts_service(&self, action: &str, service: &str) -> Verdict {
+        self.assumption(action, None, "Service", &|name| name == service)
+    }
+
+    fn assumption(
+        &self,
+        action: &str,
+        external_id: Option<&str>,
+        kind: &str,
+        is: &dyn Fn(&str) -> bool,
+    ) -> Verdict {
         self.strongest(|statement| {
             let named = match &statement.principals {
                 _ if statement.not_principal => !statement.allows,
                 Some(Value::String(everybody)) => everybody == "*",
                 Some(Value::Object(kinds)) => {
-                    texts(kinds.get("AWS")).iter().any(|name| name == "*" || is(name))
+                    texts(kinds.get(kind)).iter().any(|name| name == "*" || is(name))
                 }
                 _ => false,
             };

@@ -21,6 +21,7 @@
 //! | [`managed`] | the policies that AWS manages |
 //! | `linked` | the roles that services act in |
 //! | [`sessions`] | temporary credentials |
+//! | [`task_roles`] | those of tasks |
 //! | [`Error`] | why we refuse, in our words and in AWS's |
 //! | `names` | user ids |
 //! | `api` | the operations of IAM and STS |
@@ -47,6 +48,7 @@ pub mod policy;
 pub mod records;
 pub mod roles;
 pub mod sessions;
+pub mod task_roles;
 
 pub use bootstrap::{Key, bootstrap, node_key};
 pub use closing::Closer;

@@ -32,6 +32,7 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         cpu: task.cpu,
         memory_mib: task.memory.and_then(|mib| u64::try_from(mib).ok()),
         containers: Vec::new(),
+        credentials_id: task.role_credentials.as_ref().and_then(|it| it.credentials_id.clone()),
     });
     let containers = task.containers.as_deref().unwrap_or_default();
     // To stop something, one need not understand it.
@@ -298,8 +299,7 @@ fn unheeded_of_task(task: &acs::Task) -> Vec<&'static str> {
         ("ipcMode", told(&task.ipc_mode)),
         ("enableFaultInjection", task.enable_fault_injection == Some(true)),
         ("trustedExecutionConfiguration", task.trusted_execution_configuration.is_some()),
-        // Taken and acknowledged, but nobody serves them to the containers yet.
-        ("roleCredentials", task.role_credentials.is_some()),
+        // Taken and acknowledged, but nothing needs them yet.
         ("executionRoleCredentials", task.execution_role_credentials.is_some()),
     ];
     checks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect()

@@ -71,6 +71,9 @@ pub struct TaskSpec {
     pub memory_mib: Option<u64>,
     /// Its containers, in the order of the definition, which is the order they start in.
     pub containers: Vec<ContainerSpec>,
+    /// By which its containers ask for the credentials of its role, if it has one.
+    #[serde(default)]
+    pub credentials_id: Option<String>,
 }
 
 /// What a task's containers see of the network.

@@ -17,6 +17,7 @@ fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         network: Network::Isolated,
         cpu: None,
         memory_mib: None,
+        credentials_id: None,
         containers: containers
             .iter()
             .map(|(name, essential)| ContainerSpec {

@@ -6,6 +6,7 @@
 //! else (Landfall's card, or a cloud) makes a link with the right MAC appear on
 //! the host, and we move it in.
 
+mod door;
 mod link;
 
 use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
@@ -26,7 +27,7 @@ const DIR: &str = "/run/netns";
 
 /// The address at which a task finds its credentials and metadata. It lies on
 /// the loopback of each task's namespace, so that whoever listens there knows
-/// who asks.
+/// who asks; see [`door`].
 pub const TASK_ENDPOINT: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 
 /// Why a namespace is not as it should be.
@@ -103,6 +104,21 @@ impl Namespaces {
     /// Those whose names begin with `prefix`.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), making: Arc::default() }
+    }
+
+    /// Listens at [`TASK_ENDPOINT`] in a task's namespace, which must be there; again
+    /// if need be, but not twice at once.
+    pub(crate) async fn open_door(&self, task: &TaskArn) -> Result<tokio::net::TcpListener, Error> {
+        let path = self.path(task);
+        // A thread of its own, which then is in no namespace that others count on.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let opened = door::open(&path).map_err(Error::io("open the door of", &path));
+            drop(sender.send(opened));
+        });
+        let listener = receiver.await;
+        let listener = listener.map_err(|error| Error::Socket(io::Error::other(error)))??;
+        tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
     }
 
     fn at(&self, short_id: &str) -> PathBuf {

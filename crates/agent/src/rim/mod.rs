@@ -58,6 +58,7 @@ enum Command {
     Accept(Vec<Input>, oneshot::Sender<()>),
     Candidates(BTreeSet<TaskArn>, oneshot::Sender<Vec<(TaskArn, String)>>),
     State(oneshot::Sender<EngineState>),
+    Task(TaskArn, oneshot::Sender<Option<crate::engine::Task>>),
 }
 
 /// The way to a running engine.
@@ -105,6 +106,13 @@ impl Rim {
         let (reply, answer) = oneshot::channel();
         drop(self.commands.send(Command::Candidates(listed, reply)).await);
         answer.await.unwrap_or_default()
+    }
+
+    /// A copy of what the engine knows of a task.
+    pub async fn task(&self, arn: TaskArn) -> Option<crate::engine::Task> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.commands.send(Command::Task(arn, reply)).await);
+        answer.await.ok().flatten()
     }
 
     /// A copy of all the engine knows.
@@ -170,6 +178,9 @@ impl Worker {
                         drop(reply.send(self.engine.stop_candidates(&listed)));
                     }
                     Command::State(reply) => drop(reply.send(self.engine.state().clone())),
+                    Command::Task(arn, reply) => {
+                        drop(reply.send(self.engine.state().tasks.get(&arn).cloned()));
+                    }
                 }
             }
             self.commit(effects, accepted).await;
@@ -388,6 +399,7 @@ impl Hand {
         if container.is_some_and(pins_region) {
             environment.retain(|name, _| !names.contains(&name.as_str()));
         }
+        environment.extend(crate::endpoints::environment(spec, runtime_id));
         Ok(Order {
             runtime_id,
             task: spec,

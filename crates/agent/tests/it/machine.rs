@@ -280,6 +280,7 @@ pub(crate) fn task(network: Network, containers: Vec<ContainerSpec>) -> TaskSpec
         cpu: None,
         memory_mib: None,
         containers,
+        credentials_id: None,
     }
 }
 

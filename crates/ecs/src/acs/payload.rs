@@ -7,8 +7,9 @@
 use super::docker;
 use crate::launch::override_of;
 use crate::names;
-use crate::records::{Definition, Interface, NetworkMode, Task};
+use crate::records::{Definition, Interface, NetworkMode, Task, TaskRole};
 use ec2::records::{Subnet, Vpc};
+use iam::task_roles;
 use ident::{EniId, SubnetId};
 use net::model;
 use sched::lifecycle::Desired;
@@ -66,7 +67,22 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
         containers: Some(containers.collect::<Result<_, _>>()?),
         elastic_network_interfaces: Some(interfaces.collect::<Result<Vec<_>, _>>()?)
             .filter(|list| !list.is_empty()),
+        role_credentials: task.role.as_ref().and_then(|role| credentials(view, role)),
         volumes: Some(spec.volumes.iter().map(volume).collect()),
+        ..Default::default()
+    })
+}
+
+/// The credentials that a task has now, as its agent is told them.
+pub(super) fn credentials(view: &View, role: &TaskRole) -> Option<acs::IAMRoleCredentials> {
+    let session = task_roles::find(view, role.key.as_deref()?)?;
+    Some(acs::IAMRoleCredentials {
+        credentials_id: Some(role.credentials_id.clone()),
+        role_arn: Some(role.arn.clone()),
+        access_key_id: Some(session.id.clone()),
+        secret_access_key: Some(session.secret.reveal().to_owned()),
+        session_token: Some(session.token.reveal().to_owned()),
+        expiration: wire::Timestamp::from(session.expires).iso8601(),
         ..Default::default()
     })
 }

@@ -5,7 +5,7 @@
 //! said already. A new session remembers nothing and says everything again, which
 //! agents take for the repetition it is. So a lost frame costs a session at worst.
 
-use super::payload::compile;
+use super::payload::{self, compile};
 use crate::names;
 use crate::records::{BY_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use ident::{Arn, ClusterName, ContainerInstanceId, Scope, TaskId, Timestamp};
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::View;
 use wire::acs::{
-    HeartbeatMessage, Message, PayloadMessage, TaskIdentifier, TaskManifestMessage,
-    TaskStopVerificationAck, TaskStopVerificationMessage,
+    HeartbeatMessage, IAMRoleCredentialsMessage, Message, PayloadMessage, TaskIdentifier,
+    TaskManifestMessage, TaskStopVerificationAck, TaskStopVerificationMessage,
 };
 
 /// How often we say that we are there. Agents hang up after a minute of silence.
@@ -39,6 +39,8 @@ pub struct AcsSession {
     greeted: bool,
     /// What the agent was told to do with each task.
     told: BTreeMap<TaskId, Desired>,
+    /// The key id of the credentials that it was last told for each task.
+    keys: BTreeMap<TaskId, String>,
     /// Answers to what it said.
     answers: Vec<Message>,
     heartbeat_at: Timestamp,
@@ -56,6 +58,7 @@ impl AcsSession {
             frames: 0,
             greeted: false,
             told: BTreeMap::new(),
+            keys: BTreeMap::new(),
             answers: vec![],
             heartbeat_at: now.after(HEARTBEAT),
             heard_at: now,
@@ -74,6 +77,7 @@ impl AcsSession {
             frames.push(self.manifest(view, &tasks, now));
         }
         frames.extend(self.payloads(view, &tasks, now));
+        frames.extend(self.credentials(view, &tasks));
         if now >= self.heartbeat_at {
             self.heartbeat_at = now.after(HEARTBEAT);
             frames.push(self.heartbeat());
@@ -166,6 +170,8 @@ impl AcsSession {
                 }
             }
             self.told.insert(task.id.clone(), desired);
+            let key = task.role.as_ref().and_then(|role| role.key.clone());
+            self.keys.extend(key.map(|key| (task.id.clone(), key)));
         }
         // Stops first: they make room.
         let all: Vec<_> = stops.into_iter().chain(runs).collect();
@@ -183,6 +189,31 @@ impl AcsSession {
                 .into()
             })
             .collect()
+    }
+
+    /// Tells the agent the credentials of tasks, where it has older ones or, as a new
+    /// process, none.
+    fn credentials(&mut self, view: &View, tasks: &[Arc<Task>]) -> Vec<Message> {
+        self.keys.retain(|id, _| tasks.iter().any(|task| task.id == *id));
+        let mut frames = vec![];
+        // Before, the agent does not know the task.
+        for task in tasks.iter().filter(|task| task.phase >= Phase::Pending) {
+            let Some(role) = &task.role else { continue };
+            let Some(key) = role.key.as_ref().filter(|key| self.keys.get(&task.id) != Some(key))
+            else {
+                continue;
+            };
+            let message = IAMRoleCredentialsMessage {
+                message_id: Some(self.message_id()),
+                role_type: Some("TaskApplication".to_owned()),
+                task_arn: Some(task.arn().to_string()),
+                task_cluster_arn: Some(self.cluster_arn()),
+                role_credentials: payload::credentials(view, role),
+            };
+            self.keys.insert(task.id.clone(), key.clone());
+            frames.push(message.into());
+        }
+        frames
     }
 
     fn heartbeat(&mut self) -> Message {

@@ -2,6 +2,7 @@
 //! plans, and commits; in the commit it looks again, because what it planned on
 //! may be a few milliseconds old.
 
+pub mod credentials;
 pub mod definitions;
 pub mod lifecycle;
 pub mod liveness;
@@ -37,6 +38,7 @@ impl Default for Settings {
 pub fn controllers(sessions: &Sessions, settings: Settings) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(lifecycle::Lifecycle::new(settings.agent_grace)),
+        Box::new(credentials::Credentials::default()),
         Box::new(definitions::Deletion),
         Box::new(liveness::Liveness::new(sessions.clone())),
         Box::new(reaper::Reaper::new(settings.retention)),

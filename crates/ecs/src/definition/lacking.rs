@@ -10,7 +10,6 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
     let task = [
         // Also the mode of a definition that names none.
         ("networkMode bridge", spec.network_mode == NetworkMode::Bridge),
-        ("task roles (taskRoleArn)", spec.task_role_arn.is_some()),
         ("proxyConfiguration", spec.proxy_configuration.is_some()),
         ("inferenceAccelerators", !spec.inference_accelerators.is_empty()),
         ("ephemeralStorage", spec.ephemeral_storage.is_some()),

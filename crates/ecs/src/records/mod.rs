@@ -12,7 +12,8 @@ pub use cluster::Cluster;
 pub use definition::{Definition, DefinitionStatus, FamilyCount, NetworkMode, Spec};
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
 pub use task::{
-    Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, TasksOf, Times,
+    Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, TaskRole,
+    TasksOf, Times,
 };
 
 pub(crate) use crate::tags::{read as tags, show as show_tags};
@@ -40,6 +41,8 @@ pub const BY_INSTANCE: &str = "instance";
 pub const BY_FAMILY: &str = "family";
 /// The index of tasks by their phase, as the API writes it.
 pub const BY_PHASE: &str = "phase";
+/// The index of tasks that have credentials of a role: all have the same value.
+pub const WITH_CREDENTIALS: &str = "with-credentials";
 /// The index of container instances and of task definitions by their status, as
 /// the API writes it.
 pub const BY_STATUS: &str = "status";

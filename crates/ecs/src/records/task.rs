@@ -51,6 +51,9 @@ pub struct Task {
     pub containers: Vec<Container>,
     /// Its own network interface, if it has one.
     pub interface: Option<Interface>,
+    /// The role that its containers act in, if it has one.
+    #[serde(default)]
+    pub role: Option<TaskRole>,
     /// When things happened to it.
     pub times: Times,
     /// Why it stops or stopped.
@@ -120,6 +123,17 @@ pub struct Interface {
     pub ipv4: Ipv4Addr,
     /// Its name in the VPC, if the VPC gives names.
     pub private_dns_name: Option<String>,
+}
+
+/// The role of a task, and the credentials that it has of it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRole {
+    /// The role's ARN.
+    pub arn: String,
+    /// By which the containers ask for credentials; it stays when those are replaced.
+    pub credentials_id: String,
+    /// The key id of the credentials; none once they are revoked.
+    pub key: Option<String>,
 }
 
 /// A container of a task.
@@ -321,6 +335,8 @@ impl Record for Task {
         ];
         let starter = self.started_by.as_deref();
         indexes.extend(starter.map(|who| TasksOf::Starter(cluster, who).posting()));
+        let key = self.role.as_ref().and_then(|role| role.key.as_ref());
+        indexes.extend(key.map(|_| (super::WITH_CREDENTIALS, String::new())));
         indexes
     }
 }

@@ -79,7 +79,7 @@ const RUN_TASK: &[(Change, &str, &str)] = &[
             task_role_arn: Some("arn:aws:iam::000000000000:role/x".into()),
             ..Default::default()
         }),
-        "ClientException", "Landfall does not support the override of taskRoleArn yet."),
+        "ClientException", "ECS was unable to assume the role 'arn:aws:iam::000000000000:role/x'"),
     (|_, r| r.started_by = Some("x".repeat(129)),
         "InvalidParameterException", "startedBy longer than 128."),
     (|_, r| r.started_by = Some("a b".into()),
@@ -161,11 +161,9 @@ fn a_network_without_awsvpc_is_refused() {
 fn definitions_that_we_cannot_obey_are_kept_and_not_run() {
     let world = World::new();
     world.instance(1);
-    world.define(|request| {
-        request.task_role_arn = Some("arn:aws:iam::000000000000:role/x".to_owned());
-    });
+    world.define(|request| request.enable_fault_injection = Some(true));
     let fault = world.run(|_| {}).expect_err("not yet").fault();
-    assert_eq!(fault.message, "Landfall does not support task roles (taskRoleArn) yet.");
+    assert_eq!(fault.message, "Landfall does not support fault injection yet.");
 }
 
 #[test]

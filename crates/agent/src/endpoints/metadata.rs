@@ -1,0 +1,281 @@
+//! The documents about a task and its containers, in the forms of the official
+//! agent: field names, formats and what is left out when it is not known.
+
+use crate::engine::{Container, ContainerSpec, Desired, Eni, Known, Network, Task};
+use ident::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// In which version's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    V2,
+    V3,
+    V4,
+}
+
+/// The document about a task.
+pub(super) fn task(task: &Task, form: Form) -> Value {
+    let spec = &task.spec;
+    let known = (0..task.containers.len()).map(|index| container(task, index, form));
+    let mut document = json!({
+        "Cluster": spec.cluster,
+        "TaskARN": spec.arn,
+        "Family": spec.family,
+        "Revision": spec.version,
+        "DesiredStatus": desired(task.desired),
+        "KnownStatus": status(task.known()),
+        "Containers": known.collect::<Vec<_>>(),
+    });
+    let limits = [("CPU", spec.cpu.map(Value::from)), ("Memory", spec.memory_mib.map(Value::from))];
+    let limits = present(limits);
+    let mut more = vec![
+        ("Limits", (!limits.is_empty()).then_some(Value::Object(limits))),
+        ("PullStartedAt", moment(task.pull_started_at)),
+        ("PullStoppedAt", moment(task.pull_stopped_at)),
+        ("ExecutionStoppedAt", moment(task.execution_stopped_at)),
+    ];
+    if form == Form::V4 {
+        more.push(("LaunchType", Some(json!("EC2"))));
+        more.push(("FaultInjectionEnabled", Some(json!(false))));
+    }
+    add(&mut document, present(more));
+    document
+}
+
+/// The document about a container of a task.
+pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
+    let (Some(container), Some(spec)) =
+        (task.containers.get(index), task.spec.containers.get(index))
+    else {
+        return Value::Null;
+    };
+    let mut document = json!({
+        "DockerId": container.runtime_id,
+        "Name": container.name,
+        "DockerName": container.runtime_id,
+        "Image": spec.image,
+        "ImageID": container.image_digest.as_deref().unwrap_or_default(),
+        "Labels": labels(task, spec),
+        "DesiredStatus": desired(task.desired),
+        "KnownStatus": status(container.known),
+        "Limits": { "CPU": spec.cpu, "Memory": spec.memory_mib.unwrap_or(0) },
+        "Type": "NORMAL",
+    });
+    let mut more = vec![
+        ("ExitCode", container.exit_code.map(Value::from)),
+        ("StartedAt", moment(container.started_at)),
+        ("FinishedAt", moment(container.finished_at)),
+        ("Networks", networks(task, container, form)),
+    ];
+    if form == Form::V4 {
+        more.push(("ContainerARN", spec.arn.as_deref().map(Value::from)));
+        more.push(("Snapshotter", Some(json!("overlayfs"))));
+    }
+    add(&mut document, present(more));
+    document
+}
+
+/// The labels that the official agent puts on each container, over its own.
+fn labels(task: &Task, spec: &ContainerSpec) -> Value {
+    let mut all = spec.labels.clone();
+    for (name, value) in [
+        ("cluster", task.spec.cluster.as_str()),
+        ("container-name", spec.name.as_str()),
+        ("task-arn", task.spec.arn.as_str()),
+        ("task-definition-family", task.spec.family.as_str()),
+        ("task-definition-version", task.spec.version.as_str()),
+    ] {
+        all.insert(format!("com.amazonaws.ecs.{name}"), value.to_owned());
+    }
+    json!(all)
+}
+
+/// What a container sees of the network, once it is there.
+fn networks(task: &Task, container: &Container, form: Form) -> Option<Value> {
+    if container.known < Known::Created {
+        return None;
+    }
+    match &task.spec.network {
+        Network::Awsvpc(eni) => {
+            let mut network = json!({
+                "NetworkMode": "awsvpc",
+                "IPv4Addresses": eni.ipv4.iter().map(|(address, _)| address).collect::<Vec<_>>(),
+            });
+            if !eni.ipv6.is_empty() {
+                let addresses: Vec<_> = eni.ipv6.iter().map(|(address, _)| address).collect();
+                network["IPv6Addresses"] = json!(addresses);
+            }
+            if form == Form::V4 {
+                add(&mut network, interface(eni));
+            }
+            Some(json!([network]))
+        }
+        Network::Isolated => Some(json!([{ "NetworkMode": "none" }])),
+        Network::Host => Some(json!([{ "NetworkMode": "host" }])),
+    }
+}
+
+/// What only the fourth version tells of an interface.
+fn interface(eni: &Eni) -> Map<String, Value> {
+    let subnet_v4 = eni.ipv4.first().map(|(address, length)| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(*length).min(32)).unwrap_or(0);
+        let network = std::net::Ipv4Addr::from(u32::from(*address) & mask);
+        json!(format!("{network}/{length}"))
+    });
+    let subnet_v6 = eni.ipv6.first().map(|(address, length)| {
+        let mask = u128::MAX.checked_shl(128 - u32::from(*length).min(128)).unwrap_or(0);
+        let network = std::net::Ipv6Addr::from(u128::from(*address) & mask);
+        json!(format!("{network}/{length}"))
+    });
+    let gateway = eni.gateway_v4.zip(eni.ipv4.first());
+    let gateway = gateway.map(|(gateway, (_, length))| json!(format!("{gateway}/{length}")));
+    present([
+        ("AttachmentIndex", Some(json!(0))),
+        ("MACAddress", Some(json!(eni.mac))),
+        ("IPv4SubnetCIDRBlock", subnet_v4),
+        ("IPv6SubnetCIDRBlock", subnet_v6),
+        ("DomainNameServers", (!eni.name_servers.is_empty()).then(|| json!(eni.name_servers))),
+        ("DomainNameSearchList", (!eni.search.is_empty()).then(|| json!(eni.search))),
+        ("PrivateDNSName", eni.hostname.as_deref().map(Value::from)),
+        ("SubnetGatewayIpv4Address", gateway),
+    ])
+}
+
+fn desired(desired: Desired) -> &'static str {
+    match desired {
+        Desired::Running => "RUNNING",
+        Desired::Stopped => "STOPPED",
+    }
+}
+
+fn status(known: Known) -> &'static str {
+    match known {
+        Known::None => "NONE",
+        Known::Pulled => "PULLED",
+        Known::Created => "CREATED",
+        Known::Running => "RUNNING",
+        Known::Stopped => "STOPPED",
+    }
+}
+
+fn moment(at: Option<Timestamp>) -> Option<Value> {
+    wire::Timestamp::from(at?).iso8601().map(Value::from)
+}
+
+/// The members that have a value.
+fn present<'a>(members: impl IntoIterator<Item = (&'a str, Option<Value>)>) -> Map<String, Value> {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn add(document: &mut Value, members: Map<String, Value>) {
+    if let Some(object) = document.as_object_mut() {
+        object.extend(members);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{TaskArn, TaskSpec};
+
+    fn running() -> Task {
+        let eni = Eni {
+            id: "eni-1".to_owned(),
+            mac: "0a:00:00:00:00:01".to_owned(),
+            ipv4: vec![("172.31.5.9".parse().expect("an address"), 20)],
+            ipv6: vec![],
+            gateway_v4: Some("172.31.0.1".parse().expect("an address")),
+            gateway_v6: None,
+            name_servers: vec!["172.31.0.2".parse().expect("an address")],
+            search: vec!["ec2.internal".to_owned()],
+            hostname: Some("ip-172-31-5-9.ec2.internal".to_owned()),
+        };
+        let web = ContainerSpec {
+            name: "web".to_owned(),
+            image: "web:1".to_owned(),
+            cpu: 64,
+            memory_mib: Some(128),
+            arn: Some("arn:aws:ecs:us-east-1:000000000001:container/c/t/1".to_owned()),
+            labels: [("mine".to_owned(), "yes".to_owned())].into(),
+            ..ContainerSpec::default()
+        };
+        let mut task = Task::new(
+            TaskSpec {
+                arn: TaskArn::new("arn:aws:ecs:us-east-1:000000000001:task/c/0123abcd"),
+                cluster: "c".to_owned(),
+                family: "web".to_owned(),
+                version: "3".to_owned(),
+                network: Network::Awsvpc(eni),
+                cpu: Some(0.25),
+                memory_mib: Some(512),
+                containers: vec![web],
+                credentials_id: None,
+            },
+            Desired::Running,
+        );
+        task.containers[0].known = Known::Running;
+        task.containers[0].started_at = Some(Timestamp(1_700_000_000_123));
+        task
+    }
+
+    #[test]
+    fn the_fourth_version_tells_of_the_interface() {
+        let shown = container(&running(), 0, Form::V4);
+        let expected = json!({
+            "DockerId": "0123abcd-0",
+            "Name": "web",
+            "DockerName": "0123abcd-0",
+            "Image": "web:1",
+            "ImageID": "",
+            "Labels": {
+                "mine": "yes",
+                "com.amazonaws.ecs.cluster": "c",
+                "com.amazonaws.ecs.container-name": "web",
+                "com.amazonaws.ecs.task-arn": "arn:aws:ecs:us-east-1:000000000001:task/c/0123abcd",
+                "com.amazonaws.ecs.task-definition-family": "web",
+                "com.amazonaws.ecs.task-definition-version": "3",
+            },
+            "DesiredStatus": "RUNNING",
+            "KnownStatus": "RUNNING",
+            "Limits": { "CPU": 64, "Memory": 128 },
+            "Type": "NORMAL",
+            "StartedAt": "2023-11-14T22:13:20.123Z",
+            "Networks": [{
+                "NetworkMode": "awsvpc",
+                "IPv4Addresses": ["172.31.5.9"],
+                "AttachmentIndex": 0,
+                "MACAddress": "0a:00:00:00:00:01",
+                "IPv4SubnetCIDRBlock": "172.31.0.0/20",
+                "DomainNameServers": ["172.31.0.2"],
+                "DomainNameSearchList": ["ec2.internal"],
+                "PrivateDNSName": "ip-172-31-5-9.ec2.internal",
+                "SubnetGatewayIpv4Address": "172.31.0.1/20",
+            }],
+            "ContainerARN": "arn:aws:ecs:us-east-1:000000000001:container/c/t/1",
+            "Snapshotter": "overlayfs",
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn older_versions_know_less() {
+        let shown = container(&running(), 0, Form::V3);
+        assert_eq!(
+            shown["Networks"],
+            json!([
+                { "NetworkMode": "awsvpc", "IPv4Addresses": ["172.31.5.9"] }
+            ])
+        );
+        assert_eq!(shown.get("ContainerARN"), None);
+        assert_eq!(task(&running(), Form::V2).get("LaunchType"), None);
+    }
+
+    #[test]
+    fn a_task_shows_its_containers_and_limits() {
+        let shown = task(&running(), Form::V4);
+        assert_eq!(shown["Limits"], json!({ "CPU": 0.25, "Memory": 512 }));
+        assert_eq!((&shown["KnownStatus"], &shown["Revision"]), (&json!("RUNNING"), &json!("3")));
+        assert_eq!(shown["Containers"].as_array().map(Vec::len), Some(1));
+        assert_eq!(shown.get("PullStartedAt"), None, "what is not known is left out");
+    }
+}

@@ -1,0 +1,60 @@
+//! A listener in a task's namespace that leaves every port to the task.
+//!
+//! Whoever listens at port 80 of one address keeps everybody else from listening
+//! at port 80 of all, which is what most web servers do. So the door is at another
+//! port, and connections to port 80 of [`TASK_ENDPOINT`] are handed to it by a
+//! rule of the namespace (`tproxy`). No packet is rewritten and no connection
+//! tracked: the rule says which socket a packet is for.
+
+use super::TASK_ENDPOINT;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where the door is: the official agent's port for the same.
+const PORT: u16 = 51679;
+
+/// Puts this thread into the namespace at `path`, and listens there.
+pub(super) fn open(path: &Path) -> io::Result<TcpListener> {
+    setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+    let listener = TcpListener::bind((TASK_ENDPOINT, PORT))?;
+    // Or the kernel would not give it connections to another port.
+    setsockopt(&listener, IpTransparent, &true)?;
+    listener.set_nonblocking(true)?;
+    hand_over()?;
+    Ok(listener)
+}
+
+/// Sets the rule, in place of one that an agent before us has set.
+fn hand_over() -> io::Result<()> {
+    let rules = format!(
+        "table ip ecs-agent\n\
+         flush table ip ecs-agent\n\
+         table ip ecs-agent {{\n\
+           chain door {{\n\
+             type filter hook prerouting priority mangle;\n\
+             iif lo ip daddr {TASK_ENDPOINT} tcp dport 80 \
+               tproxy to {TASK_ENDPOINT}:{PORT} accept\n\
+           }}\n\
+         }}\n"
+    );
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(rules.as_bytes())?;
+    }
+    let done = nft.wait_with_output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(io::Error::other(format!("nft refuses the rule: {}", said.trim())))
+}
