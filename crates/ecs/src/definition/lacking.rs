@@ -57,7 +57,6 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
             ("interactive", container.interactive == Some(true)),
             ("pseudoTerminal", container.pseudo_terminal == Some(true)),
             ("disableNetworking", container.disable_networking == Some(true)),
-            ("startTimeout", container.start_timeout.is_some_and(|seconds| seconds > 0)),
             (
                 "linuxParameters.initProcessEnabled",
                 linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
@@ -108,7 +107,6 @@ mod tests {
             (one(|c| c.mount_points = Some(vec![MountPoint::default()])), "mountPoints"),
             (one(|c| c.volumes_from = Some(vec![VolumeFrom::default()])), "volumesFrom"),
             (one(|c| c.pseudo_terminal = Some(true)), "pseudoTerminal"),
-            (one(|c| c.start_timeout = Some(3)), "startTimeout"),
             (
                 one(|c| {
                     c.linux_parameters =
