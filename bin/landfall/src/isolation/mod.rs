@@ -223,11 +223,11 @@ fn is_regional(service: &wire::Service, operation: &wire::Operation) -> bool {
     matches!(service.name, "ec2" | "ecs") || operation.name.starts_with("Explain")
 }
 
-/// Asks as `asker` for everything that `asked` lets pass, in words of what there is. No
+/// Asks as `asker` for everything that is `within` reach, in words of what there is. No
 /// word of `secrets` is in the answers, and all but what is `theirs` stays as it is.
 fn pry(
     asker: &Scope,
-    asked: impl Fn(&wire::Service, &wire::Operation) -> bool,
+    within: impl Fn(&wire::Service, &wire::Operation) -> bool,
     secrets: impl Fn(&[StoredRecord]) -> BTreeSet<String>,
     theirs: impl Fn(&StoredRecord) -> bool,
 ) {
@@ -250,7 +250,7 @@ fn pry(
 
         // What they have said they may well be shown again, where they put it.
         let mut said = String::new();
-        for (service, operation) in served().filter(|(service, it)| asked(service, it)) {
+        for (service, operation) in served().filter(|(service, it)| within(service, it)) {
             let input = questions::input(operation.input, &words, &mut chance);
             let question = Question { service: service.name, operation: operation.name, input };
             said.push_str(&question.input.to_string());
