@@ -7,7 +7,7 @@
 use super::docker;
 use crate::launch::override_of;
 use crate::names;
-use crate::records::{Definition, Interface, NetworkMode, Task};
+use crate::records::{Container, Definition, Interface, NetworkMode, Task};
 use ec2::records::{Subnet, Vpc};
 use ident::{EniId, SubnetId};
 use net::model;
@@ -67,8 +67,23 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
         elastic_network_interfaces: Some(interfaces.collect::<Result<Vec<_>, _>>()?)
             .filter(|list| !list.is_empty()),
         volumes: Some(spec.volumes.iter().map(volume).collect()),
+        associations: Some(gpus(task)).filter(|list| !list.is_empty()),
         ..Default::default()
     })
+}
+
+/// Which container has which GPUs. Agents take one container for each.
+fn gpus(task: &Task) -> Vec<acs::Association> {
+    let of = |container: &Container| {
+        let name = container.name.clone();
+        container.gpu_ids.clone().into_iter().map(move |id| acs::Association {
+            containers: Some(vec![name.clone()]),
+            content: None,
+            name: Some(id),
+            r#type: Some(acs::association_type::GPU.to_owned()),
+        })
+    };
+    task.containers.iter().flat_map(of).collect()
 }
 
 /// CPU units as the payload has them: a number of virtual CPUs.
