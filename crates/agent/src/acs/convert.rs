@@ -47,6 +47,7 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         return Some(Input::Want { spec, desired });
     }
     let understood = network(task).and_then(|network| {
+        no_gpus(task)?;
         let containers = containers.iter().map(container).collect::<Result<Vec<_>, _>>()?;
         Ok((network, containers))
     });
@@ -72,6 +73,15 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
             let reason = Failure::new(FailureKind::Unsupported, text).to_string();
             Some(Input::Refuse { spec, reason })
         }
+    }
+}
+
+/// A container that runs without the GPUs it was promised would be worse than none.
+fn no_gpus(task: &acs::Task) -> Result<(), String> {
+    let gpu = Some(acs::association_type::GPU);
+    match task.associations.iter().flatten().find(|one| one.r#type.as_deref() == gpu) {
+        Some(_) => Err("this agent gives no GPUs".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -385,6 +395,10 @@ mod tests {
             "UnrecogniedTaskError: Error loading task - network mode bridge is not supported by \
              this agent"
         );
+        let gpu = acs::Association { r#type: Some("gpu".to_owned()), ..Default::default() };
+        let promised = acs::Task { associations: Some(vec![gpu]), ..payload() };
+        let Some(Input::Refuse { reason, .. }) = task(&promised, "c") else { panic!("refused") };
+        assert!(reason.ends_with("this agent gives no GPUs"), "{reason}");
         given.desired_status = Some("STOPPED".to_owned());
         assert!(matches!(task(&given, "c"), Some(Input::Want { desired: Desired::Stopped, .. })));
     }
