@@ -7,7 +7,10 @@ VENV = .venv
 # Tests that need root: real namespaces, rules, containers and mounts.
 KERNEL = (package(card) and binary(it)) or (package(agent) and binary(it)) or (package(store-sqlite) and test(/^disk::/))
 
-.PHONY: help up down test check unit wire sim kernel e2e bench deny setup setup-tests build venv
+FUZZ_SECONDS ?= 180
+FUZZ_TARGETS ?=
+
+.PHONY: help up down test check unit wire sim kernel e2e bench fuzz deny setup setup-tests build venv
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +34,7 @@ test: setup-tests venv ## Everything: check, unit, wire, sim, kernel, e2e
 
 check: ## Format, lints, architecture, generated code
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --package wire --all-targets --all-features -- -D warnings
 	cargo xtask tidy
@@ -56,9 +60,13 @@ e2e: ## boto3 and the AWS CLI against a running Landfall (root)
 bench: setup-tests venv build $(VENV)/.installed-bench ## Ratios beside what one would use instead (root)
 	$(VENV)/bin/python -m tests.bench $(LANDFALL)
 
+fuzz: ## Whatever a client could send, led by coverage; FUZZ_SECONDS for each of FUZZ_TARGETS
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 deny: ## Licences, advisories and sources of the dependencies
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
+	cargo deny --manifest-path fuzz/Cargo.toml --config deny.toml check
 
 setup:
 	scripts/setup

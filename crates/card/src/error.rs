@@ -1,7 +1,7 @@
 //! What can go wrong between a plan and the kernel.
 
 use ident::Generation;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
@@ -35,6 +35,14 @@ pub enum CardError {
         /// What the kernel says.
         source: rtnetlink::Error,
     },
+    /// A route makes no sense.
+    #[error("cannot route to {route}")]
+    Route {
+        /// Where to.
+        route: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// A switch of the router's namespace could not be set.
     #[error("cannot set {key}")]
     Sysctl {
@@ -43,10 +51,10 @@ pub enum CardError {
         /// What the kernel says.
         source: io::Error,
     },
-    /// `nft` could not be run, or the rules not be read.
-    #[error("cannot run nft")]
+    /// The rules could not be read.
+    #[error("cannot read the rules")]
     Nft {
-        /// What the system says.
+        /// What the kernel says.
         source: io::Error,
     },
     /// The connection tracker could not be made to forget.
@@ -55,11 +63,11 @@ pub enum CardError {
         /// What the kernel says.
         source: io::Error,
     },
-    /// `nft` refused the rules.
-    #[error("nft refuses the rules: {message}")]
+    /// The kernel refused the rules.
+    #[error("the kernel refuses the rules")]
     Rules {
-        /// What it printed.
-        message: String,
+        /// What it says.
+        source: io::Error,
     },
     /// The plan could not be kept on disk, or not be read from there.
     #[error("cannot {action} the plan in {}", path.display())]
@@ -75,9 +83,9 @@ pub enum CardError {
     #[error("{block} of the VPC overlaps {existing}, which this machine uses on {link}")]
     Overlap {
         /// The VPC's block.
-        block: Ipv4Net,
+        block: IpNet,
         /// The machine's.
-        existing: Ipv4Net,
+        existing: IpNet,
         /// The link that the machine's is on.
         link: String,
     },
@@ -88,6 +96,10 @@ pub enum CardError {
     #[error("the plan has no subnet for the interface")]
     NoSubnet,
 }
+
+/// What the kernel says to a transaction that was made for other rules than those
+/// in force. It is not among the numbers that programs usually see.
+const ERESTART: i32 = 85;
 
 impl CardError {
     /// Whether it may be that something changed while we looked: a task that
@@ -100,14 +112,16 @@ impl CardError {
                 let errno = -error.raw_code();
                 errno == libc::EEXIST || gone.contains(&errno) || down.contains(&errno)
             }
+            // Somebody else changed the rules while ours were on their way.
+            Self::Rules { source } => source.raw_os_error() == Some(ERESTART),
             Self::Sysctl { source, .. } => source.kind() == io::ErrorKind::NotFound,
             Self::Disappeared(_) => true,
             Self::Outdated { .. }
             | Self::Netns { .. }
             | Self::Netlink { .. }
             | Self::Nft { .. }
+            | Self::Route { .. }
             | Self::Conntrack { .. }
-            | Self::Rules { .. }
             | Self::Plan { .. }
             | Self::Overlap { .. }
             | Self::NoSubnet => false,

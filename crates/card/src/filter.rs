@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! prerouting  has it the addresses of the interface it comes from?
+//! input       is it for a service that the interface may use?  -> passed
 //! forward     is its flow known?          -> passed
 //!             egress gate                 chain of the sender, by iifname
 //!             ingress gate                chain of the receiver, by oifname -> passed
@@ -15,46 +16,88 @@
 //! egress chain *marks* a packet that it permits; its ingress chain sends it to
 //! `passed`. Both default to refusal.
 
+use crate::gate;
 use crate::names;
-use ipnet::IpNet;
-use net::model::{Peer, Rule, Traffic};
+use crate::rules::{Element, Field, Maps, Part, Rule, State, Step, Verdict, link_name, octets};
 use net::plan::{EniPlan, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The rules of one router. Names are whole, as `nft` takes them: family, table,
-/// name.
+/// The two tables that a router has, both of the name `landfall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Table {
+    /// The one for ARP.
+    Arp,
+    /// The one for both IP versions.
+    Inet,
+}
+
+/// A chain or a set: its table and its own name.
+pub(crate) type Name = (Table, String);
+
+/// The rules of one router.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Filter {
     counters: BTreeSet<String>,
-    sets: BTreeMap<String, Set>,
-    chains: BTreeMap<String, Chain>,
+    sets: BTreeMap<Name, Set>,
+    chains: BTreeMap<Name, Chain>,
 }
 
 /// A set or a map.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Set {
-    /// `set` or `map`.
-    kind: &'static str,
-    /// What its elements are.
-    of: &'static str,
-    elements: BTreeSet<String>,
+pub(crate) struct Set {
+    /// What its keys are made of.
+    pub(crate) parts: &'static [Part],
+    /// What it maps them to.
+    pub(crate) maps: Maps,
+    /// Whether its elements are ranges.
+    pub(crate) ranges: bool,
+    pub(crate) elements: BTreeSet<Element>,
+}
+
+/// Where a chain hooks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Hook {
+    /// ARP that arrives.
+    ArpInput,
+    /// Everything that arrives, before the tracker sees it.
+    Prerouting,
+    /// What is for the router.
+    Input,
+    /// What passes through it.
+    Forward,
+    /// What it says itself. The only one that refuses nothing by itself.
+    Output,
 }
 
 /// A chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Chain {
+pub(crate) struct Chain {
     /// Where it hooks in, if it does.
-    hook: &'static str,
-    rules: Vec<String>,
+    pub(crate) hook: Option<Hook>,
+    pub(crate) rules: Vec<Rule>,
 }
 
-/// A verdict has been given: the sender's groups permit the packet.
-const PERMITTED: &str = "meta mark 0x1";
+/// One thing to do to the rules in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change<'a> {
+    /// Removes both tables, whether they are there or not, and adds empty ones.
+    Afresh,
+    AddCounter(&'a str),
+    DeleteCounter(&'a str),
+    AddSet(&'a Name, &'a Set),
+    DeleteSet(&'a Name),
+    AddElements(&'a Name, Vec<&'a Element>),
+    DeleteElements(&'a Name, Vec<&'a Element>),
+    AddChain(&'a str, Table, Option<Hook>),
+    FlushChain(&'a Name),
+    DeleteChain(&'a str, Table),
+    AddRule(&'a Name, &'a Rule),
+}
 
-const INET: &str = "inet landfall";
-const ARP: &str = "arp landfall";
+/// The mark of a packet that the sender's groups permit.
+pub(crate) const PERMITTED: u32 = 1;
 
 /// The chain whose name says which rules are in force.
 const MARKER: &str = "in-force-";
@@ -62,215 +105,291 @@ const MARKER: &str = "in-force-";
 /// What a counter of an interface counts, with the suffix of its name.
 pub(crate) const COUNTED: [&str; 4] = ["tx", "tx-drop", "rx", "rx-drop"];
 
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+const ROUTER_SOLICITATION: u8 = 133;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+const SENDER4: &[Part] = &[Part::Link, Part::Ether, Part::V4];
+const SENDER6: &[Part] = &[Part::Link, Part::Ether, Part::V6];
+const SERVICE4: &[Part] = &[Part::Link, Part::V4, Part::Protocol, Part::Port];
+const SERVICE6: &[Part] = &[Part::Link, Part::V6, Part::Protocol, Part::Port];
+
 impl Filter {
     /// The rules that a router obeying `plan` needs.
     pub(crate) fn of(plan: &VpcPlan) -> Self {
         let mut filter = Self::default();
         filter.lay_out();
         for eni in &plan.enis {
-            filter.add_eni(eni);
+            filter.add_eni(plan, eni);
+        }
+        for address in plan.own_addresses().filter(IpAddr::is_ipv6) {
+            filter.element("own6", Element::of(&[&octets(address)]));
         }
         for group in &plan.groups {
-            let out = group.egress.iter().filter_map(|rule| {
-                Some(format!("{} meta mark set 0x1 return", matching(plan, rule, "daddr")?))
-            });
-            filter.chain(&format!("egress-{}", group.group), out.collect());
-            let into = group
-                .ingress
-                .iter()
-                .filter_map(|rule| Some(format!("{} goto passed", matching(plan, rule, "saddr")?)));
-            filter.chain(&format!("ingress-{}", group.group), into.collect());
+            let mut out = Vec::new();
+            for rule in &group.egress {
+                for mut steps in gate::matching(plan, rule, gate::Side::Destination) {
+                    steps.extend([Step::SetMark(PERMITTED), Step::Verdict(Verdict::Return)]);
+                    out.push(steps);
+                }
+            }
+            filter.chain(&format!("egress-{}", group.group), out);
+            let mut into = Vec::new();
+            for rule in &group.ingress {
+                for mut steps in gate::matching(plan, rule, gate::Side::Source) {
+                    steps.push(Step::goto("passed"));
+                    into.push(steps);
+                }
+            }
+            filter.chain(&format!("ingress-{}", group.group), into);
         }
-        for (group, addresses) in &plan.members {
-            let v4 = addresses.iter().filter(|address| address.is_ipv4());
-            let elements = v4.map(ToString::to_string).collect();
-            let set = Set { kind: "set", of: "type ipv4_addr", elements };
-            filter.sets.insert(format!("{INET} members-{group}"), set);
+        for (name, set) in gate::address_sets(plan) {
+            filter.sets.insert((Table::Inet, name), set);
         }
         filter
     }
 
     /// What every router has.
     fn lay_out(&mut self) {
-        let mut set = |name: String, kind, of| {
-            self.sets.insert(name, Set { kind, of, elements: BTreeSet::new() });
+        use Field::{ArpEtherSource, ArpSource, EtherSource, InLink, OutLink};
+        use Maps::{Counters, Nothing, Verdicts};
+        let mut set = |table, name: &str, parts, maps| {
+            let set = Set { parts, maps, ranges: false, elements: BTreeSet::new() };
+            self.sets.insert((table, name.to_owned()), set);
         };
-        set(format!("{ARP} senders"), "set", "type ifname . ether_addr . ipv4_addr");
-        set(format!("{INET} senders"), "set", "type ifname . ether_addr . ipv4_addr");
-        set(format!("{INET} forwarders"), "set", "type ifname . ether_addr");
-        set(format!("{INET} egress"), "map", "type ifname : verdict");
-        set(format!("{INET} ingress"), "map", "type ifname : verdict");
+        set(Table::Arp, "senders", SENDER4, Nothing);
+        set(Table::Inet, "senders4", SENDER4, Nothing);
+        set(Table::Inet, "senders6", SENDER6, Nothing);
+        set(Table::Inet, "nics", &[Part::Link, Part::Ether], Nothing);
+        set(Table::Inet, "forwarders", &[Part::Link, Part::Ether], Nothing);
+        set(Table::Inet, "own6", &[Part::V6], Nothing);
+        set(Table::Inet, "services4", SERVICE4, Nothing);
+        set(Table::Inet, "services6", SERVICE6, Nothing);
+        set(Table::Inet, "egress", &[Part::Link], Verdicts);
+        set(Table::Inet, "ingress", &[Part::Link], Verdicts);
         for counted in COUNTED {
-            set(format!("{INET} {counted}"), "map", "type ifname : counter");
+            set(Table::Inet, counted, &[Part::Link], Counters);
         }
 
-        let arp = ["iifname . arp saddr ether . arp saddr ip @senders accept"];
-        self.base(ARP, "input", "type filter hook input priority 0; policy drop;", &arp);
-        self.base(
-            INET,
-            "prerouting",
-            // Before the tracker: a forged packet shall leave no trace there.
-            "type filter hook prerouting priority raw; policy drop;",
-            &[
-                // There is no IPv6 yet, and its chatter is nobody's traffic.
-                "meta nfproto ipv6 drop",
-                "iifname . ether saddr . ip saddr @senders accept",
-                "iifname . ether saddr @forwarders accept",
-                "goto kept-in",
+        let accept = || Step::Verdict(Verdict::Accept);
+        let drop = || Step::Verdict(Verdict::Drop);
+        let within = |fields: &[Field], set: &str| Step::In(fields.to_vec(), set.to_owned());
+        let protocol = |number| Step::Is(Field::Protocol, vec![number]);
+        let is_v4 = || Step::same_family(Ipv4Addr::UNSPECIFIED.into());
+        let is_v6 = || Step::same_family(Ipv6Addr::UNSPECIFIED.into());
+        let count = |field, map: &str| Step::Count(field, map.to_owned());
+
+        let sender = within(&[InLink, ArpEtherSource, ArpSource], "senders");
+        self.base(Table::Arp, "input", Hook::ArpInput, vec![vec![sender, accept()]]);
+
+        let link_local = Step::Prefix(Field::Source6, vec![0xfe, 0x80], 10);
+        let nobody = Step::Is(Field::Source6, vec![0; 16]);
+        let nic = || within(&[InLink, EtherSource], "nics");
+        // Before the tracker: a forged packet shall leave no trace there.
+        let prerouting = vec![
+            // What neighbours say to each other is nobody's traffic.
+            vec![is_v6(), link_local, Step::goto("neighbours")],
+            vec![is_v6(), nobody, Step::goto("neighbours")],
+            // The kernel itself takes no IPv4 from one of its own addresses.
+            vec![is_v6(), within(&[Field::Source6], "own6"), Step::goto("kept-in")],
+            vec![is_v4(), within(&[InLink, EtherSource, Field::Source4], "senders4"), accept()],
+            vec![is_v6(), within(&[InLink, EtherSource, Field::Source6], "senders6"), accept()],
+            vec![within(&[InLink, EtherSource], "forwarders"), accept()],
+            vec![Step::goto("kept-in")],
+        ];
+        self.base(Table::Inet, "prerouting", Hook::Prerouting, prerouting);
+        let asks = |kind| vec![protocol(ICMPV6), Step::Is(Field::IcmpType, vec![kind])];
+        let said = [ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT];
+        let neighbours = said.map(|kind| [asks(kind), vec![nic(), accept()]].concat());
+        let mut neighbours = neighbours.to_vec();
+        neighbours.push(vec![drop()]);
+        self.chain("neighbours", neighbours);
+
+        // Little in the router itself is for anybody.
+        let mut input: Vec<Rule> =
+            said.map(|kind| [vec![is_v6()], asks(kind), vec![accept()]].concat()).to_vec();
+        for (family, destination, set) in [
+            (is_v4(), Field::Destination4, "services4"),
+            (is_v6(), Field::Destination6, "services6"),
+        ] {
+            for number in [gate::TCP, UDP] {
+                let fields = [InLink, destination, Field::Protocol, Field::DestinationPort];
+                let asked = within(&fields, set);
+                input.push(vec![family.clone(), protocol(number), asked, Step::goto("passed")]);
+            }
+        }
+        self.base(Table::Inet, "input", Hook::Input, input);
+        let answers = vec![Step::IsNot(Field::Protocol, vec![ICMPV6]), count(OutLink, "rx")];
+        self.base(Table::Inet, "output", Hook::Output, vec![answers]);
+
+        let not_icmp = |number| Step::IsNot(Field::Protocol, vec![number]);
+        let not_permitted = Step::IsNot(Field::Mark, PERMITTED.to_ne_bytes().to_vec());
+        let forward = vec![
+            vec![Step::SetMark(0)],
+            vec![Step::Tracked(State::Known), Step::goto("passed")],
+            // ICMP that is no request opens no flow; the rules may still permit it,
+            // as they do on EC2.
+            vec![
+                Step::Tracked(State::Invalid),
+                not_icmp(ICMP),
+                not_icmp(ICMPV6),
+                Step::goto("kept-in"),
             ],
-        );
-        // Nothing in the router itself is for anybody.
-        self.base(INET, "input", "type filter hook input priority filter; policy drop;", &[]);
-        self.base(
-            INET,
-            "forward",
-            "type filter hook forward priority filter; policy drop;",
-            &[
-                "meta mark set 0x0",
-                "ct state { established, related } goto passed",
-                // ICMP that is no request opens no flow; the rules may still
-                // permit it, as they do on EC2.
-                "ct state invalid meta l4proto != icmp goto kept-in",
-                "iifname vmap @egress",
-                "meta mark != 0x1 goto kept-in",
-                "oifname vmap @ingress",
-                "goto kept-out",
-            ],
-        );
-        let list = |rules: &[&str]| rules.iter().map(ToString::to_string).collect();
-        let as_sent = "counter name iifname map @tx";
-        let passed = [as_sent, "counter name oifname map @rx", "accept"];
-        self.chain("passed", list(&passed));
-        self.chain("kept-in", list(&["counter name iifname map @tx-drop", "drop"]));
+            vec![Step::Dispatch(InLink, "egress".to_owned())],
+            vec![not_permitted, Step::goto("kept-in")],
+            vec![Step::Dispatch(OutLink, "ingress".to_owned())],
+            vec![Step::goto("kept-out")],
+        ];
+        self.base(Table::Inet, "forward", Hook::Forward, forward);
+        let as_sent = || vec![count(InLink, "tx")];
+        self.chain("passed", vec![as_sent(), vec![count(OutLink, "rx")], vec![accept()]]);
+        self.chain("kept-in", vec![vec![count(InLink, "tx-drop")], vec![drop()]]);
         // The sender did send it; it was the receiver's groups that refused.
-        self.chain("kept-out", list(&[as_sent, "counter name oifname map @rx-drop", "drop"]));
+        self.chain("kept-out", vec![as_sent(), vec![count(OutLink, "rx-drop")], vec![drop()]]);
     }
 
-    fn base(&mut self, table: &str, name: &str, hook: &'static str, rules: &[&str]) {
-        let rules = rules.iter().map(ToString::to_string).collect();
-        self.chains.insert(format!("{table} {name}"), Chain { hook, rules });
+    fn base(&mut self, table: Table, name: &str, hook: Hook, rules: Vec<Rule>) {
+        self.chains.insert((table, name.to_owned()), Chain { hook: Some(hook), rules });
     }
 
-    fn chain(&mut self, name: &str, rules: Vec<String>) {
-        self.chains.insert(format!("{INET} {name}"), Chain { hook: "", rules });
+    fn chain(&mut self, name: &str, rules: Vec<Rule>) {
+        self.chains.insert((Table::Inet, name.to_owned()), Chain { hook: None, rules });
     }
 
-    fn element(&mut self, set: &str, element: String) {
-        if let Some(set) = self.sets.get_mut(set) {
+    fn element(&mut self, set: &str, element: Element) {
+        self.element_of(Table::Inet, set, element);
+    }
+
+    fn element_of(&mut self, table: Table, set: &str, element: Element) {
+        if let Some(set) = self.sets.get_mut(&(table, set.to_owned())) {
             set.elements.insert(element);
         }
     }
 
-    fn add_eni(&mut self, eni: &EniPlan) {
-        let link = format!("\"{}\"", names::card_end(&eni.eni));
-        let (id, mac, ipv4) = (&eni.eni, eni.mac, eni.ipv4);
-        // Asking whether an address is free comes from no address.
-        for address in [ipv4.to_string(), "0.0.0.0".to_owned()] {
-            self.element(&format!("{ARP} senders"), format!("{link} . {mac} . {address}"));
+    fn add_eni(&mut self, plan: &VpcPlan, eni: &EniPlan) {
+        let link = link_name(&names::card_end(&eni.eni));
+        let (id, mac) = (&eni.eni, eni.mac.0);
+        if let Some(ipv4) = eni.ipv4 {
+            // Asking whether an address is free comes from no address.
+            for address in [ipv4, Ipv4Addr::UNSPECIFIED] {
+                let says = Element::of(&[&link, &mac, &address.octets()]);
+                self.element_of(Table::Arp, "senders", says);
+            }
         }
+        self.element("nics", Element::of(&[&link, &mac]));
         if eni.source_dest_check {
-            self.element(&format!("{INET} senders"), format!("{link} . {mac} . {ipv4}"));
+            for address in eni.addresses() {
+                let set = if address.is_ipv4() { "senders4" } else { "senders6" };
+                self.element(set, Element::of(&[&link, &mac, &octets(address)]));
+            }
         } else {
-            self.element(&format!("{INET} forwarders"), format!("{link} . {mac}"));
+            self.element("forwarders", Element::of(&[&link, &mac]));
+        }
+        for service in &eni.services {
+            let (protocols, port) = service.listens();
+            for address in plan.service_addresses(*service) {
+                let set = if address.is_ipv4() { "services4" } else { "services6" };
+                for protocol in protocols {
+                    let (to, port) = (octets(address), port.to_be_bytes());
+                    self.element(set, Element::of(&[&link, &to, &[*protocol], &port]));
+                }
+            }
         }
         for counted in COUNTED {
-            self.counters.insert(format!("{INET} {id}-{counted}"));
-            self.element(&format!("{INET} {counted}"), format!("{link} : \"{id}-{counted}\""));
+            let counter = format!("{id}-{counted}");
+            self.counters.insert(counter.clone());
+            self.element(counted, Element::of(&[&link]).to(counter));
         }
         for direction in ["egress", "ingress"] {
             let mut rules = Vec::new();
             for group in &eni.groups {
                 // A chain that is jumped to must exist, so a group that the plan
                 // does not know gets an empty one.
-                let chain = format!("{INET} {direction}-{group}");
-                self.chains.entry(chain).or_default();
-                rules.push(format!("jump {direction}-{group}"));
+                let chain = format!("{direction}-{group}");
+                self.chains.entry((Table::Inet, chain.clone())).or_default();
+                rules.push(vec![Step::Verdict(Verdict::Jump(chain))]);
                 if direction == "egress" {
-                    rules.push(format!("{PERMITTED} return"));
+                    let permitted = Step::Is(Field::Mark, PERMITTED.to_ne_bytes().to_vec());
+                    rules.push(vec![permitted, Step::Verdict(Verdict::Return)]);
                 }
             }
-            self.chain(&format!("{direction}-{id}"), rules);
-            let verdict = format!("{link} : jump {direction}-{id}");
-            self.element(&format!("{INET} {direction}"), verdict);
+            let chain = format!("{direction}-{id}");
+            self.chain(&chain, rules);
+            self.element(direction, Element::of(&[&link]).to(chain));
         }
     }
 
-    /// What `nft` must be told to make the kernel have these rules, in one
-    /// transaction: from `old`, or from whatever is there if that is `None`.
+    /// What makes the kernel have these rules, in one transaction: from `old`, or
+    /// from whatever is there if that is `None`.
     ///
     /// Objects that stay are not touched, so counters go on counting.
-    pub(crate) fn script(&self, old: Option<(&Self, &str)>, marker: &str) -> String {
-        let mut script = String::new();
-        let mut say = |line: std::fmt::Arguments<'_>| {
-            // Writing to a string cannot fail.
-            let _infallible = writeln!(script, "{line}");
-        };
-        let nothing = Self::default();
+    pub(crate) fn changes<'a>(
+        &'a self,
+        old: Option<(&'a Self, &'a str)>,
+        marker: &'a str,
+        nothing: &'a Self,
+    ) -> Vec<Change<'a>> {
+        let mut changes = Vec::new();
         let old = if let Some((old, old_marker)) = old {
-            say(format_args!("delete chain {ARP} {old_marker}"));
+            changes.push(Change::DeleteChain(old_marker, Table::Arp));
             old
         } else {
-            for table in [INET, ARP] {
-                // Adding first makes deleting possible whether it exists or not.
-                say(format_args!("add table {table}"));
-                say(format_args!("delete table {table}"));
-                say(format_args!("add table {table}"));
-            }
-            &nothing
+            changes.push(Change::Afresh);
+            nothing
         };
-        say(format_args!("add chain {ARP} {marker}"));
+        changes.push(Change::AddChain(marker, Table::Arp, None));
 
         // First everything that may be referred to, empty.
-        for counter in self.counters.difference(&old.counters) {
-            say(format_args!("add counter {counter}"));
-        }
-        for (name, Set { kind, of, .. }) in &self.sets {
+        changes.extend(self.counters.difference(&old.counters).map(|new| Change::AddCounter(new)));
+        for (name, set) in &self.sets {
             if !old.sets.contains_key(name) {
-                say(format_args!("add {kind} {name} {{ {of}; }}"));
+                changes.push(Change::AddSet(name, set));
             }
         }
-        for (name, Chain { hook, .. }) in &self.chains {
+        for (name, chain) in &self.chains {
             if !old.chains.contains_key(name) {
-                let hook = if hook.is_empty() { String::new() } else { format!(" {{ {hook} }}") };
-                say(format_args!("add chain {name}{hook}"));
+                changes.push(Change::AddChain(&name.1, name.0, chain.hook));
             }
         }
         // Then whatever referred to something that will go.
         for (name, chain) in &old.chains {
             if self.chains.get(name) != Some(chain) {
-                say(format_args!("flush chain {name}"));
+                changes.push(Change::FlushChain(name));
             }
         }
-        let none = BTreeSet::new();
         for (name, set) in &old.sets {
-            let kept = self.sets.get(name).map_or(&none, |set| &set.elements);
-            elements(&mut say, "delete", name, set.elements.difference(kept));
+            let kept = self.sets.get(name);
+            let gone =
+                set.elements.iter().filter(|e| !kept.is_some_and(|s| s.elements.contains(e)));
+            let gone: Vec<_> = gone.collect();
+            if !gone.is_empty() {
+                changes.push(Change::DeleteElements(name, gone));
+            }
         }
         // Then what is new.
         for (name, set) in &self.sets {
-            let had = old.sets.get(name).map_or(&none, |set| &set.elements);
-            elements(&mut say, "add", name, set.elements.difference(had));
+            let had = old.sets.get(name);
+            let new = set.elements.iter().filter(|e| !had.is_some_and(|s| s.elements.contains(e)));
+            let new: Vec<_> = new.collect();
+            if !new.is_empty() {
+                changes.push(Change::AddElements(name, new));
+            }
         }
         for (name, chain) in &self.chains {
             if old.chains.get(name) != Some(chain) {
-                for rule in &chain.rules {
-                    say(format_args!("add rule {name} {rule}"));
-                }
+                changes.extend(chain.rules.iter().map(|rule| Change::AddRule(name, rule)));
             }
         }
         // And at last nothing refers any more to what is gone.
-        for name in old.chains.keys().filter(|name| !self.chains.contains_key(*name)) {
-            say(format_args!("delete chain {name}"));
-        }
-        for (name, Set { kind, .. }) in &old.sets {
-            if !self.sets.contains_key(name) {
-                say(format_args!("delete {kind} {name}"));
-            }
-        }
-        for counter in old.counters.difference(&self.counters) {
-            say(format_args!("delete counter {counter}"));
-        }
-        script
+        let gone = old.chains.keys().filter(|name| !self.chains.contains_key(*name));
+        changes.extend(gone.map(|(table, name)| Change::DeleteChain(name, *table)));
+        let gone = old.sets.keys().filter(|name| !self.sets.contains_key(*name));
+        changes.extend(gone.map(Change::DeleteSet));
+        changes.extend(old.counters.difference(&self.counters).map(|c| Change::DeleteCounter(c)));
+        changes
     }
 
     /// The name of the marker chain for these rules, loaded as generation
@@ -282,184 +401,6 @@ impl Filter {
     }
 }
 
-fn elements<'a>(
-    say: &mut impl FnMut(std::fmt::Arguments<'_>),
-    verb: &str,
-    set: &str,
-    elements: impl Iterator<Item = &'a String>,
-) {
-    let list: Vec<&str> = elements.map(String::as_str).collect();
-    if !list.is_empty() {
-        say(format_args!("{verb} element {set} {{ {} }}", list.join(", ")));
-    }
-}
-
-/// What matches the packets that a rule permits, or `None` if none can be: IPv6
-/// does not get here, and a group that nobody described has no members.
-fn matching(plan: &VpcPlan, rule: &Rule, side: &str) -> Option<String> {
-    let traffic = match rule.traffic {
-        Traffic::All => String::new(),
-        Traffic::Tcp { from, to } => ports("tcp", from, to)?,
-        Traffic::Udp { from, to } => ports("udp", from, to)?,
-        Traffic::Icmp { kind: None, .. } => "meta l4proto icmp ".to_owned(),
-        Traffic::Icmp { kind: Some(kind), code: None } => format!("icmp type {kind} "),
-        Traffic::Icmp { kind: Some(kind), code: Some(code) } => {
-            format!("icmp type {kind} icmp code {code} ")
-        }
-        Traffic::Icmpv6 { .. } => return None,
-        Traffic::Protocol(number) => format!("meta l4proto {number} "),
-    };
-    let peer = match &rule.peer {
-        Peer::Cidr(IpNet::V4(block)) if block.prefix_len() == 0 => "meta nfproto ipv4".to_owned(),
-        Peer::Cidr(IpNet::V4(block)) => format!("ip {side} {}", block.trunc()),
-        Peer::Group(group) if plan.members.contains_key(group) => {
-            format!("ip {side} @members-{group}")
-        }
-        Peer::Cidr(IpNet::V6(_)) | Peer::Group(_) => return None,
-    };
-    Some(format!("{traffic}{peer}"))
-}
-
-fn ports(protocol: &str, from: u16, to: u16) -> Option<String> {
-    match (from, to) {
-        (0, u16::MAX) => Some(format!("meta l4proto {protocol} ")),
-        (from, to) if from == to => Some(format!("{protocol} dport {from} ")),
-        (from, to) if from < to => Some(format!("{protocol} dport {from}-{to} ")),
-        (_, _) => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ident::{EniId, SecurityGroupId, SubnetId, VpcId};
-    use net::mac::MacAddress;
-    use net::plan::{EniUser, GroupPlan};
-    use std::net::{IpAddr, Ipv4Addr};
-
-    fn rule(traffic: Traffic, peer: &str) -> Rule {
-        Rule { traffic, peer: Peer::Cidr(peer.parse().expect("a block")) }
-    }
-
-    fn plan() -> VpcPlan {
-        let (web, db) = (SecurityGroupId::mint(1), SecurityGroupId::mint(2));
-        let from_db = Rule { traffic: Traffic::All, peer: Peer::Group(db.clone()) };
-        VpcPlan {
-            vpc: VpcId::mint(1),
-            vni: 1,
-            cidrs: vec![],
-            subnets: vec![],
-            enis: vec![EniPlan {
-                eni: EniId::mint(1),
-                mac: MacAddress([2, 0, 0, 0, 0, 1]),
-                subnet: SubnetId::mint(1),
-                ipv4: Ipv4Addr::new(10, 0, 1, 10),
-                user: EniUser::Task,
-                groups: vec![web.clone(), SecurityGroupId::mint(9)],
-                source_dest_check: true,
-            }],
-            groups: vec![GroupPlan {
-                group: web,
-                ingress: vec![rule(Traffic::Tcp { from: 80, to: 81 }, "10.0.0.0/16"), from_db],
-                egress: vec![rule(Traffic::All, "0.0.0.0/0"), rule(Traffic::All, "::/0")],
-            }],
-            members: BTreeMap::from([(db, vec![IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2))])]),
-        }
-    }
-
-    fn lines(script: &str) -> BTreeSet<&str> {
-        script.lines().collect()
-    }
-
-    #[test]
-    fn rules_become_matches() {
-        let plan = plan();
-        let tcp = |from, to| Traffic::Tcp { from, to };
-        let icmp = |kind, code| Traffic::Icmp { kind, code };
-        for (traffic, expected) in [
-            (Traffic::All, Some("ip saddr 10.1.0.0/16")),
-            (tcp(80, 80), Some("tcp dport 80 ip saddr 10.1.0.0/16")),
-            (tcp(80, 90), Some("tcp dport 80-90 ip saddr 10.1.0.0/16")),
-            (tcp(0, 65535), Some("meta l4proto tcp ip saddr 10.1.0.0/16")),
-            (tcp(90, 80), None),
-            (Traffic::Udp { from: 0, to: 9 }, Some("udp dport 0-9 ip saddr 10.1.0.0/16")),
-            (icmp(None, None), Some("meta l4proto icmp ip saddr 10.1.0.0/16")),
-            (icmp(Some(8), None), Some("icmp type 8 ip saddr 10.1.0.0/16")),
-            (icmp(Some(3), Some(4)), Some("icmp type 3 icmp code 4 ip saddr 10.1.0.0/16")),
-            (Traffic::Icmpv6 { kind: None, code: None }, None),
-            (Traffic::Protocol(50), Some("meta l4proto 50 ip saddr 10.1.0.0/16")),
-        ] {
-            let rule = rule(traffic, "10.1.0.0/16");
-            assert_eq!(matching(&plan, &rule, "saddr").as_deref(), expected, "{traffic:?}");
-        }
-        for (peer, expected) in [
-            ("0.0.0.0/0", Some("meta nfproto ipv4")),
-            ("10.1.2.3/16", Some("ip daddr 10.1.0.0/16")),
-            ("::/0", None),
-        ] {
-            let rule = rule(Traffic::All, peer);
-            assert_eq!(matching(&plan, &rule, "daddr").as_deref(), expected, "{peer}");
-        }
-        let stranger = Peer::Group(SecurityGroupId::mint(7));
-        let rule = Rule { traffic: Traffic::All, peer: stranger };
-        assert_eq!(matching(&plan, &rule, "saddr"), None, "nobody knows its members");
-    }
-
-    #[test]
-    fn a_changed_rule_changes_one_chain() {
-        let old = Filter::of(&plan());
-        let mut changed = plan();
-        changed.groups[0].ingress.remove(0);
-        let script = Filter::of(&changed).script(Some((&old, "in-force-1")), "in-force-2");
-        let ingress = format!("inet landfall ingress-{}", SecurityGroupId::mint(1));
-        let db = SecurityGroupId::mint(2);
-        assert_eq!(
-            lines(&script),
-            BTreeSet::from([
-                "delete chain arp landfall in-force-1",
-                "add chain arp landfall in-force-2",
-                &format!("flush chain {ingress}"),
-                &format!("add rule {ingress} ip saddr @members-{db} goto passed"),
-            ])
-        );
-    }
-
-    #[test]
-    fn a_new_member_changes_one_set() {
-        let old = Filter::of(&plan());
-        let mut changed = plan();
-        for addresses in changed.members.values_mut() {
-            *addresses = vec![IpAddr::V4(Ipv4Addr::new(10, 0, 2, 3))];
-        }
-        let script = Filter::of(&changed).script(Some((&old, "in-force-1")), "in-force-2");
-        let set = format!("inet landfall members-{}", SecurityGroupId::mint(2));
-        assert_eq!(
-            lines(&script),
-            BTreeSet::from([
-                "delete chain arp landfall in-force-1",
-                "add chain arp landfall in-force-2",
-                &format!("delete element {set} {{ 10.0.2.2 }}"),
-                &format!("add element {set} {{ 10.0.2.3 }}"),
-            ])
-        );
-    }
-
-    #[test]
-    fn from_nothing_the_tables_are_made_anew() {
-        let script = Filter::of(&plan()).script(None, "in-force-1");
-        assert!(script.starts_with(
-            "add table inet landfall\ndelete table inet landfall\nadd table inet landfall\n"
-        ));
-        assert!(!script.contains("flush"), "{script}");
-    }
-
-    #[test]
-    fn the_marker_tells_rules_and_generations_apart() {
-        let one = Filter::of(&plan());
-        let other = Filter::of(&VpcPlan { enis: vec![], ..plan() });
-        assert_eq!(one.marker(3), Filter::of(&plan()).marker(3));
-        assert_ne!(one.marker(3), one.marker(4));
-        assert_ne!(one.marker(3), other.marker(3));
-        assert!(one.marker(u32::MAX).len() < 128);
-    }
-}
+#[path = "filter_tests.rs"]
+mod tests;

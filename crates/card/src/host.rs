@@ -8,10 +8,12 @@
 use crate::error::CardError;
 use crate::names;
 use crate::netns::Netns;
-use crate::rtnl::{Link, Route, Rtnl, Via};
-use ipnet::Ipv4Net;
+use crate::rtnl::{Link, Route, Rtnl, Via, is_between_neighbours};
+use ipnet::IpNet;
 use net::mac::MacAddress;
 use net::plan::{ENI_MTU, EniPlan, SubnetPlan, VpcPlan};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// The host's namespace.
 #[derive(Debug)]
@@ -51,11 +53,12 @@ impl Host {
         let foreign = on_links
             .chain(destinations)
             // The default route is for what is nowhere else.
-            .filter(|(index, block)| block.prefix_len() > 0 && (index.is_none() || *index != own));
+            .filter(|(index, block)| block.prefix_len() > 0 && (index.is_none() || *index != own))
+            .filter(|(_, block)| !is_between_neighbours(block));
+        let blocks: Vec<IpNet> = blocks(vpc).collect();
         for (index, existing) in foreign {
-            let overlaps =
-                |block: &&Ipv4Net| block.contains(&existing) || existing.contains(*block);
-            if let Some(block) = vpc.cidrs.iter().find(overlaps) {
+            let overlaps = |block: &&IpNet| block.contains(&existing) || existing.contains(*block);
+            if let Some(block) = blocks.iter().find(overlaps) {
                 let link = links.iter().find(|link| Some(link.index) == index);
                 let link = link.map_or_else(|| "no link".to_owned(), |link| link.name.clone());
                 return Err(CardError::Overlap { block: *block, existing, link });
@@ -80,30 +83,38 @@ impl Host {
             self.rtnl.set_up(link).await?;
             changed += 1;
         }
-        changed += self.converge_address(link, eni, subnet).await?;
+        changed += self.converge_addresses(link, eni, subnet).await?;
         changed += self.converge_routes(link, subnet, vpc).await?;
         Ok(changed)
     }
 
-    async fn converge_address(
+    async fn converge_addresses(
         &self,
         link: &Link,
         eni: &EniPlan,
         subnet: &SubnetPlan,
     ) -> Result<usize, CardError> {
-        let Ok(wanted) = Ipv4Net::new(eni.ipv4, subnet.cidr.prefix_len()) else {
-            return Err(CardError::NoSubnet);
-        };
+        let wanted = eni.addresses().map(|address| {
+            let prefix = match address {
+                IpAddr::V4(_) => subnet.cidr.map(|block| block.prefix_len()),
+                IpAddr::V6(_) => subnet.ipv6_cidr.map(|block| block.prefix_len()),
+            };
+            IpNet::new(address, prefix?).ok()
+        });
+        let wanted: Option<BTreeSet<IpNet>> = wanted.collect();
+        let wanted = wanted.ok_or(CardError::NoSubnet)?;
         let addresses = self.rtnl.addresses().await?;
+        let own = addresses.iter().filter(|(index, _)| *index == link.index);
+        let own: BTreeSet<IpNet> = own.map(|(_, address)| *address).collect();
         let mut changed = 0;
-        for (index, address) in &addresses {
-            if *index == link.index && *address != wanted {
-                self.rtnl.delete_address(*index, *address).await?;
-                changed += 1;
-            }
+        // The link-local address is the kernel's own affair.
+        let foreign = own.difference(&wanted).filter(|address| !is_between_neighbours(address));
+        for address in foreign {
+            self.rtnl.delete_address(link.index, *address).await?;
+            changed += 1;
         }
-        if !addresses.contains(&(link.index, wanted)) {
-            self.rtnl.add_address(link.index, wanted).await?;
+        for address in wanted.difference(&own) {
+            self.rtnl.add_address(link.index, *address).await?;
             changed += 1;
         }
         Ok(changed)
@@ -115,20 +126,30 @@ impl Host {
         subnet: &SubnetPlan,
         vpc: &VpcPlan,
     ) -> Result<usize, CardError> {
-        let via = Via::Link { index: link.index, gateway: Some(subnet.gateway) };
-        // The kernel makes the subnet's own route with the address, but it can get
-        // lost alone.
-        let on_link =
-            Route { destination: subnet.cidr, via: Via::Link { index: link.index, gateway: None } };
-        let blocks = vpc.cidrs.iter().filter(|block| **block != subnet.cidr);
-        let blocks = blocks.map(|block| Route { destination: block.trunc(), via });
-        let wanted: Vec<Route> = std::iter::once(on_link).chain(blocks).collect();
+        let gateways = [subnet.gateway.map(IpAddr::V4), subnet.ipv6_gateway.map(IpAddr::V6)];
+        let via = |block: &IpNet| {
+            let gateway = gateways.iter().flatten();
+            let gateway = gateway.copied().find(|own| own.is_ipv4() == block.addr().is_ipv4())?;
+            Some(Via::Link { index: link.index, gateway: Some(gateway) })
+        };
+        // The kernel makes the subnet's own routes with the addresses, but they can
+        // get lost alone.
+        let near = [subnet.cidr.map(IpNet::V4), subnet.ipv6_cidr.map(IpNet::V6)];
+        let near: Vec<IpNet> = near.into_iter().flatten().collect();
+        let on_link = near.iter().map(|block| Route {
+            destination: *block,
+            via: Via::Link { index: link.index, gateway: None },
+        });
+        let far = blocks(vpc).filter(|block| !near.contains(block));
+        let far = far.filter_map(|block| Some(Route { destination: block, via: via(&block)? }));
+        let wanted: Vec<Route> = on_link.chain(far).collect();
         let routes = self.rtnl.routes().await?;
         let mut changed = 0;
         // Somebody may have routed more through the VPC's router. That is theirs,
         // unless it looks like what we made of another plan.
         for (route, message) in &routes {
-            if route.via == via && !wanted.contains(route) && route.destination.prefix_len() >= 16 {
+            let ours = Some(route.via) == via(&route.destination);
+            if ours && !wanted.contains(route) && route.destination.prefix_len() >= 16 {
                 self.rtnl.delete_route(message.clone()).await?;
                 changed += 1;
             }
@@ -141,6 +162,12 @@ impl Host {
         }
         Ok(changed)
     }
+}
+
+/// The blocks of a VPC.
+pub(crate) fn blocks(vpc: &VpcPlan) -> impl Iterator<Item = IpNet> {
+    let v4 = vpc.cidrs.iter().map(|block| IpNet::V4(block.trunc()));
+    v4.chain(vpc.ipv6_cidrs.iter().map(|block| IpNet::V6(block.trunc())))
 }
 
 /// The NIC end of an interface, among the links of a namespace. Whoever has it

@@ -4,8 +4,8 @@
 //! A VPC on a node is a *router namespace*. Each network interface that is on the
 //! node is a veth pair: the *NIC end*, with the interface's hardware address, is
 //! in the host's namespace for whoever owns the interface to take; the *card end*
-//! stays in the router, which answers ARP, routes one /32 per interface, and
-//! filters. All of it follows from a [`net::plan::CardPlan`], and from nothing else:
+//! stays in the router, which answers ARP and neighbour solicitations, routes one
+//! /32 or /128 per address, and filters. All of it follows from a [`net::plan::CardPlan`], and from nothing else:
 //!
 //! - [`Card::apply`] compares the plan with what the kernel has and makes only
 //!   the difference. It keeps no books that could be wrong: a card that was
@@ -27,14 +27,23 @@
 //! | `sysctl` | the switches of a router namespace |
 //! | `filter` | the rules as values, and the difference between two sets of them |
 //! | `nft` | the rules in the kernel, and whether they are still the ones we put there |
-//! | `nfnl` | questions to netfilter that `nft` cannot ask |
+//! | `gate` | the rules of security groups, as steps that match |
+//! | `rules` | what rules are made of |
+//! | `encode` | rules as the kernel takes them |
+//! | `nfnl` | a netlink conversation with netfilter |
+//! | `flows` | the connection tracker |
+//! | `advertise` | the router advertises itself to who has IPv6 |
 //! | `keep` | the last plan, on disk |
 
 pub mod netns;
 
+mod advertise;
 mod card;
+mod encode;
 mod error;
 mod filter;
+mod flows;
+mod gate;
 mod host;
 mod keep;
 mod names;
@@ -42,6 +51,7 @@ mod nfnl;
 mod nft;
 mod router;
 mod rtnl;
+mod rules;
 mod run;
 mod sysctl;
 

@@ -1,142 +1,84 @@
-//! Questions to netfilter that `nft` cannot ask, or not without a process: which
-//! generation of rules is in force, and that the connection tracker forget an
-//! address.
+//! Netlink to netfilter: messages and attributes, and a socket to send them on.
 //!
-//! These speak netlink by hand. They block, and run on a thread inside the
-//! router's namespace.
+//! It blocks, and runs on a thread inside the router's namespace. The kernel
+//! answers in the course of the sending, so nothing here ever waits for long.
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SndBufForce;
 use rtnetlink::sys::constants::NETLINK_NETFILTER;
 use rtnetlink::sys::{Socket, SocketAddr};
-use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 
 const MESSAGE_HEADER: usize = 16;
 const FAMILY_HEADER: usize = 4;
 const ATTRIBUTE_HEADER: usize = 4;
 
-const REQUEST: u16 = 0x1;
-const ACKNOWLEDGE: u16 = 0x4;
-const DUMP: u16 = 0x300;
+pub(crate) const REQUEST: u16 = 0x1;
+pub(crate) const ACKNOWLEDGE: u16 = 0x4;
+pub(crate) const DUMP: u16 = 0x300;
+pub(crate) const CREATE: u16 = 0x400;
+pub(crate) const APPEND: u16 = 0x800;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const NESTED: u16 = 0x8000;
-const AF_UNSPEC: u8 = 0;
-const AF_INET: u8 = 2;
+pub(crate) const AF_UNSPEC: u8 = 0;
 
-const NFT_NEWGEN: u16 = 10 << 8 | 15;
-const NFT_GETGEN: u16 = 10 << 8 | 16;
-const NFTA_GEN_ID: u16 = 1;
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const BATCH_GENID: u16 = 1;
+/// The subsystem that batches are for.
+const NFTABLES: u16 = 10;
 
-const CT_NEW: u16 = 1 << 8;
-const CT_GET: u16 = 1 << 8 | 1;
-const CT_DELETE: u16 = 1 << 8 | 2;
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_IP: u16 = 1;
+/// Attributes, one after another, as they go on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes(Vec<u8>);
 
-/// Which generation of rules the namespace has.
-pub(crate) fn genid() -> io::Result<u32> {
-    let answers = ask(&connect()?, NFT_GETGEN, REQUEST, AF_UNSPEC, &[])?;
-    let found = answers.iter().filter(|(kind, _)| *kind == NFT_NEWGEN).find_map(|(_, body)| {
-        let (_, value) = attributes(body).find(|(kind, _)| *kind == NFTA_GEN_ID)?;
-        Some(u32::from_be_bytes(value.try_into().ok()?))
-    });
-    found.ok_or_else(|| io::Error::other("the kernel does not number its rules"))
-}
-
-/// Makes the connection tracker forget every flow from or to one of these
-/// addresses, and says how many there were.
-pub(crate) fn forget_flows(addresses: &BTreeSet<Ipv4Addr>) -> io::Result<usize> {
-    let socket = connect()?;
-    let mut forgotten = 0;
-    for (kind, body) in ask(&socket, CT_GET, REQUEST | DUMP, AF_INET, &[])? {
-        let Some((_, tuple)) = attributes(&body).find(|(kind, _)| *kind == CTA_TUPLE_ORIG) else {
-            continue;
-        };
-        if kind != CT_NEW || !concerns(tuple, addresses) {
-            continue;
-        }
-        let attribute = attribute(NESTED | CTA_TUPLE_ORIG, tuple);
-        match ask(&socket, CT_DELETE, REQUEST | ACKNOWLEDGE, AF_INET, &attribute) {
-            Ok(_) => forgotten += 1,
-            // It ended meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+impl Attributes {
+    /// Adds one.
+    #[must_use]
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        // What we send is names, addresses and the like; only nests are long.
+        let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
     }
-    Ok(forgotten)
-}
 
-/// Whether the source or the destination of a flow is one of these.
-fn concerns(tuple: &[u8], addresses: &BTreeSet<Ipv4Addr>) -> bool {
-    let ip = attributes(tuple).filter(|(kind, _)| *kind == CTA_TUPLE_IP);
-    // Source and destination are its first two attributes, and its only ones.
-    let mut both = ip.flat_map(|(_, ip)| attributes(ip)).filter_map(|(_, address)| {
-        let octets: [u8; 4] = address.try_into().ok()?;
-        Some(Ipv4Addr::from(octets))
-    });
-    both.any(|address| addresses.contains(&address))
-}
-
-fn connect() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    Ok(socket)
-}
-
-/// Sends one request and collects the answers: their kinds and attributes.
-fn ask(
-    socket: &Socket,
-    kind: u16,
-    flags: u16,
-    family: u8,
-    attributes: &[u8],
-) -> io::Result<Vec<(u16, Vec<u8>)>> {
-    let length = MESSAGE_HEADER + FAMILY_HEADER + attributes.len();
-    let length = u32::try_from(length).map_err(io::Error::other)?;
-    let mut request = Vec::new();
-    request.extend(length.to_ne_bytes());
-    request.extend(kind.to_ne_bytes());
-    request.extend(flags.to_ne_bytes());
-    request.extend([0; 8]); // Sequence number and port: one conversation, one question.
-    request.extend([family, 0, 0, 0]);
-    request.extend_from_slice(attributes);
-    socket.send(&request, 0)?;
-
-    let mut answers = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = datagram.as_slice();
-        while let Some((kind, body, next)) = message(rest) {
-            rest = next;
-            match kind {
-                DONE => return Ok(answers),
-                ERROR => match body.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
-                    Some(0) => return Ok(answers),
-                    Some(code) => return Err(io::Error::from_raw_os_error(-code)),
-                    None => return Err(io::ErrorKind::UnexpectedEof.into()),
-                },
-                kind => answers.push((kind, body.get(FAMILY_HEADER..).unwrap_or(&[]).to_vec())),
-            }
-        }
-        if flags & (DUMP | ACKNOWLEDGE) == 0 {
-            return Ok(answers);
-        }
+    /// Adds a number, big end first.
+    #[must_use]
+    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
+        self.with(kind, &value.to_be_bytes())
     }
-}
 
-/// The first message of a datagram: its kind, what follows its header, and the
-/// rest of the datagram.
-fn message(datagram: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = usize::try_from(u32::from_ne_bytes(*datagram.first_chunk()?)).ok()?;
-    let kind = u16::from_ne_bytes(*datagram.get(4..)?.first_chunk()?);
-    let body = datagram.get(MESSAGE_HEADER..length)?;
-    let rest = datagram.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    Some((kind, body, rest))
+    /// Adds a text.
+    #[must_use]
+    pub(crate) fn text(self, kind: u16, value: &str) -> Self {
+        self.with(kind, &[value.as_bytes(), &[0]].concat())
+    }
+
+    /// Adds one that consists of others.
+    #[must_use]
+    pub(crate) fn nest(self, kind: u16, inner: &Self) -> Self {
+        self.nest_bytes(kind, &inner.0)
+    }
+
+    /// Adds one that consists of others, which are bytes already.
+    #[must_use]
+    pub(crate) fn nest_bytes(self, kind: u16, inner: &[u8]) -> Self {
+        self.with(NESTED | kind, inner)
+    }
+
+    /// As they go on the wire.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The attributes in some bytes, by kind; flags in the kind are left out.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
         let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?) & 0x3fff;
@@ -146,15 +88,169 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    // What came in an attribute fits into one.
-    let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
-    let mut bytes = Vec::new();
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+/// A message: what it asks, and of which family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) family: u8,
+    pub(crate) attributes: Attributes,
+}
+
+impl Message {
+    fn write(&self, number: u32, resource: u16, out: &mut Vec<u8>) -> io::Result<()> {
+        let length = MESSAGE_HEADER + FAMILY_HEADER + self.attributes.bytes().len();
+        out.extend(u32::try_from(length).map_err(io::Error::other)?.to_ne_bytes());
+        out.extend(self.kind.to_ne_bytes());
+        out.extend(self.flags.to_ne_bytes());
+        out.extend(number.to_ne_bytes());
+        out.extend([0; 4]); // The port: one conversation.
+        out.extend([self.family, 0]);
+        out.extend(resource.to_be_bytes());
+        out.extend_from_slice(self.attributes.bytes());
+        Ok(())
+    }
+}
+
+/// Opens a conversation with the namespace of the calling thread.
+pub(crate) fn connect() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Sends one request and collects the answers: their kinds and attributes.
+pub(crate) fn ask(socket: &Socket, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    let mut request = Vec::new();
+    message.write(0, 0, &mut request)?;
+    socket.send(&request, 0)?;
+
+    let mut answers = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = datagram.as_slice();
+        while let Some(part) = split(rest) {
+            rest = part.rest;
+            match part.kind {
+                DONE => return Ok(answers),
+                ERROR => return part.error().map(|()| answers),
+                kind => {
+                    answers.push((kind, part.body.get(FAMILY_HEADER..).unwrap_or(&[]).to_vec()));
+                }
+            }
+        }
+        if message.flags & (DUMP | ACKNOWLEDGE) == 0 {
+            return Ok(answers);
+        }
+    }
+}
+
+/// Why a batch was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Which of its messages the kernel did not like, if it is one.
+    pub(crate) at: Option<usize>,
+    pub(crate) source: io::Error,
+}
+
+impl From<io::Error> for Refused {
+    fn from(source: io::Error) -> Self {
+        Self { at: None, source }
+    }
+}
+
+/// Sends messages to nftables as one transaction: all of them happen, or none.
+///
+/// With `genid`, it is refused (`ERESTART`) unless the rules of the namespace still
+/// have that generation.
+pub(crate) fn transact(
+    socket: &Socket,
+    genid: Option<u32>,
+    messages: &[Message],
+) -> Result<(), Refused> {
+    let frame = |kind, attributes| Message { kind, flags: REQUEST, family: AF_UNSPEC, attributes };
+    let begin = genid
+        .map_or_else(Attributes::default, |genid| Attributes::default().number(BATCH_GENID, genid));
+    let mut batch = Vec::new();
+    frame(BATCH_BEGIN, begin).write(0, NFTABLES, &mut batch)?;
+    for (number, message) in (1..).zip(messages) {
+        let mut message = message.clone();
+        // The last one alone is acknowledged. Errors always come.
+        if usize::try_from(number).is_ok_and(|number| number == messages.len()) {
+            message.flags |= ACKNOWLEDGE;
+        }
+        message.write(number, 0, &mut batch)?;
+    }
+    frame(BATCH_END, Attributes::default()).write(0, NFTABLES, &mut batch)?;
+
+    // The kernel takes a batch whole or not at all, and its bookkeeping too must
+    // find room in the buffer.
+    setsockopt(&socket.as_fd(), SndBufForce, &(2 * batch.len() + (1 << 16)))
+        .map_err(io::Error::from)?;
+    socket.send(&batch, 0)?;
+    let mut acknowledged = false;
+    let mut refused = None;
+    loop {
+        let datagram = match receive_now(socket) {
+            Ok(datagram) => datagram,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error.into()),
+        };
+        let mut rest = datagram.as_slice();
+        while let Some(part) = split(rest) {
+            rest = part.rest;
+            if part.kind != ERROR {
+                continue;
+            }
+            match part.error() {
+                Ok(()) => acknowledged = true,
+                Err(source) => {
+                    let at = usize::try_from(part.number).ok().and_then(|at| at.checked_sub(1));
+                    refused.get_or_insert(Refused { at, source });
+                }
+            }
+        }
+    }
+    match refused {
+        Some(refused) => Err(refused),
+        None if acknowledged => Ok(()),
+        None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
+/// A datagram that is here already, whole.
+fn receive_now(socket: &Socket) -> io::Result<Vec<u8>> {
+    let mut datagram = Vec::with_capacity(1 << 16);
+    socket.recv(&mut datagram, libc::MSG_DONTWAIT)?;
+    Ok(datagram)
+}
+
+/// The first message of a datagram.
+struct Part<'a> {
+    kind: u16,
+    number: u32,
+    body: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl Part<'_> {
+    /// What a message of the kind `ERROR` says.
+    fn error(&self) -> io::Result<()> {
+        match self.body.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::from_raw_os_error(-code)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+fn split(datagram: &[u8]) -> Option<Part<'_>> {
+    let length = usize::try_from(u32::from_ne_bytes(*datagram.first_chunk()?)).ok()?;
+    let kind = u16::from_ne_bytes(*datagram.get(4..)?.first_chunk()?);
+    let number = u32::from_ne_bytes(*datagram.get(8..)?.first_chunk()?);
+    let body = datagram.get(MESSAGE_HEADER..length)?;
+    let rest = datagram.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    Some(Part { kind, number, body, rest })
 }
 
 #[cfg(test)]
@@ -163,24 +259,14 @@ mod tests {
 
     #[test]
     fn attributes_are_read_as_they_are_written() {
-        let mut bytes = attribute(NESTED | 1, b"abcde");
-        bytes.extend(attribute(2, &[]));
-        bytes.extend(attribute(3, b"abcd"));
-        let read: Vec<_> = attributes(&bytes).collect();
-        assert_eq!(read, [(1, &b"abcde"[..]), (2, &[][..]), (3, &b"abcd"[..])]);
-        assert_eq!(attributes(&bytes[..bytes.len() - 1]).count(), 2);
+        let inner = Attributes::default().number(7, 1);
+        let bytes =
+            Attributes::default().with(1, b"abcde").with(2, &[]).text(3, "abc").nest(4, &inner);
+        let read: Vec<_> = attributes(&bytes.0).collect();
+        let expected =
+            [(1, &b"abcde"[..]), (2, &[][..]), (3, &b"abc\0"[..]), (4, &[8, 0, 7, 0, 0, 0, 0, 1])];
+        assert_eq!(read, expected);
+        assert_eq!(attributes(&bytes.0[..bytes.0.len() - 1]).count(), 3);
         assert_eq!(attributes(&[0; 8]).count(), 0, "a length of nothing ends it");
-    }
-
-    #[test]
-    fn a_flow_concerns_both_its_ends() {
-        let [a, b, c] = [1, 2, 3].map(|last| Ipv4Addr::new(10, 0, 1, last));
-        let mut ip = attribute(1, &a.octets());
-        ip.extend(attribute(2, &b.octets()));
-        let mut tuple = attribute(NESTED | CTA_TUPLE_IP, &ip);
-        tuple.extend(attribute(NESTED | 2, &attribute(1, &c.octets())));
-        for (address, expected) in [(a, true), (b, true), (c, false)] {
-            assert_eq!(concerns(&tuple, &BTreeSet::from([address])), expected, "{address}");
-        }
     }
 }

@@ -7,15 +7,16 @@
 //! that they will have. So long as number and name agree, nobody has changed
 //! anything, and even a card that was just started knows what is in force.
 
+use crate::encode::{self, COUNTER_BYTES, COUNTER_PACKETS, GENERATION_ID, NEWGEN, NEWOBJ};
+use crate::encode::{OBJECT_DATA, OBJECT_NAME};
 use crate::error::CardError;
-use crate::filter::{COUNTED, Filter};
+use crate::filter::{COUNTED, Change, Filter};
 use crate::netns::Netns;
-use crate::nfnl;
+use crate::nfnl::{self, attributes};
 use ident::EniId;
-use serde::Deserialize;
+use rtnetlink::sys::Socket;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::io;
 
 /// The rules of one router namespace, as far as the card knows.
 #[derive(Debug, Default)]
@@ -46,14 +47,16 @@ impl Loaded {
 
 /// Runs in the namespace.
 fn converge(known: Option<InForce>, wanted: Filter) -> Result<(Option<InForce>, bool), CardError> {
-    let genid = nfnl::genid().map_err(|source| CardError::Nft { source })?;
+    let failed = |source| CardError::Nft { source };
+    let socket = nfnl::connect().map_err(failed)?;
+    let genid = genid(&socket).map_err(failed)?;
     let known = match known {
         Some(known) if known.genid == genid => Some(known),
         // Somebody else has changed the rules; who knows what is there.
         Some(_) => None,
         None => {
             let adopted = InForce { filter: wanted.clone(), genid };
-            is_marked(&wanted.marker(genid))?.then_some(adopted)
+            is_marked(&socket, &wanted.marker(genid)).map_err(failed)?.then_some(adopted)
         }
     };
     if known.as_ref().is_some_and(|known| known.filter == wanted) {
@@ -63,48 +66,43 @@ fn converge(known: Option<InForce>, wanted: Filter) -> Result<(Option<InForce>, 
     let next = genid.checked_add(1).unwrap_or(1);
     let old_marker = known.as_ref().map(|known| known.filter.marker(known.genid));
     let old = known.as_ref().map(|known| &known.filter).zip(old_marker.as_deref());
-    load(&wanted.script(old, &wanted.marker(next)))?;
-    let now = nfnl::genid().map_err(|source| CardError::Nft { source })?;
-    // If somebody changed them at the same time, the next look starts afresh.
-    let in_force = (now == next).then_some(InForce { filter: wanted, genid: now });
-    Ok((in_force, true))
+    let (marker, nothing) = (wanted.marker(next), Filter::default());
+    let changes = wanted.changes(old, &marker, &nothing);
+    load(&socket, genid, &changes)?;
+    Ok((Some(InForce { filter: wanted, genid: next }), true))
+}
+
+/// Which generation of rules the namespace has.
+fn genid(socket: &Socket) -> io::Result<u32> {
+    let answers = nfnl::ask(socket, &encode::get_generation())?;
+    let found = answers.iter().filter(|(kind, _)| *kind == NEWGEN).find_map(|(_, body)| {
+        let (_, value) = attributes(body).find(|(kind, _)| *kind == GENERATION_ID)?;
+        Some(u32::from_be_bytes(value.try_into().ok()?))
+    });
+    found.ok_or_else(|| io::Error::other("the kernel does not number its rules"))
 }
 
 /// Whether the marker chain of that name exists.
-fn is_marked(marker: &str) -> Result<bool, CardError> {
-    let listed = Command::new("nft")
-        .args(["list", "chains", "arp"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| CardError::Nft { source })?;
-    let text = String::from_utf8_lossy(&listed.stdout);
-    Ok(text.split_whitespace().any(|word| word == marker))
+fn is_marked(socket: &Socket, marker: &str) -> io::Result<bool> {
+    match nfnl::ask(socket, &encode::get_marker(marker)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-/// Gives `nft` a script, which is one transaction.
-fn load(script: &str) -> Result<(), CardError> {
-    let failed = |source| CardError::Nft { source };
-    let mut nft = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut input) = nft.stdin.take() {
-        match input.write_all(script.as_bytes()) {
-            // It gave up before the end; its message says more than our EPIPE.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
+/// Makes the changes in one transaction, if the rules have not changed meanwhile:
+/// then it is refused, and to be tried again.
+fn load(socket: &Socket, genid: u32, changes: &[Change<'_>]) -> Result<(), CardError> {
+    let messages = encode::messages(changes);
+    match nfnl::transact(socket, Some(genid), &messages) {
+        Ok(()) => Ok(()),
+        Err(nfnl::Refused { at, source }) => {
+            let message = at.and_then(|at| messages.get(at));
+            tracing::error!(?at, ?message, ?changes, "the kernel refused this");
+            Err(CardError::Rules { source })
         }
     }
-    let output = nft.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    tracing::error!(script, "nft refused this");
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(CardError::Rules { message })
 }
 
 /// What an interface has sent and received, and what was refused.
@@ -122,7 +120,7 @@ pub struct Counters {
 }
 
 /// Packets, and the bytes in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many.
     pub packets: u64,
@@ -132,54 +130,45 @@ pub struct Tally {
 
 /// The counters of every interface in `netns`.
 pub(crate) async fn counters(netns: &Netns) -> Result<BTreeMap<EniId, Counters>, CardError> {
-    let listed = netns
-        .run(|| {
-            let arguments = ["-j", "list", "counters", "table", "inet", "landfall"];
-            Command::new("nft").args(arguments).stdin(Stdio::null()).output()
-        })
-        .await?
-        .map_err(|source| CardError::Nft { source })?;
-    parse_counters(&listed.stdout).map_err(|error| CardError::Nft { source: error.into() })
+    let list = || nfnl::ask(&nfnl::connect()?, &encode::get_counters());
+    let listed = netns.run(list).await?.map_err(|source| CardError::Nft { source })?;
+    let objects = listed.iter().filter(|(kind, _)| *kind == NEWOBJ);
+    Ok(by_interface(objects.filter_map(|(_, body)| counter(body))))
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Listed>,
+/// One counter: its name, and what it has counted.
+fn counter(body: &[u8]) -> Option<(String, Tally)> {
+    let find = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let name = find(OBJECT_NAME)?.strip_suffix(&[0])?;
+    let data = find(OBJECT_DATA)?;
+    let number = |wanted| {
+        let (_, value) = attributes(data).find(|(kind, _)| *kind == wanted)?;
+        Some(u64::from_be_bytes(value.try_into().ok()?))
+    };
+    let tally = Tally { packets: number(COUNTER_PACKETS)?, bytes: number(COUNTER_BYTES)? };
+    Some((String::from_utf8_lossy(name).into_owned(), tally))
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    counter: Option<ListedCounter>,
-}
-
-#[derive(Deserialize)]
-struct ListedCounter {
-    name: String,
-    #[serde(flatten)]
-    tally: Tally,
-}
-
-fn parse_counters(json: &[u8]) -> Result<BTreeMap<EniId, Counters>, serde_json::Error> {
-    let listing: Listing = serde_json::from_slice(json)?;
+fn by_interface(counters: impl Iterator<Item = (String, Tally)>) -> BTreeMap<EniId, Counters> {
     let mut enis: BTreeMap<EniId, Counters> = BTreeMap::new();
-    for counter in listing.nftables.into_iter().filter_map(|listed| listed.counter) {
+    for (name, tally) in counters {
         // The longest suffix first: `-tx-drop` is not `-drop` of something.
         let suffixes = COUNTED.iter().rev();
         let split = suffixes.filter_map(|counted| {
-            let eni = counter.name.strip_suffix(counted)?.strip_suffix('-')?;
+            let eni = name.strip_suffix(counted)?.strip_suffix('-')?;
             Some((eni.parse::<EniId>().ok()?, *counted))
         });
         for (eni, counted) in split {
             let counters = enis.entry(eni).or_default();
             match counted {
-                "tx" => counters.sent = counter.tally,
-                "tx-drop" => counters.kept_in = counter.tally,
-                "rx" => counters.received = counter.tally,
-                _ => counters.kept_out = counter.tally,
+                "tx" => counters.sent = tally,
+                "tx-drop" => counters.kept_in = tally,
+                "rx" => counters.received = tally,
+                _ => counters.kept_out = tally,
             }
         }
     }
-    Ok(enis)
+    enis
 }
 
 #[cfg(test)]
@@ -188,22 +177,13 @@ mod tests {
 
     #[test]
     fn counters_are_told_apart() {
-        let json = br#"{"nftables": [
-            {"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
-            {"counter": {"family": "inet", "name": "eni-00000000000000001-tx",
-                "table": "landfall", "handle": 1, "packets": 1, "bytes": 10}},
-            {"counter": {"family": "inet", "name": "eni-00000000000000001-tx-drop",
-                "table": "landfall", "handle": 2, "packets": 2, "bytes": 20}},
-            {"counter": {"family": "inet", "name": "eni-00000000000000001-rx",
-                "table": "landfall", "handle": 3, "packets": 3, "bytes": 30}},
-            {"counter": {"family": "inet", "name": "eni-00000000000000001-rx-drop",
-                "table": "landfall", "handle": 4, "packets": 4, "bytes": 40}},
-            {"counter": {"family": "inet", "name": "somebody-elses",
-                "table": "landfall", "handle": 5, "packets": 5, "bytes": 50}}]}"#;
         let tally = |packets| Tally { packets, bytes: packets * 10 };
+        let eni = EniId::mint(1);
+        let named = ["tx", "tx-drop", "rx", "rx-drop"].map(|suffix| format!("{eni}-{suffix}"));
+        let listed = (1..).zip(named).map(|(packets, name)| (name, tally(packets)));
+        let listed = listed.chain([("somebody-elses".to_owned(), tally(5))]);
         let expected =
             Counters { sent: tally(1), kept_in: tally(2), received: tally(3), kept_out: tally(4) };
-        let counters = parse_counters(json).expect("a listing");
-        assert_eq!(counters, BTreeMap::from([(EniId::mint(1), expected)]));
+        assert_eq!(by_interface(listed), BTreeMap::from([(eni, expected)]));
     }
 }

@@ -6,22 +6,23 @@
 //! only then does the NIC end get the hardware address by which its user looks
 //! for it.
 
+use crate::advertise::{Advertiser, Links};
 use crate::card::Work;
 use crate::error::CardError;
 use crate::filter::Filter;
+use crate::flows;
 use crate::host::{self, Host};
 use crate::netns::Netns;
-use crate::nfnl;
 use crate::nft::{self, Counters, Loaded};
 use crate::rtnl::{Link, Route, Rtnl, Via};
 use crate::{names, sysctl};
 use ident::EniId;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use net::mac::MacAddress;
 use net::plan::{ENI_MTU, EniPlan, EniUser, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use tokio::time::Instant;
 
@@ -31,12 +32,22 @@ use tokio::time::Instant;
 /// is likely to be that high.
 const LOWEST_INDEX: u32 = 1 << 20;
 
+/// The router's address on every link to an interface that has IPv6.
+pub(crate) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
 /// A router namespace, and a conversation with it.
 #[derive(Debug)]
 pub(crate) struct Router {
     netns: Netns,
     rtnl: Rtnl,
     rules: Loaded,
+    advertiser: Option<Advertiser>,
+}
+
+/// What a router has come to, rules apart.
+struct Ready {
+    failures: Failures,
+    advertise_on: Links,
 }
 
 /// The interfaces that could not be made, and why.
@@ -48,7 +59,7 @@ impl Router {
         let (netns, new) = Netns::ensure(path)?;
         work.adjusted += usize::from(new);
         let rtnl = Rtnl::connect(&netns).await?;
-        Ok(Self { netns, rtnl, rules: Loaded::default() })
+        Ok(Self { netns, rtnl, rules: Loaded::default(), advertiser: None })
     }
 
     /// Whether `path` still is the name of this router.
@@ -74,10 +85,11 @@ impl Router {
             self.converge_network(plan, host, work),
         );
         self.rules = rules;
-        let mut failures = ready?;
+        let Ready { mut failures, advertise_on } = ready?;
         work.loaded += usize::from(loaded?);
         self.forget_strangers(plan, host).await?;
         work.adjusted += self.netns.run(sysctl::forward).await??;
+        self.advertise(advertise_on).await?;
         let outside = host.links().await?;
         for eni in &plan.enis {
             if failures.contains_key(&eni.eni) {
@@ -98,14 +110,28 @@ impl Router {
         let unused = plan.enis.iter().filter(|eni| {
             host::nic_end(&outside, eni).is_some_and(|nic_end| host::is_veiled(nic_end, eni))
         });
-        let addresses: BTreeSet<Ipv4Addr> = unused.map(|eni| eni.ipv4).collect();
+        let addresses: BTreeSet<IpAddr> = unused.flat_map(EniPlan::addresses).collect();
         if addresses.is_empty() {
             return Ok(());
         }
-        let forget = move || nfnl::forget_flows(&addresses);
+        let forget = move || flows::forget(&addresses);
         let forgotten = self.netns.run(forget).await?;
         let forgotten = forgotten.map_err(|source| CardError::Conntrack { source })?;
         tracing::debug!(forgotten, "forgot the flows of former owners");
+        Ok(())
+    }
+
+    async fn advertise(&mut self, links: Links) -> Result<(), CardError> {
+        let advertiser = match self.advertiser.take() {
+            Some(mut advertiser) => (!advertiser.has_ended()).then_some(advertiser),
+            None => None,
+        };
+        let advertiser = match advertiser {
+            Some(advertiser) => advertiser,
+            None if links.is_empty() => return Ok(()),
+            None => Advertiser::open(&self.netns).await?,
+        };
+        self.advertiser.insert(advertiser).advertise_on(links);
         Ok(())
     }
 
@@ -115,14 +141,22 @@ impl Router {
         plan: &VpcPlan,
         host: &Host,
         work: &mut Work,
-    ) -> Result<Failures, CardError> {
+    ) -> Result<Ready, CardError> {
         let failures = self.converge_links(plan, host, work).await?;
         let links = self.rtnl.links().await?;
         let cards = self.converge_cards(plan, &links, work).await?;
-        self.converge_addresses(plan, &links, work).await?;
+        self.converge_addresses(plan, &links, &cards, work).await?;
         self.converge_neighbours(plan, &cards, work).await?;
+        self.converge_proxies(plan, &cards, work).await?;
         self.converge_routes(plan, &cards, work).await?;
-        Ok(failures)
+        // The node itself would take the VPC's router for its own way out.
+        let asking = plan.enis.iter().filter(|eni| eni.user == EniUser::Task);
+        let asking = asking.filter(|eni| !eni.ipv6.is_empty());
+        let indices: BTreeSet<u32> =
+            asking.filter_map(|eni| cards.get(&eni.eni).copied()).collect();
+        let told = links.iter().filter(|link| indices.contains(&link.index));
+        let advertise_on = told.filter_map(|link| Some((link.index, link.mac?))).collect();
+        Ok(Ready { failures, advertise_on })
     }
 
     /// Removes the links that the plan does not want as they are, and makes
@@ -218,12 +252,15 @@ impl Router {
         Ok(cards)
     }
 
-    /// The router has each subnet's gateway address, on `lo`: whoever asks for
-    /// it on whichever link gets an answer.
+    /// The router has each subnet's IPv4 gateway address, and those of the VPC's
+    /// services, on `lo`: whoever asks for one on whichever link gets an answer.
+    /// In IPv6 a link answers for its own addresses only, so each card end has the
+    /// gateway's, and the same link-local one.
     async fn converge_addresses(
         &self,
         plan: &VpcPlan,
         links: &[Link],
+        cards: &BTreeMap<EniId, u32>,
         work: &mut Work,
     ) -> Result<(), CardError> {
         let Some(lo) = links.iter().find(|link| link.name == "lo") else {
@@ -233,8 +270,19 @@ impl Router {
             self.rtnl.set_lo_up().await?;
             work.adjusted += 1;
         }
-        let gateways = plan.subnets.iter().map(|subnet| (lo.index, subnet.gateway.into()));
-        let wanted: BTreeSet<(u32, Ipv4Net)> = gateways.collect();
+        let near_gateway = |eni: &EniPlan| {
+            let subnet = plan.subnets.iter().find(|subnet| subnet.subnet == eni.subnet)?;
+            subnet.ipv6_gateway
+        };
+        let on_cards: BTreeSet<IpAddr> =
+            plan.subnets.iter().filter_map(|s| s.ipv6_gateway).map(IpAddr::V6).collect();
+        let on_lo = plan.own_addresses().filter(|own| !on_cards.contains(own));
+        let mut wanted: BTreeSet<(u32, IpNet)> = on_lo.map(|own| (lo.index, own.into())).collect();
+        for eni in plan.enis.iter().filter(|eni| !eni.ipv6.is_empty()) {
+            let Some(index) = cards.get(&eni.eni) else { continue };
+            let near = [Some(LINK_LOCAL), near_gateway(eni)];
+            wanted.extend(near.into_iter().flatten().map(|own| (*index, IpAddr::V6(own).into())));
+        }
         let present = self.rtnl.addresses().await?;
         for (index, address) in &present {
             if !address.addr().is_loopback() && !wanted.contains(&(*index, *address)) {
@@ -257,12 +305,13 @@ impl Router {
         work: &mut Work,
     ) -> Result<(), CardError> {
         let known = plan.enis.iter().filter_map(|eni| Some((*cards.get(&eni.eni)?, eni)));
-        let wanted: BTreeSet<(u32, Ipv4Addr, MacAddress)> =
-            known.map(|(index, eni)| (index, eni.ipv4, eni.mac)).collect();
+        let wanted: BTreeSet<(u32, IpAddr, MacAddress)> = known
+            .flat_map(|(index, eni)| eni.addresses().map(move |own| (index, own, eni.mac)))
+            .collect();
         let present = self.rtnl.neighbours().await?;
         for (index, address, mac) in &present {
             let same =
-                |other: &&(u32, Ipv4Addr, MacAddress)| (other.0, other.1) == (*index, *address);
+                |other: &&(u32, IpAddr, MacAddress)| (other.0, other.1) == (*index, *address);
             if !wanted.iter().any(|wanted| same(&wanted)) {
                 tracing::debug!(%address, %mac, "a neighbour is gone");
                 self.rtnl.delete_neighbour(*index, *address).await?;
@@ -277,6 +326,38 @@ impl Router {
         Ok(())
     }
 
+    /// An interface may take all of its subnet to be on its own link, so its card
+    /// end answers for every other address there. IPv4 has a switch for that; in
+    /// IPv6 each is named.
+    async fn converge_proxies(
+        &self,
+        plan: &VpcPlan,
+        cards: &BTreeMap<EniId, u32>,
+        work: &mut Work,
+    ) -> Result<(), CardError> {
+        let mut wanted = BTreeSet::new();
+        for eni in plan.enis.iter().filter(|eni| !eni.ipv6.is_empty()) {
+            let Some(index) = cards.get(&eni.eni) else { continue };
+            let others = plan.enis.iter().filter(|other| other.subnet == eni.subnet);
+            let others = others.filter(|other| other.eni != eni.eni);
+            wanted.extend(
+                others.flat_map(|other| {
+                    other.ipv6.iter().map(|address| (*index, IpAddr::V6(*address)))
+                }),
+            );
+        }
+        let present: BTreeSet<(u32, IpAddr)> = self.rtnl.proxies().await?.into_iter().collect();
+        for (index, address) in present.difference(&wanted) {
+            self.rtnl.delete_proxy(*index, *address).await?;
+            work.adjusted += 1;
+        }
+        for (index, address) in wanted.difference(&present) {
+            self.rtnl.add_proxy(*index, *address).await?;
+            work.adjusted += 1;
+        }
+        Ok(())
+    }
+
     /// A route to each interface, and to everywhere else none, in silence, as on
     /// EC2. ARP is proxied along these routes and no others.
     async fn converge_routes(
@@ -285,11 +366,14 @@ impl Router {
         cards: &BTreeMap<EniId, u32>,
         work: &mut Work,
     ) -> Result<(), CardError> {
-        let nowhere = plan.cidrs.iter().map(Ipv4Net::trunc).chain([Ipv4Net::default()]);
+        let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let nowhere = host::blocks(plan).chain(everywhere);
         let nowhere = nowhere.map(|destination| Route { destination, via: Via::Blackhole });
-        let enis = plan.enis.iter().filter_map(|eni| {
-            let via = Via::Link { index: *cards.get(&eni.eni)?, gateway: None };
-            Some(Route { destination: eni.ipv4.into(), via })
+        let enis = plan.enis.iter().flat_map(|eni| {
+            let index = cards.get(&eni.eni).copied();
+            let via = index.map(|index| Via::Link { index, gateway: None });
+            eni.addresses()
+                .filter_map(move |own| Some(Route { destination: own.into(), via: via? }))
         });
         let wanted: BTreeSet<Route> = nowhere.chain(enis).collect();
         let present = self.rtnl.routes().await?;

@@ -4,20 +4,20 @@
 use crate::error::CardError;
 use crate::netns::Netns;
 use futures::{Stream, TryStreamExt};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use net::mac::MacAddress;
 use net::plan::ENI_MTU;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use tokio::task::JoinSet;
 
 /// The group of links that are about to be removed.
@@ -45,7 +45,7 @@ pub(crate) struct Link {
 /// A route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Route {
-    pub(crate) destination: Ipv4Net,
+    pub(crate) destination: IpNet,
     pub(crate) via: Via,
 }
 
@@ -55,7 +55,7 @@ pub(crate) enum Via {
     /// Nowhere, in silence.
     Blackhole,
     /// To a link, perhaps to a gateway on it.
-    Link { index: u32, gateway: Option<Ipv4Addr> },
+    Link { index: u32, gateway: Option<IpAddr> },
     /// Somewhere that the card never sends anything.
     Other,
 }
@@ -165,54 +165,64 @@ impl Rtnl {
         unless_gone(deleted.map_err(refused(|| format!("remove {}", names.join(", ")))))
     }
 
-    /// All IPv4 addresses, with the index of the link each is on.
-    pub(crate) async fn addresses(&self) -> Result<Vec<(u32, Ipv4Net)>, CardError> {
+    /// All addresses, with the index of the link each is on.
+    pub(crate) async fn addresses(&self) -> Result<Vec<(u32, IpNet)>, CardError> {
         let addresses = collect("list addresses", self.handle.address().get().execute()).await?;
         Ok(addresses.iter().filter_map(address).collect())
     }
 
-    /// Adds an address to a link.
-    pub(crate) async fn add_address(&self, index: u32, address: Ipv4Net) -> Result<(), CardError> {
-        let host = IpAddr::V4(address.addr());
-        let added = self.handle.address().add(index, host, address.prefix_len()).execute().await;
+    /// Adds an address to a link. It may be used at once: nobody is asked whether
+    /// it is taken, for the plan says that it is not.
+    pub(crate) async fn add_address(&self, index: u32, address: IpNet) -> Result<(), CardError> {
+        let request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        let mut request = request;
+        if address.addr().is_ipv6() {
+            // Routes are the plan's too, and not what the kernel thinks follows.
+            let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+            request.message_mut().attributes.push(AddressAttribute::Flags(flags));
+        }
+        let added = request.execute().await;
         added.map_err(refused(|| format!("add the address {address}")))
     }
 
     /// Takes an address from a link.
-    pub(crate) async fn delete_address(
-        &self,
-        index: u32,
-        address: Ipv4Net,
-    ) -> Result<(), CardError> {
+    pub(crate) async fn delete_address(&self, index: u32, address: IpNet) -> Result<(), CardError> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address.addr());
         message.header.index = index;
         message.header.prefix_len = address.prefix_len();
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address.addr())));
+        message.attributes.push(AddressAttribute::Local(address.addr()));
         let gone = self.handle.address().del(message).execute().await;
         gone.map_err(refused(|| format!("remove the address {address}")))
     }
 
-    /// The IPv4 routes of the main table, each with what names it to the kernel.
+    /// The routes of the main tables, each with what names it to the kernel; those
+    /// that every link has by itself are left out.
     pub(crate) async fn routes(&self) -> Result<Vec<(Route, RouteMessage)>, CardError> {
-        let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let every = RouteMessage::default();
         let routes = collect("list routes", self.handle.route().get(every).execute()).await?;
         let main = routes.into_iter().filter(in_main_table);
-        Ok(main.filter_map(|message| Some((route(&message)?, message))).collect())
+        let routes = main.filter_map(|message| Some((route(&message)?, message)));
+        Ok(routes.filter(|(route, _)| !is_between_neighbours(&route.destination)).collect())
     }
 
     /// Adds a route.
     pub(crate) async fn add_route(&self, route: Route) -> Result<(), CardError> {
         use rtnetlink::packet_route::route::RouteScope;
-        let to = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(route.destination.addr(), route.destination.prefix_len());
+        let (block, prefix) = (route.destination.addr(), route.destination.prefix_len());
+        let refuse = |error: &dyn std::fmt::Display| CardError::Route {
+            route: route.destination.to_string(),
+            source: std::io::Error::other(error.to_string()),
+        };
+        let to = RouteMessageBuilder::<IpAddr>::new();
+        let to = to.destination_prefix(block, prefix).map_err(|error| refuse(&error))?;
         let message = match route.via {
             Via::Blackhole => to.kind(RouteType::BlackHole).build(),
             Via::Link { index, gateway: None } => {
                 to.scope(RouteScope::Link).output_interface(index).build()
             }
             Via::Link { index, gateway: Some(gateway) } => {
-                to.output_interface(index).gateway(gateway).build()
+                to.output_interface(index).gateway(gateway).map_err(|error| refuse(&error))?.build()
             }
             Via::Other => return Ok(()),
         };
@@ -226,9 +236,9 @@ impl Rtnl {
         gone.map_err(refused(|| "remove a route".to_owned()))
     }
 
-    /// The permanent IPv4 neighbours: link, address, hardware address.
-    pub(crate) async fn neighbours(&self) -> Result<Vec<(u32, Ipv4Addr, MacAddress)>, CardError> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+    /// The permanent neighbours: link, address, hardware address.
+    pub(crate) async fn neighbours(&self) -> Result<Vec<(u32, IpAddr, MacAddress)>, CardError> {
+        let request = self.handle.neighbours().get();
         let neighbours = collect("list neighbours", request.execute()).await?;
         Ok(neighbours.iter().filter_map(neighbour).collect())
     }
@@ -237,10 +247,10 @@ impl Rtnl {
     pub(crate) async fn set_neighbour(
         &self,
         index: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: MacAddress,
     ) -> Result<(), CardError> {
-        let request = self.handle.neighbours().add(index, IpAddr::V4(address));
+        let request = self.handle.neighbours().add(index, address);
         let request = request.link_layer_address(&mac.0).state(NeighbourState::Permanent);
         let set = request.replace().execute().await;
         set.map_err(refused(|| format!("make the neighbour {address} known")))
@@ -250,15 +260,69 @@ impl Rtnl {
     pub(crate) async fn delete_neighbour(
         &self,
         index: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
+    ) -> Result<(), CardError> {
+        self.delete_neighbour_of(index, address, NeighbourFlags::empty()).await
+    }
+
+    /// For which addresses the kernel answers on a link in place of who has them.
+    pub(crate) async fn proxies(&self) -> Result<Vec<(u32, IpAddr)>, CardError> {
+        let request = self.handle.neighbours().get().proxies();
+        let proxies = collect("list the proxied neighbours", request.execute()).await?;
+        let answered_for = |message: &NeighbourMessage| {
+            let address = destination(message).filter(|_| {
+                // A kernel without proxies lists the others.
+                message.header.flags.contains(NeighbourFlags::Proxy)
+            });
+            Some((message.header.ifindex, address?))
+        };
+        Ok(proxies.iter().filter_map(answered_for).collect())
+    }
+
+    /// Makes the kernel answer on a link for `address`.
+    pub(crate) async fn add_proxy(&self, index: u32, address: IpAddr) -> Result<(), CardError> {
+        let request = self.handle.neighbours().add(index, address);
+        let request = request.flags(NeighbourFlags::Proxy).replace();
+        let added = request.execute().await;
+        added.map_err(refused(|| format!("answer for {address}")))
+    }
+
+    /// Makes the kernel answer on a link for `address` no more.
+    pub(crate) async fn delete_proxy(&self, index: u32, address: IpAddr) -> Result<(), CardError> {
+        self.delete_neighbour_of(index, address, NeighbourFlags::Proxy).await
+    }
+
+    async fn delete_neighbour_of(
+        &self,
+        index: u32,
+        address: IpAddr,
+        flags: NeighbourFlags,
     ) -> Result<(), CardError> {
         let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address);
         message.header.ifindex = index;
-        let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(address));
-        message.attributes.push(destination);
+        message.header.flags = flags;
+        let destination = match address {
+            IpAddr::V4(address) => NeighbourAddress::Inet(address),
+            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+        };
+        message.attributes.push(NeighbourAttribute::Destination(destination));
         let gone = self.handle.neighbours().del(message).execute().await;
         gone.map_err(refused(|| format!("forget the neighbour {address}")))
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// Whether a block is of the addresses that IPv6 has on every link.
+pub(crate) fn is_between_neighbours(block: &IpNet) -> bool {
+    match block.addr() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => {
+            (address.is_unicast_link_local() || address.is_multicast()) && block.prefix_len() > 0
+        }
     }
 }
 
@@ -307,11 +371,19 @@ fn link(message: LinkMessage) -> Link {
     link
 }
 
-fn address(message: &AddressMessage) -> Option<(u32, Ipv4Net)> {
-    let local = message.attributes.iter().find_map(|attribute| {
-        if let AddressAttribute::Local(IpAddr::V4(local)) = attribute { Some(*local) } else { None }
-    })?;
-    Some((message.header.index, Ipv4Net::new(local, message.header.prefix_len).ok()?))
+fn address(message: &AddressMessage) -> Option<(u32, IpNet)> {
+    let (mut local, mut peer) = (None, None);
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(address) = attribute {
+            local = Some(*address);
+        } else if let AddressAttribute::Address(address) = attribute {
+            peer = Some(*address);
+        }
+    }
+    // IPv6 has the address where IPv4 has the peer's, and the other only if there
+    // is a peer.
+    let address = local.or(peer)?;
+    Some((message.header.index, IpNet::new(address, message.header.prefix_len).ok()?))
 }
 
 fn in_main_table(message: &RouteMessage) -> bool {
@@ -323,18 +395,31 @@ fn in_main_table(message: &RouteMessage) -> bool {
 }
 
 fn route(message: &RouteMessage) -> Option<Route> {
-    if message.header.address_family != AddressFamily::Inet {
+    let ip = |address: &RouteAddress| {
+        if let RouteAddress::Inet(address) = address {
+            Some(IpAddr::V4(*address))
+        } else if let RouteAddress::Inet6(address) = address {
+            Some(IpAddr::V6(*address))
+        } else {
+            None
+        }
+    };
+    let mut to = if message.header.address_family == AddressFamily::Inet {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    } else if message.header.address_family == AddressFamily::Inet6 {
+        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+    } else {
         return None;
-    }
-    let (mut to, mut index, mut gateway) = (Ipv4Addr::UNSPECIFIED, None, None);
+    };
+    let (mut index, mut gateway) = (None, None);
     let mut strange = false;
     for attribute in &message.attributes {
-        if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
-            to = *address;
+        if let RouteAttribute::Destination(address) = attribute {
+            to = ip(address)?;
         } else if let RouteAttribute::Oif(oif) = attribute {
             index = Some(*oif);
-        } else if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
-            gateway = Some(*address);
+        } else if let RouteAttribute::Gateway(address) = attribute {
+            gateway = ip(address);
         } else if let RouteAttribute::MultiPath(_) = attribute {
             strange = true;
         }
@@ -344,21 +429,30 @@ fn route(message: &RouteMessage) -> Option<Route> {
         (RouteType::Unicast, Some(index)) if !strange => Via::Link { index, gateway },
         _ => Via::Other,
     };
-    let destination = Ipv4Net::new(to, message.header.destination_prefix_length).ok()?;
+    let destination = IpNet::new(to, message.header.destination_prefix_length).ok()?;
     Some(Route { destination, via })
 }
 
-fn neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr, MacAddress)> {
+fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr, MacAddress)> {
     if message.header.state != NeighbourState::Permanent {
         return None;
     }
-    let (mut address, mut mac) = (None, None);
-    for attribute in &message.attributes {
-        if let NeighbourAttribute::Destination(NeighbourAddress::Inet(destination)) = attribute {
-            address = Some(*destination);
-        } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
-            mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddress);
+    let mac = message.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::LinkLayerAddress(bytes) = attribute else { return None };
+        <[u8; 6]>::try_from(bytes.as_slice()).ok()
+    });
+    Some((message.header.ifindex, destination(message)?, MacAddress(mac?)))
+}
+
+fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::Destination(destination) = attribute else { return None };
+        if let NeighbourAddress::Inet(address) = destination {
+            Some(IpAddr::V4(*address))
+        } else if let NeighbourAddress::Inet6(address) = destination {
+            Some(IpAddr::V6(*address))
+        } else {
+            None
         }
-    }
-    Some((message.header.ifindex, address?, mac?))
+    })
 }

@@ -19,14 +19,24 @@ const ROUTER: &[(&str, &str)] = &[
     // Everybody is reached through the router, never directly.
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
-    // There is no IPv6 yet; the filter drops it as well.
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    // A card end has the one link-local address that the card gives it, at once.
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    // The router tells others where to go, and nobody tells it.
+    ("ipv6/conf/all/accept_ra", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/all/accept_redirects", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+    // IPv6 has no proxy by routes; what is answered for is listed one by one.
+    ("ipv6/conf/all/proxy_ndp", "1"),
 ];
 
 /// What may hold only once the filter is in force.
 const FORWARDING: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
     // As EC2 tracks connections; the others are the kernel's values already.
     ("netfilter/nf_conntrack_udp_timeout_stream", "180"),
 ];
@@ -39,7 +49,10 @@ pub(crate) fn prepare() -> Result<usize, CardError> {
 /// Prepares the card end `name`. The kernel would let a proxy wait up to 0.8 s
 /// before it answers, and only the link's own value counts.
 pub(crate) fn link(name: &str) -> Result<usize, CardError> {
-    set(&[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])
+    set(&[
+        (&format!("ipv4/neigh/{name}/proxy_delay"), "0"),
+        (&format!("ipv6/neigh/{name}/proxy_delay"), "0"),
+    ])
 }
 
 /// Lets a router forward. Returns how many switches were not as they should be.
@@ -49,7 +62,7 @@ pub(crate) fn forward() -> Result<usize, CardError> {
 
 /// Keeps a router from forwarding.
 pub(crate) fn halt() -> Result<usize, CardError> {
-    set(&[("ipv4/ip_forward", "0")])
+    set(&[("ipv4/ip_forward", "0"), ("ipv6/conf/all/forwarding", "0")])
 }
 
 fn set(switches: &[(&str, &str)]) -> Result<usize, CardError> {
@@ -63,7 +76,7 @@ fn set(switches: &[(&str, &str)]) -> Result<usize, CardError> {
                     .map_err(|source| CardError::Sysctl { key: key.to_owned(), source })?;
                 changed += 1;
             }
-            // A kernel without IPv6 has nothing to switch off, and a link that is
+            // A kernel without IPv6 has nothing to switch, and a link that is
             // gone nothing to prepare.
             Err(error) if error.kind() == io::ErrorKind::NotFound && optional(key) => {}
             Err(source) => return Err(CardError::Sysctl { key: key.to_owned(), source }),

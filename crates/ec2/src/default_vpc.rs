@@ -40,7 +40,7 @@ pub fn furnish(txn: &mut Txn, scope: &Scope, bits: &mut dyn FnMut() -> u128) -> 
     let vni = lease_vni(txn, scope, &vpc, bits)?;
     txn.put(Vpc {
         scope: scope.clone(),
-        net: model::Vpc { id: vpc.clone(), cidrs: vec![whole], vni },
+        net: model::Vpc { id: vpc.clone(), cidrs: vec![whole], ipv6_cidrs: Vec::new(), vni },
         is_default: true,
         enable_dns_support: true,
         enable_dns_hostnames: true,
@@ -54,7 +54,12 @@ pub fn furnish(txn: &mut Txn, scope: &Scope, bits: &mut dyn FnMut() -> u128) -> 
     for (zone, cidr) in zones::of(&scope.region).into_iter().zip(blocks) {
         txn.put(Subnet {
             scope: scope.clone(),
-            net: model::Subnet { id: SubnetId::mint(bits()), vpc: vpc.clone(), cidr },
+            net: model::Subnet {
+                id: SubnetId::mint(bits()),
+                vpc: vpc.clone(),
+                cidr,
+                ipv6_cidr: None,
+            },
             zone,
             default_for_az: true,
             map_public_ip_on_launch: true,

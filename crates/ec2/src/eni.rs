@@ -66,6 +66,8 @@ pub(crate) fn create(
             subnet: subnet.net.id.clone(),
             mac: free_mac(txn, bits),
             ipv4,
+            ipv6: Vec::new(),
+            services: BTreeSet::new(),
             groups: draft.groups,
             source_dest_check: true,
         },

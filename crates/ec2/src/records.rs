@@ -369,7 +369,7 @@ impl Record for SecurityGroup {
         let mut indexes = vec![(BY_VPC, self.vpc.to_string())];
         indexes.extend(self.rules.iter().filter_map(|rule| match &rule.rule.peer {
             model::Peer::Group(group) => Some((BY_PEER_GROUP, group.to_string())),
-            model::Peer::Cidr(_) => None,
+            model::Peer::Cidr(_) | model::Peer::PrefixList(_) => None,
         }));
         indexes.sort();
         indexes.dedup();

@@ -128,6 +128,7 @@ fn host(
     let by_hand = machine.map_or(0, |machine| ec2::eni::by_hand(view, machine));
     let mut capacity = instance.capacity.clone();
     capacity.enis = capacity.enis.map(|enis| enis.saturating_sub(by_hand));
+    capacity.gpus = i64::try_from(instance.gpus().len()).unwrap_or(i64::MAX);
     Host {
         id: instance.id.clone(),
         active: instance.status == InstanceStatus::Active,

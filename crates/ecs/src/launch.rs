@@ -8,7 +8,7 @@ use sched::lifecycle::Needs;
 use sched::placement::Demanded;
 use sched::resources::{Need, Ports, Protocol};
 use std::collections::BTreeSet;
-use wire::ecs::{ContainerDefinition, ContainerOverride, TaskOverride};
+use wire::ecs::{ContainerDefinition, ContainerOverride, ResourceRequirement, TaskOverride};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -78,7 +78,17 @@ impl<'a> Launch<'a> {
             None => self.each().map(|(it, over)| reserved_of(it, over)).map(i64::from).sum(),
         };
         let enis = i64::from(self.needs().eni);
-        Ok(Need { cpu_units, memory_mib, enis, ports: self.host_ports() })
+        let gpus = self.gpus().fold(0, |sum: i64, many| sum.saturating_add(many.into()));
+        Ok(Need { cpu_units, memory_mib, enis, gpus, ports: self.host_ports() })
+    }
+
+    /// How many GPUs each container is to have, in the order of the definition.
+    pub(crate) fn gpus(&self) -> impl Iterator<Item = u32> {
+        self.each().map(|(definition, over)| {
+            let replaced = over.and_then(|over| over.resource_requirements.as_ref());
+            let wanted = replaced.or(definition.resource_requirements.as_ref());
+            wanted.into_iter().flatten().filter_map(gpus_of).fold(0, u32::saturating_add)
+        })
     }
 
     /// The host ports that the task wants to have. The dynamic ones are chosen by
@@ -136,6 +146,7 @@ impl<'a> Launch<'a> {
                     .or(definition.memory_reservation),
                 health_checked: definition.health_check.is_some(),
                 essential: definition.essential.unwrap_or(true),
+                gpu_ids: vec![],
             })
             .collect()
     }
@@ -185,14 +196,30 @@ fn container_override(spec: &Spec, over: &ContainerOverride) -> Result<(), Error
     }
     let given = |length: Option<usize>| length.is_some_and(|length| length > 0);
     let files = over.environment_files.as_ref().map(Vec::len);
-    let resources = over.resource_requirements.as_ref().map(Vec::len);
     if given(files) {
         return Err(Error::unsupported("the override of environmentFiles"));
     }
-    if given(resources) {
-        return Err(Error::unsupported("the override of resourceRequirements"));
+    for wanted in over.resource_requirements.iter().flatten() {
+        if !is_whole_gpus(wanted) {
+            return Err(Error::unsupported("a resource requirement other than whole GPUs"));
+        }
+        if gpus_of(wanted).is_none() {
+            return Err(Error::invalid(format!(
+                "Invalid number of GPUs in the override for container named {name}."
+            )));
+        }
     }
     Ok(())
+}
+
+/// Whether GPUs are wanted that nobody else has at the same time.
+pub(crate) fn is_whole_gpus(wanted: &ResourceRequirement) -> bool {
+    wanted.r#type.as_deref() == Some("GPU") && wanted.sharing_strategy.is_none()
+}
+
+/// How many GPUs are wanted: a positive number.
+fn gpus_of(wanted: &ResourceRequirement) -> Option<u32> {
+    wanted.value.as_deref()?.parse().ok().filter(|many| *many > 0)
 }
 
 fn cpu_of(definition: &ContainerDefinition, over: Option<&ContainerOverride>) -> i32 {

@@ -138,6 +138,9 @@ pub(crate) fn detail(reason: &Reason) -> String {
             "the task needs {needed} network interface of its own, {} can be attached",
             left.max(&0)
         ),
+        Reason::Short(Shortage::Gpu { needed, left }) => {
+            format!("the task needs {needed} GPUs, {} are left", left.max(&0))
+        }
         Reason::Attribute { demanded, found } => {
             let name = &demanded.name;
             match (&demanded.value, found) {

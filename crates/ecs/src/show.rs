@@ -1,13 +1,14 @@
 //! Our records in the shapes of the API.
 
 use crate::records::{
-    Cluster, Container, ContainerInstance, Definition, Interface, Task, TasksOf, show_tags,
+    Cluster, Container, ContainerInstance, Definition, GPU, Interface, Task, TasksOf, show_tags,
 };
 use crate::view::{self, Counts};
 use crate::{fleets, names};
 use ident::Timestamp;
 use sched::lifecycle::{Desired, Phase};
 use sched::resources::{Ports, Protocol};
+use std::collections::BTreeSet;
 use store::View;
 use wire::ecs;
 
@@ -211,6 +212,7 @@ fn container(task: &Task, container: &Container) -> ecs::Container {
         cpu: Some(container.cpu.to_string()),
         memory: text(container.memory),
         memory_reservation: text(container.memory_reservation),
+        gpu_ids: Some(container.gpu_ids.clone()).filter(|ids| !ids.is_empty()),
         ..Default::default()
     }
 }
@@ -252,7 +254,7 @@ pub(crate) fn instance(
     let asked = |part: &str| include.iter().any(|wanted| wanted == part);
     let counts = Counts::of(view::tenants(view, instance));
     let (registered, room) = (&instance.capacity, &fleets::candidate(view, instance).room);
-    let resources = |cpu, memory, ports: &Ports| {
+    let resources = |cpu, memory, ports: &Ports, gpus: Option<BTreeSet<String>>| {
         let mut all = vec![
             integer("CPU", cpu),
             integer("MEMORY", memory),
@@ -260,6 +262,10 @@ pub(crate) fn instance(
             port_set("PORTS_UDP", ports, Protocol::Udp),
         ];
         all.extend(instance.other_resources.iter().cloned());
+        let sets = all.iter_mut().filter(|one| one.name.as_deref() == Some(GPU));
+        if let Some((set, left)) = sets.map(|one| &mut one.string_set_value).next().zip(gpus) {
+            *set = Some(left.into_iter().collect());
+        }
         all
     };
     let attribute = |(name, value): (&String, &Option<String>)| ecs::Attribute {
@@ -281,8 +287,14 @@ pub(crate) fn instance(
             registered.cpu_units,
             registered.memory_mib,
             &registered.reserved,
+            None,
         )),
-        remaining_resources: Some(resources(room.cpu_units, room.memory_mib, &room.taken)),
+        remaining_resources: Some(resources(
+            room.cpu_units,
+            room.memory_mib,
+            &room.taken,
+            Some(view::free_gpus(view, instance)),
+        )),
         status: Some(instance.status.as_str().to_owned()),
         agent_connected: Some(instance.connected()),
         running_tasks_count: Some(counts.running),

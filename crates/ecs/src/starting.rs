@@ -1,8 +1,10 @@
 //! Making tasks, once it is known where each of them goes.
 
 use crate::launch::Launch;
-use crate::records::{ContainerInstance, Definition, Interface, LaunchType, Task, TaskRole, Times};
-use crate::{Error, names};
+use crate::records::{
+    Container, ContainerInstance, Definition, Interface, LaunchType, Task, TaskRole, Times,
+};
+use crate::{Error, names, view};
 use chassis::Cx;
 use ec2::awsvpc::Awsvpc;
 use ec2::task_eni::{self, Provision};
@@ -47,6 +49,10 @@ pub(crate) fn start(
     let interface =
         start.awsvpc.map(|awsvpc| provide(cx, txn, awsvpc, &place, start.now)).transpose()?;
     let needs = start.launch.needs();
+    let mut containers = start.launch.containers(|| cx.bits());
+    if start.launch.need().gpus > 0 {
+        hand_out_gpus(cx, txn, start.launch, &place, &mut containers);
+    }
     let task = Task {
         scope: cx.scope().clone(),
         id: id.clone(),
@@ -63,7 +69,7 @@ pub(crate) fn start(
         started_by: start.started_by.map(str::to_owned),
         overrides: start.overrides.clone(),
         tags: start.tags.clone(),
-        containers: start.launch.containers(|| cx.bits()),
+        containers,
         interface,
         role: start.launch.role().map(|arn| assume(cx, txn, arn, &id, start.now)).transpose()?,
         times: Times { created: start.now, ..Times::default() },
@@ -94,6 +100,23 @@ fn assume(
     })?;
     let credentials_id = AttachmentId::mint(cx.bits()).to_string();
     Ok(TaskRole { arn: arn.to_owned(), credentials_id, key: Some(session.id) })
+}
+
+/// Gives each container as many GPUs of its machine as it is to have, of those that no
+/// task has. That there are enough was decided with the place.
+fn hand_out_gpus(
+    cx: &Cx,
+    txn: &Txn,
+    launch: &Launch<'_>,
+    place: &Place,
+    containers: &mut [Container],
+) {
+    let host = txn.get::<ContainerInstance>(cx.scope(), place.instance.as_str());
+    let free = host.map(|host| view::free_gpus(txn.view(), &host)).unwrap_or_default();
+    let mut free = free.into_iter();
+    for (container, many) in containers.iter_mut().zip(launch.gpus()) {
+        container.gpu_ids = (0..many).map_while(|_| free.next()).collect();
+    }
 }
 
 /// A task's own interface, in a subnet of the zone that it was placed in.

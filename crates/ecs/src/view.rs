@@ -3,6 +3,7 @@
 use crate::records::{BY_CLUSTER, BY_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use ident::{ClusterName, Scope};
 use sched::lifecycle::Phase;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::View;
 
@@ -10,6 +11,19 @@ use store::View;
 pub fn tenants(view: &View, instance: &ContainerInstance) -> impl Iterator<Item = Arc<Task>> {
     view.by::<Task>(&instance.scope, BY_INSTANCE, instance.id.as_str())
         .filter(|task| task.phase.holds_room())
+}
+
+/// The GPUs of a container instance that no task has, by their ids.
+pub(crate) fn free_gpus(view: &View, instance: &ContainerInstance) -> BTreeSet<String> {
+    let mut free: BTreeSet<String> = instance.gpus().into_iter().map(str::to_owned).collect();
+    if !free.is_empty() {
+        for task in tenants(view, instance) {
+            for id in task.containers.iter().flat_map(|container| &container.gpu_ids) {
+                free.remove(id);
+            }
+        }
+    }
+    free
 }
 
 /// How many tasks run and how many are about to.

@@ -52,6 +52,8 @@ ec2_ids! {
     SecurityGroupId "sg";
     /// One rule of a security group.
     SecurityGroupRuleId "sgr";
+    /// A prefix list: blocks of addresses under one name.
+    PrefixListId "pl";
     /// A route table.
     RouteTableId "rtb";
     /// An EC2 instance: a machine that stands in a VPC.

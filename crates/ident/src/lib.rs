@@ -18,7 +18,7 @@ mod time;
 pub use arn::{Arn, ArnError};
 pub use id::{
     AttachmentId, ClusterName, ContainerInstanceId, EniAttachmentId, EniId, Family, InstanceId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, TaskId, VpcId,
+    PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, TaskId, VpcId,
 };
 pub use owner::{AccountId, Region, Scope};
 pub use tags::Tags;

@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn subnet(cidr: &str) -> Subnet {
-        Subnet { id: SubnetId::mint(1), vpc: VpcId::mint(1), cidr: net(cidr) }
+        Subnet { id: SubnetId::mint(1), vpc: VpcId::mint(1), cidr: net(cidr), ipv6_cidr: None }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! The result depends on nothing but the arguments, not even on their order: the
 //! same state makes the same plan, byte for byte, so plans can be compared.
 
-use crate::model::{Eni, Peer, Rule, SecurityGroup, Subnet, Vpc};
+use crate::model::{Eni, Peer, PrefixList, Rule, SecurityGroup, Subnet, Vpc};
 use crate::plan::{CardPlan, EniPlan, EniUser, GroupPlan, SubnetPlan, VpcPlan};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use ident::{EniId, Generation, SecurityGroupId};
+use ident::{EniId, Generation, PrefixListId, SecurityGroupId};
+use ipnet::IpNet;
 
 /// One VPC as the control plane knows it: all of it, wherever its parts are.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct VpcView<'a> {
     pub enis: Vec<&'a Eni>,
     /// Its security groups.
     pub groups: Vec<&'a SecurityGroup>,
+    /// The prefix lists that its groups' rules may refer to.
+    pub prefix_lists: Vec<&'a PrefixList>,
 }
 
 /// The plan for the node that has the interfaces `local`.
@@ -57,8 +60,10 @@ fn vpc_plan(view: &VpcView<'_>, local: &BTreeMap<EniId, EniUser>) -> VpcPlan {
         .filter_map(|id| blocks.get(id))
         .map(|subnet| SubnetPlan {
             subnet: subnet.id.clone(),
-            cidr: subnet.cidr,
-            gateway: subnet.gateway(),
+            cidr: Some(subnet.cidr),
+            gateway: Some(subnet.gateway()),
+            ipv6_cidr: subnet.ipv6_cidr,
+            ipv6_gateway: subnet.ipv6_gateway(),
         })
         .collect();
 
@@ -79,8 +84,10 @@ fn vpc_plan(view: &VpcView<'_>, local: &BTreeMap<EniId, EniUser>) -> VpcPlan {
         vpc: view.vpc.id.clone(),
         vni: view.vpc.vni,
         cidrs: view.vpc.cidrs.clone(),
+        ipv6_cidrs: view.vpc.ipv6_cidrs.clone(),
         subnets,
         members: members(view, &groups),
+        prefix_lists: prefix_lists(view, &groups),
         enis,
         groups,
     }
@@ -91,7 +98,9 @@ fn eni_plan(eni: &Eni, user: EniUser) -> EniPlan {
         eni: eni.id.clone(),
         mac: eni.mac,
         subnet: eni.subnet.clone(),
-        ipv4: eni.ipv4,
+        ipv4: Some(eni.ipv4),
+        ipv6: eni.ipv6.clone(),
+        services: eni.services.clone(),
         user,
         groups: eni.groups.iter().cloned().collect(),
         source_dest_check: eni.source_dest_check,
@@ -107,17 +116,17 @@ fn sorted(rules: &[Rule]) -> Vec<Rule> {
 /// Who is in the groups that `groups` refer to. The others' members are nobody's
 /// business on the node, and would change its plan for nothing.
 fn members(view: &VpcView<'_>, groups: &[GroupPlan]) -> BTreeMap<SecurityGroupId, Vec<IpAddr>> {
-    let rules = groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
-    let mut members: BTreeMap<SecurityGroupId, Vec<IpAddr>> = rules
+    let mut members: BTreeMap<SecurityGroupId, Vec<IpAddr>> = rules(groups)
         .filter_map(|rule| match &rule.peer {
             Peer::Group(group) => Some((group.clone(), Vec::new())),
-            Peer::Cidr(_) => None,
+            Peer::Cidr(_) | Peer::PrefixList(_) => None,
         })
         .collect();
     for eni in &view.enis {
         for group in &eni.groups {
             if let Some(addresses) = members.get_mut(group) {
                 addresses.push(IpAddr::V4(eni.ipv4));
+                addresses.extend(eni.ipv6.iter().copied().map(IpAddr::V6));
             }
         }
     }
@@ -126,6 +135,25 @@ fn members(view: &VpcView<'_>, groups: &[GroupPlan]) -> BTreeMap<SecurityGroupId
         addresses.dedup();
     }
     members
+}
+
+/// What is in the prefix lists that `groups` refer to.
+fn prefix_lists(view: &VpcView<'_>, groups: &[GroupPlan]) -> BTreeMap<PrefixListId, Vec<IpNet>> {
+    let named = rules(groups).filter_map(|rule| match &rule.peer {
+        Peer::PrefixList(list) => Some(list),
+        Peer::Cidr(_) | Peer::Group(_) => None,
+    });
+    let found = named.filter_map(|id| view.prefix_lists.iter().find(|list| list.id == *id));
+    found
+        .map(|list| {
+            let entries: BTreeSet<IpNet> = list.entries.iter().map(IpNet::trunc).collect();
+            (list.id.clone(), entries.into_iter().collect())
+        })
+        .collect()
+}
+
+fn rules(groups: &[GroupPlan]) -> impl Iterator<Item = &Rule> {
+    groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress))
 }
 
 #[cfg(test)]
@@ -149,6 +177,8 @@ mod tests {
             subnet: SubnetId::mint(vpc),
             mac: MacAddress([2, 0, 0, 0, 0, n]),
             ipv4: Ipv4Addr::new(10, 0, 1, n),
+            ipv6: vec![],
+            services: BTreeSet::new(),
             groups: groups.iter().copied().map(sg).collect(),
             source_dest_check: true,
         }
@@ -159,8 +189,8 @@ mod tests {
         let block = "10.0.0.0/16".parse().expect("a block");
         let cidr = "10.0.1.0/24".parse().expect("a block");
         (
-            Vpc { id: id.clone(), cidrs: vec![block], vni: n },
-            Subnet { id: SubnetId::mint(n.into()), vpc: id, cidr },
+            Vpc { id: id.clone(), cidrs: vec![block], ipv6_cidrs: vec![], vni: n },
+            Subnet { id: SubnetId::mint(n.into()), vpc: id, cidr, ipv6_cidr: None },
         )
     }
 
@@ -183,12 +213,14 @@ mod tests {
                 subnets: vec![&other_subnet],
                 enis: vec![&foreign],
                 groups: vec![],
+                prefix_lists: vec![],
             },
             VpcView {
                 vpc: &one,
                 subnets: vec![&subnet],
                 enis: vec![&third, &there, &here],
                 groups: groups.iter().collect(),
+                prefix_lists: vec![],
             },
         ];
         let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
@@ -197,7 +229,7 @@ mod tests {
         assert_eq!((plan.generation, plan.vpcs.len()), (Generation(3), 1));
         let plan = &plan.vpcs[0];
         assert_eq!(plan.enis.iter().map(|eni| &eni.eni).collect::<Vec<_>>(), [&here.id]);
-        assert_eq!(plan.subnets[0].gateway, Ipv4Addr::new(10, 0, 1, 1));
+        assert_eq!(plan.subnets[0].gateway, Some(Ipv4Addr::new(10, 0, 1, 1)));
         assert_eq!(plan.groups.len(), 1);
         assert_eq!(plan.groups[0].ingress.len(), 1, "the same rule twice is one rule");
         assert_eq!(plan.members, BTreeMap::from([(sg(2), vec![IpAddr::V4(there.ipv4)])]));
@@ -207,7 +239,13 @@ mod tests {
     fn an_interface_without_its_subnet_is_not_connected() {
         let (vpc, _) = vpc(1);
         let here = eni(11, 1, &[1]);
-        let view = VpcView { vpc: &vpc, subnets: vec![], enis: vec![&here], groups: vec![] };
+        let view = VpcView {
+            vpc: &vpc,
+            subnets: vec![],
+            enis: vec![&here],
+            groups: vec![],
+            prefix_lists: vec![],
+        };
         let local = BTreeMap::from([(here.id.clone(), EniUser::Host)]);
         assert_eq!(card_plan(Generation(1), &[view], &local).vpcs, []);
     }
@@ -222,6 +260,7 @@ mod tests {
             subnets: vec![&subnet],
             enis: vec![&here],
             groups: groups.iter().collect(),
+            prefix_lists: vec![],
         };
         let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
         let plan = card_plan(Generation(1), &[view], &local);

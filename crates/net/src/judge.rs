@@ -6,9 +6,9 @@
 //! packet must bear its interface's own addresses and have somewhere to go.
 
 use crate::mac::MacAddress;
-use crate::model::{Peer, Rule, Traffic};
+use crate::model::{Peer, Rule, Service, Traffic};
 use crate::plan::{EniPlan, GroupPlan, VpcPlan};
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 use ident::{EniId, SecurityGroupId};
 
 /// A packet that an interface sends into its VPC.
@@ -19,9 +19,9 @@ pub struct Packet {
     /// The hardware address it comes from.
     pub mac: MacAddress,
     /// The address it comes from.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// The address it goes to.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// What it carries.
     pub content: Content,
     /// What the connection tracker says of it.
@@ -29,16 +29,18 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// A packet that starts a flow from `eni` and is honest about it.
-    pub fn opening(eni: &EniPlan, destination: Ipv4Addr, content: Content) -> Self {
-        Self {
+    /// A packet that starts a flow from `eni` and is honest about it; `None` if
+    /// the interface has no address of that IP version.
+    pub fn opening(eni: &EniPlan, destination: IpAddr, content: Content) -> Option<Self> {
+        let source = eni.addresses().find(|own| own.is_ipv4() == destination.is_ipv4())?;
+        Some(Self {
             sender: eni.eni.clone(),
             mac: eni.mac,
-            source: eni.ipv4,
+            source,
             destination,
             content,
             flow: Flow::New,
-        }
+        })
     }
 }
 
@@ -62,6 +64,13 @@ pub enum Content {
         /// The code.
         code: u8,
     },
+    /// ICMP for IPv6.
+    Icmpv6 {
+        /// The type.
+        kind: u8,
+        /// The code.
+        code: u8,
+    },
     /// Anything else.
     Protocol(u8),
 }
@@ -73,6 +82,7 @@ impl Content {
             Self::Icmp { .. } => 1,
             Self::Tcp { .. } => 6,
             Self::Udp { .. } => 17,
+            Self::Icmpv6 { .. } => 58,
             Self::Protocol(number) => number,
         }
     }
@@ -109,6 +119,8 @@ impl Verdict<'_> {
 pub enum Grounds<'a> {
     /// Its flow was let through before.
     Tracked,
+    /// It is for a service of the VPC that its sender may use. No group is asked.
+    Service(Service),
     /// Both gates permit it. Where several rules do, this is the first one.
     Permitted {
         /// What lets it out of the sender.
@@ -138,8 +150,8 @@ pub enum Obstacle<'a> {
         /// The interface.
         eni: &'a EniId,
     },
-    /// No interface has the destination address: neither somebody's nor the
-    /// router's own, which takes no packets.
+    /// No interface has the destination address. The router's own addresses take
+    /// no packets, but for the services that the sender may use.
     NoRoute,
     /// No group of the sender permits it to leave.
     Egress {
@@ -171,8 +183,11 @@ fn weigh<'a>(plan: &'a VpcPlan, packet: &Packet) -> Result<Grounds<'a>, Obstacle
     if !honest(plan, sender, packet) {
         return Err(Obstacle::Spoofed { eni: &sender.eni });
     }
-    let receiver =
-        plan.enis.iter().find(|eni| eni.ipv4 == packet.destination).ok_or(Obstacle::NoRoute)?;
+    if let Some(service) = service(plan, sender, packet) {
+        return Ok(Grounds::Service(service));
+    }
+    let owns = |eni: &&EniPlan| eni.addresses().any(|own| own == packet.destination);
+    let receiver = plan.enis.iter().find(owns).ok_or(Obstacle::NoRoute)?;
     if packet.flow == Flow::Established {
         return Ok(Grounds::Tracked);
     }
@@ -185,14 +200,33 @@ fn weigh<'a>(plan: &'a VpcPlan, packet: &Packet) -> Result<Grounds<'a>, Obstacle
 
 /// Whether the packet's source is one that its interface may send from.
 fn honest(plan: &VpcPlan, sender: &EniPlan, packet: &Packet) -> bool {
-    let impossible = packet.source.is_unspecified()
+    let unroutable = match packet.source {
+        IpAddr::V4(source) => source.is_broadcast(),
+        // Link-local addresses are for neighbours, and the router is the only one.
+        IpAddr::V6(source) => source.is_unicast_link_local() || source.to_ipv4_mapped().is_some(),
+    };
+    let impossible = unroutable
+        || packet.source.is_unspecified()
         || packet.source.is_loopback()
         || packet.source.is_multicast()
-        || packet.source.is_broadcast()
-        || plan.subnets.iter().any(|subnet| subnet.gateway == packet.source);
+        || plan.own_addresses().any(|own| own == packet.source);
     packet.mac == sender.mac
         && !impossible
-        && (!sender.source_dest_check || packet.source == sender.ipv4)
+        && (!sender.source_dest_check || sender.addresses().any(|own| own == packet.source))
+}
+
+/// The service that the packet is for, if its sender may use it.
+fn service(plan: &VpcPlan, sender: &EniPlan, packet: &Packet) -> Option<Service> {
+    let here = |service: Service| {
+        plan.service_addresses(service).any(|address| address == packet.destination)
+    };
+    let service = sender.services.iter().copied().find(|service| here(*service))?;
+    let port = match packet.content {
+        Content::Tcp { port } | Content::Udp { port } => port,
+        Content::Icmp { .. } | Content::Icmpv6 { .. } | Content::Protocol(_) => return None,
+    };
+    let (protocols, its_port) = service.listens();
+    (protocols.contains(&packet.content.protocol()) && port == its_port).then_some(service)
 }
 
 /// The first rule of `groups` that permits the packet to or from `peer`.
@@ -201,7 +235,7 @@ fn permit<'a>(
     groups: &'a [SecurityGroupId],
     rules: impl Fn(&'a GroupPlan) -> &'a [Rule],
     packet: &Packet,
-    peer: Ipv4Addr,
+    peer: IpAddr,
 ) -> Option<Permit<'a>> {
     groups.iter().find_map(|id| {
         let group = plan.groups.iter().find(|group| group.group == *id)?;
@@ -218,7 +252,8 @@ fn covers(traffic: Traffic, content: Content) -> bool {
         (Traffic::All, _) => true,
         (Traffic::Tcp { from, to }, Content::Tcp { port })
         | (Traffic::Udp { from, to }, Content::Udp { port }) => (from..=to).contains(&port),
-        (Traffic::Icmp { kind, code }, Content::Icmp { kind: its_kind, code: its_code }) => {
+        (Traffic::Icmp { kind, code }, Content::Icmp { kind: its_kind, code: its_code })
+        | (Traffic::Icmpv6 { kind, code }, Content::Icmpv6 { kind: its_kind, code: its_code }) => {
             kind.is_none_or(|kind| kind == its_kind && code.is_none_or(|code| code == its_code))
         }
         (Traffic::Protocol(number), content) => number == content.protocol(),
@@ -233,13 +268,16 @@ fn covers(traffic: Traffic, content: Content) -> bool {
 }
 
 /// Whether a rule about `peer` is about this address.
-fn concerns(plan: &VpcPlan, peer: &Peer, address: Ipv4Addr) -> bool {
-    let address = IpAddr::V4(address);
+fn concerns(plan: &VpcPlan, peer: &Peer, address: IpAddr) -> bool {
     match peer {
         Peer::Cidr(block) => block.contains(&address),
         Peer::Group(group) => {
             plan.members.get(group).is_some_and(|members| members.contains(&address))
         }
+        Peer::PrefixList(list) => plan
+            .prefix_lists
+            .get(list)
+            .is_some_and(|blocks| blocks.iter().any(|block| block.contains(&address))),
     }
 }
 

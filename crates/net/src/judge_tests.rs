@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::compile::{VpcView, card_plan};
-use crate::model::{Eni, SecurityGroup, Subnet, Vpc};
+use crate::model::{Eni, PrefixList, SecurityGroup, Subnet, Vpc};
 use crate::plan::{CardPlan, EniUser};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
-use ident::{Generation, SubnetId, VpcId};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use ident::{Generation, PrefixListId, SubnetId, VpcId};
 use proptest::prelude::*;
 
 fn sg(n: u8) -> SecurityGroupId {
@@ -18,6 +19,14 @@ fn address(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, 10 + n)
 }
 
+fn address6(n: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 0x10 + u16::from(n))
+}
+
+fn pl(n: u8) -> PrefixListId {
+    PrefixListId::mint(u128::from(n))
+}
+
 /// The interface with this number, in these groups.
 fn eni(n: u8, groups: impl IntoIterator<Item = u8>) -> Eni {
     Eni {
@@ -26,6 +35,8 @@ fn eni(n: u8, groups: impl IntoIterator<Item = u8>) -> Eni {
         subnet: SubnetId::mint(1),
         mac: MacAddress([2, 0, 0, 0, 0, n]),
         ipv4: address(n),
+        ipv6: vec![address6(n)],
+        services: BTreeSet::new(),
         groups: groups.into_iter().map(sg).collect(),
         source_dest_check: true,
     }
@@ -49,25 +60,30 @@ fn plan(enis: &[Eni], groups: &[SecurityGroup]) -> VpcPlan {
 
 fn whole_plan(enis: &[Eni], groups: &[SecurityGroup]) -> CardPlan {
     let block = "10.0.0.0/16".parse().expect("a block");
-    let vpc = Vpc { id: VpcId::mint(1), cidrs: vec![block], vni: 1 };
+    let wide = "fd00::/56".parse().expect("a block");
+    let vpc = Vpc { id: VpcId::mint(1), cidrs: vec![block], ipv6_cidrs: vec![wide], vni: 1 };
     let subnet = Subnet {
         id: SubnetId::mint(1),
         vpc: vpc.id.clone(),
         cidr: "10.0.1.0/24".parse().expect("a block"),
+        ipv6_cidr: Some("fd00:0:0:1::/64".parse().expect("a block")),
     };
+    let blocks = ["10.0.1.10/31", "fd00:0:0:1::10/127"].map(|text| text.parse().expect("a block"));
+    let list = PrefixList { id: pl(1), entries: blocks.to_vec() };
     let view = VpcView {
         vpc: &vpc,
         subnets: vec![&subnet],
         enis: enis.iter().collect(),
         groups: groups.iter().collect(),
+        prefix_lists: vec![&list],
     };
     let local: BTreeMap<_, _> = enis.iter().map(|eni| (eni.id.clone(), EniUser::Task)).collect();
     card_plan(Generation(1), &[view], &local)
 }
 
-fn from(plan: &VpcPlan, n: u8, destination: Ipv4Addr, content: Content) -> Packet {
+fn from(plan: &VpcPlan, n: u8, to: impl Into<IpAddr>, content: Content) -> Packet {
     let sender = plan.enis.iter().find(|eni| eni.eni == EniId::mint(u128::from(n)));
-    Packet::opening(sender.expect("an interface"), destination, content)
+    Packet::opening(sender.expect("an interface"), to.into(), content).expect("dual stack")
 }
 
 const HTTP: Traffic = Traffic::Tcp { from: 80, to: 80 };
@@ -85,7 +101,7 @@ fn each_gate_alone_stops_a_packet() {
                 assert_eq!((egress.group, ingress.group), (&sg(1), &sg(2)));
                 "accept"
             }
-            Verdict::Accept(Grounds::Tracked) => "tracked",
+            Verdict::Accept(Grounds::Tracked | Grounds::Service(_)) => "unasked",
             Verdict::Reject(Obstacle::Egress { eni, groups }) => {
                 assert_eq!((eni, groups), (&EniId::mint(1), &[sg(1)][..]));
                 "egress"
@@ -108,6 +124,7 @@ fn traffic_covers_its_content_and_no_other() {
     let tcp = |from, to| Traffic::Tcp { from, to };
     let icmp = |kind, code| Traffic::Icmp { kind, code };
     let ping = Content::Icmp { kind: 8, code: 0 };
+    let ping6 = Content::Icmpv6 { kind: 128, code: 0 };
     for (traffic, content, expected) in [
         (Traffic::All, Content::Protocol(47), true),
         (tcp(80, 90), Content::Tcp { port: 80 }, true),
@@ -124,6 +141,12 @@ fn traffic_covers_its_content_and_no_other() {
         (icmp(Some(8), Some(1)), ping, false),
         (icmp(Some(13), None), ping, false),
         (Traffic::Icmpv6 { kind: None, code: None }, ping, false),
+        (Traffic::Icmpv6 { kind: None, code: None }, ping6, true),
+        (Traffic::Icmpv6 { kind: Some(128), code: Some(0) }, ping6, true),
+        (Traffic::Icmpv6 { kind: Some(128), code: Some(1) }, ping6, false),
+        (Traffic::Icmpv6 { kind: Some(129), code: None }, ping6, false),
+        (Traffic::Protocol(58), ping6, true),
+        (icmp(None, None), ping6, false),
         (Traffic::Protocol(6), Content::Tcp { port: 1 }, true),
         (Traffic::Protocol(17), Content::Tcp { port: 1 }, false),
         (Traffic::Protocol(1), ping, true),
@@ -149,12 +172,19 @@ fn only_a_packet_with_its_interfaces_addresses_is_weighed() {
     let spoofed =
         |n: u8| Verdict::Reject(Obstacle::Spoofed { eni: &plan.enis[usize::from(n - 1)].eni });
     assert!(fate(1, |_| ()).passes());
-    assert_eq!(fate(1, |packet| packet.source = address(2)), spoofed(1));
+    assert_eq!(fate(1, |packet| packet.source = address(2).into()), spoofed(1));
     assert_eq!(fate(1, |packet| packet.mac.0[5] = 9), spoofed(1));
-    assert!(fate(2, |packet| packet.source = Ipv4Addr::new(192, 0, 2, 1)).passes());
+    assert!(fate(2, |packet| packet.source = Ipv4Addr::new(192, 0, 2, 1).into()).passes());
     assert_eq!(fate(2, |packet| packet.mac.0[5] = 9), spoofed(2));
-    for impossible in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, gateway] {
-        let packet = Packet { source: impossible, ..from(&plan, 2, address(1), GET) };
+    assert_eq!(gateway, Some(Ipv4Addr::new(10, 0, 1, 1)));
+    for impossible in ["0.0.0.0", "127.0.0.1", "255.255.255.255", "224.0.0.1", "10.0.1.1"] {
+        let source = impossible.parse().expect("an address");
+        let packet = Packet { source, ..from(&plan, 2, address(1), GET) };
+        assert_eq!(judge(&plan, &packet), spoofed(2), "{impossible}");
+    }
+    for impossible in ["::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.1.12", "fd00:0:0:1::1"] {
+        let source = impossible.parse().expect("an address");
+        let packet = Packet { source, ..from(&plan, 2, address6(1), GET) };
         assert_eq!(judge(&plan, &packet), spoofed(2), "{impossible}");
     }
     assert_eq!(
@@ -167,8 +197,20 @@ fn only_a_packet_with_its_interfaces_addresses_is_weighed() {
 fn nothing_answers_at_an_address_that_nobody_has() {
     let open = || vec![rule(Traffic::All, cidr("0.0.0.0/0"))];
     let plan = plan(&[eni(1, [1])], &[group(1, open(), open())]);
-    for nobody in ["10.0.1.1", "10.0.1.255", "10.0.1.77", "10.0.7.7", "192.0.2.1", "224.0.0.1"] {
-        let packet = from(&plan, 1, nobody.parse().expect("an address"), GET);
+    for nobody in [
+        "10.0.1.1",
+        "10.0.1.255",
+        "10.0.1.77",
+        "10.0.7.7",
+        "192.0.2.1",
+        "224.0.0.1",
+        "169.254.169.253",
+        "169.254.170.2",
+        "fd00:0:0:1::1",
+        "fd00:0:0:1::77",
+        "2001:db8::1",
+    ] {
+        let packet = from(&plan, 1, nobody.parse::<IpAddr>().expect("an address"), GET);
         assert_eq!(judge(&plan, &packet), Verdict::Reject(Obstacle::NoRoute), "{nobody}");
     }
 }
@@ -180,7 +222,7 @@ fn a_tracked_flow_outlives_its_rules() {
     assert!(!judge(&plan, &packet).passes());
     packet.flow = Flow::Established;
     assert_eq!(judge(&plan, &packet), Verdict::Accept(Grounds::Tracked));
-    packet.source = address(3);
+    packet.source = address(3).into();
     assert!(!judge(&plan, &packet).passes(), "tracking excuses no spoofing");
 }
 
@@ -192,6 +234,44 @@ fn an_unknown_group_permits_nothing() {
     assert!(!judge(&plan, &from(&plan, 2, address(1), GET)).passes());
 }
 
+#[test]
+fn services_are_for_whom_they_are_configured() {
+    let shut = group(1, vec![], vec![]);
+    let may = |services: &[Service]| Eni {
+        services: services.iter().copied().collect(),
+        source_dest_check: false,
+        ..eni(1, [1])
+    };
+    let (udp53, tcp53) = (Content::Udp { port: 53 }, Content::Tcp { port: 53 });
+    let (resolver, metadata) = (Service::Resolver, Service::Metadata);
+    for (services, to, content, expected) in [
+        (vec![resolver], "169.254.169.253", udp53, Some(resolver)),
+        (vec![resolver], "169.254.169.253", tcp53, Some(resolver)),
+        (vec![resolver], "10.0.0.2", udp53, Some(resolver)),
+        (vec![resolver], "fd00:ec2::253", udp53, Some(resolver)),
+        (vec![resolver], "169.254.169.253", GET, None),
+        (vec![resolver], "169.254.169.254", GET, None),
+        (vec![resolver, metadata], "169.254.169.254", GET, Some(metadata)),
+        (vec![resolver, metadata], "fd00:ec2::254", GET, Some(metadata)),
+        (vec![metadata], "169.254.169.254", Content::Udp { port: 80 }, None),
+        (vec![metadata], "10.0.0.2", udp53, None),
+        (vec![metadata], "169.254.170.2", GET, None),
+        (vec![], "169.254.169.253", udp53, None),
+    ] {
+        // Another interface has them all, so the router does have the addresses.
+        let other = Eni { services: Service::ALL.into(), ..eni(2, [1]) };
+        let plan = plan(&[may(&services), other], core::slice::from_ref(&shut));
+        let to: IpAddr = to.parse().expect("an address");
+        let mut packet = from(&plan, 1, to, content);
+        let expected = expected.map_or(Verdict::Reject(Obstacle::NoRoute), |service| {
+            Verdict::Accept(Grounds::Service(service))
+        });
+        assert_eq!(judge(&plan, &packet), expected, "{services:?} {to} {content:?}");
+        packet.source = to;
+        assert!(!judge(&plan, &packet).passes(), "nobody speaks for the router");
+    }
+}
+
 fn arb_traffic() -> impl Strategy<Value = Traffic> {
     prop_oneof![
         Just(Traffic::All),
@@ -199,6 +279,8 @@ fn arb_traffic() -> impl Strategy<Value = Traffic> {
         (0_u16..6, 0_u16..6).prop_map(|(from, to)| Traffic::Udp { from, to }),
         (proptest::option::of(0_u8..3), proptest::option::of(0_u8..3))
             .prop_map(|(kind, code)| Traffic::Icmp { kind, code }),
+        (proptest::option::of(0_u8..3), proptest::option::of(0_u8..3))
+            .prop_map(|(kind, code)| Traffic::Icmpv6 { kind, code }),
         (0_u8..20).prop_map(Traffic::Protocol),
     ]
 }
@@ -208,6 +290,11 @@ fn arb_peer() -> impl Strategy<Value = Peer> {
         (0_u8..4).prop_map(|n| Peer::Group(sg(n))),
         Just(cidr("0.0.0.0/0")),
         Just(cidr("::/0")),
+        (1_u8..3).prop_map(|n| Peer::PrefixList(pl(n))),
+        (0_u8..4, 124_u8..=128).prop_map(|(n, prefix)| {
+            let block = ipnet::Ipv6Net::new(address6(n), prefix).expect("a prefix");
+            Peer::Cidr(block.trunc().into())
+        }),
         (0_u8..4, 28_u8..=32).prop_map(|(n, prefix)| {
             let block = ipnet::Ipv4Net::new(address(n), prefix).expect("a prefix");
             Peer::Cidr(block.trunc().into())
@@ -225,6 +312,7 @@ fn arb_content() -> impl Strategy<Value = Content> {
         (0_u16..6).prop_map(|port| Content::Tcp { port }),
         (0_u16..6).prop_map(|port| Content::Udp { port }),
         (0_u8..3, 0_u8..3).prop_map(|(kind, code)| Content::Icmp { kind, code }),
+        (0_u8..3, 0_u8..3).prop_map(|(kind, code)| Content::Icmpv6 { kind, code }),
         (18_u8..20).prop_map(Content::Protocol),
     ]
 }
@@ -246,8 +334,19 @@ fn arb_enis() -> impl Strategy<Value = Vec<Eni>> {
 
 /// Whether each interface can open a flow with this content to each other one.
 fn reach(plan: &VpcPlan, content: Content) -> Vec<bool> {
+    openings(plan, content).map(|(_, _, packet)| judge(plan, &packet).passes()).collect()
+}
+
+/// From each interface to each address of each one.
+fn openings(
+    plan: &VpcPlan,
+    content: Content,
+) -> impl Iterator<Item = (&EniPlan, &EniPlan, Packet)> {
     let pairs = plan.enis.iter().flat_map(|a| plan.enis.iter().map(move |b| (a, b)));
-    pairs.map(|(a, b)| judge(plan, &Packet::opening(a, b.ipv4, content)).passes()).collect()
+    pairs.flat_map(move |(a, b)| {
+        let packets = b.addresses().filter_map(move |to| Packet::opening(a, to, content));
+        packets.map(move |packet| (a, b, packet))
+    })
 }
 
 proptest! {
@@ -316,14 +415,12 @@ proptest! {
         enis in arb_enis(), groups in arb_groups(), content in arb_content(),
     ) {
         let plan = plan(&enis, &groups);
-        for (a, b) in plan.enis.iter().flat_map(|a| plan.enis.iter().map(move |b| (a, b))) {
-            if let Verdict::Accept(Grounds::Permitted { egress, ingress }) =
-                judge(&plan, &Packet::opening(a, b.ipv4, content))
-            {
+        for (a, b, packet) in openings(&plan, content) {
+            if let Verdict::Accept(Grounds::Permitted { egress, ingress }) = judge(&plan, &packet) {
                 prop_assert!(a.groups.contains(egress.group) && b.groups.contains(ingress.group));
                 prop_assert!(covers(egress.rule.traffic, content) && covers(ingress.rule.traffic, content));
-                prop_assert!(concerns(&plan, &egress.rule.peer, b.ipv4));
-                prop_assert!(concerns(&plan, &ingress.rule.peer, a.ipv4));
+                prop_assert!(concerns(&plan, &egress.rule.peer, packet.destination));
+                prop_assert!(concerns(&plan, &ingress.rule.peer, packet.source));
             }
         }
     }

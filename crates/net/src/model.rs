@@ -4,9 +4,9 @@
 use crate::mac::MacAddress;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
-use ident::{EniId, SecurityGroupId, SubnetId, VpcId};
-use ipnet::{IpNet, Ipv4Net};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use ident::{EniId, PrefixListId, SecurityGroupId, SubnetId, VpcId};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// A virtual private cloud.
@@ -16,6 +16,9 @@ pub struct Vpc {
     pub id: VpcId,
     /// Its IPv4 blocks, the primary one first; never empty.
     pub cidrs: Vec<Ipv4Net>,
+    /// Its IPv6 blocks, if it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6_cidrs: Vec<Ipv6Net>,
     /// The VXLAN network identifier that its packets carry between nodes; unique
     /// in the whole installation, 1 to 2^24 - 1.
     pub vni: u32,
@@ -30,6 +33,9 @@ pub struct Subnet {
     pub vpc: VpcId,
     /// Its IPv4 block.
     pub cidr: Ipv4Net,
+    /// Its IPv6 block, a /64, if it is a dual-stack one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_cidr: Option<Ipv6Net>,
 }
 
 impl Subnet {
@@ -37,9 +43,15 @@ impl Subnet {
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.cidr.network()).saturating_add(1))
     }
+
+    /// The same in its IPv6 block.
+    pub fn ipv6_gateway(&self) -> Option<Ipv6Addr> {
+        let block = self.ipv6_cidr?;
+        Some(Ipv6Addr::from(u128::from(block.network()).saturating_add(1)))
+    }
 }
 
-/// A network interface with its primary private address.
+/// A network interface with its private addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Eni {
     /// Its id.
@@ -52,10 +64,62 @@ pub struct Eni {
     pub mac: MacAddress,
     /// Its primary private IPv4 address.
     pub ipv4: Ipv4Addr,
+    /// Its IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Which of its VPC's own services it may use.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub services: BTreeSet<Service>,
     /// Its security groups, one to five, all of its VPC.
     pub groups: BTreeSet<SecurityGroupId>,
     /// Whether packets must carry the interface's own address (anti-spoofing).
     pub source_dest_check: bool,
+}
+
+/// What the VPC itself offers to its interfaces, at link-local addresses that mean
+/// the same in every VPC. Security groups have no say in it, as on AWS.
+///
+/// Task credentials and metadata (169.254.170.2) are not among these: they are
+/// answered inside the task's own namespace, and nobody has that address outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// The resolver: 169.254.169.253, fd00:ec2::253, and the address after the
+    /// router's at the base of the VPC's primary block.
+    Resolver,
+    /// The instance metadata: 169.254.169.254 and fd00:ec2::254.
+    Metadata,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Resolver, Self::Metadata];
+
+    /// Its addresses that are the same everywhere.
+    pub fn link_local(self) -> (Ipv4Addr, Ipv6Addr) {
+        let (v4, v6) = match self {
+            Self::Resolver => (253, 0x253),
+            Self::Metadata => (254, 0x254),
+        };
+        (Ipv4Addr::new(169, 254, 169, v4), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, v6))
+    }
+
+    /// The IP protocols and the port at which it answers.
+    pub fn listens(self) -> (&'static [u8], u16) {
+        match self {
+            Self::Resolver => (&[6, 17], 53),
+            Self::Metadata => (&[6], 80),
+        }
+    }
+}
+
+/// A prefix list: blocks of addresses that rules refer to by one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefixList {
+    /// Its id.
+    pub id: PrefixListId,
+    /// Its blocks, of either IP version.
+    pub entries: Vec<IpNet>,
 }
 
 /// The rules of a security group.
@@ -126,4 +190,6 @@ pub enum Peer {
     Cidr(IpNet),
     /// The private addresses of every interface that is in the group.
     Group(SecurityGroupId),
+    /// The addresses in a prefix list.
+    PrefixList(PrefixListId),
 }

@@ -5,13 +5,13 @@
 //! whenever it is applied, so applying it twice is applying it once.
 
 use crate::mac::MacAddress;
-use crate::model::Rule;
-use alloc::collections::BTreeMap;
+use crate::model::{Rule, Service};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
-use ident::{EniId, Generation, SecurityGroupId, SubnetId, VpcId};
-use ipnet::Ipv4Net;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ident::{EniId, Generation, PrefixListId, SecurityGroupId, SubnetId, VpcId};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// The MTU of every network interface in a VPC, in bytes.
@@ -36,6 +36,9 @@ pub struct VpcPlan {
     /// Its IPv4 blocks. What is in none of them, or is no known interface's, is
     /// unreachable until a route says otherwise.
     pub cidrs: Vec<Ipv4Net>,
+    /// Its IPv6 blocks, of which the same holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6_cidrs: Vec<Ipv6Net>,
     /// The subnets of the interfaces here.
     pub subnets: Vec<SubnetPlan>,
     /// The interfaces on this node.
@@ -45,6 +48,33 @@ pub struct VpcPlan {
     /// Who is in each group that a rule refers to, on whatever node: the private
     /// addresses. A group that nobody is in has an empty list.
     pub members: BTreeMap<SecurityGroupId, Vec<IpAddr>>,
+    /// What is in each prefix list that a rule refers to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prefix_lists: BTreeMap<PrefixListId, Vec<IpNet>>,
+}
+
+impl VpcPlan {
+    /// The addresses at which the VPC offers `service`.
+    pub fn service_addresses(&self, service: Service) -> impl Iterator<Item = IpAddr> + use<> {
+        let (v4, v6) = service.link_local();
+        let base = self.cidrs.first().map(Ipv4Net::network);
+        let base = base.filter(|_| service == Service::Resolver);
+        let near = base.map(|base| Ipv4Addr::from(u32::from(base).saturating_add(2)));
+        [Some(v4.into()), Some(v6.into()), near.map(IpAddr::V4)].into_iter().flatten()
+    }
+
+    /// The services that some interface here may use.
+    pub fn services(&self) -> BTreeSet<Service> {
+        self.enis.iter().flat_map(|eni| eni.services.iter().copied()).collect()
+    }
+
+    /// The router's own addresses: its subnets' gateways, and its services'.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.subnets.iter().filter_map(|subnet| subnet.gateway.map(IpAddr::V4));
+        let v6 = self.subnets.iter().filter_map(|subnet| subnet.ipv6_gateway.map(IpAddr::V6));
+        let services = self.services().into_iter();
+        v4.chain(v6).chain(services.flat_map(|service| self.service_addresses(service)))
+    }
 }
 
 /// A subnet as its interfaces see it.
@@ -52,10 +82,18 @@ pub struct VpcPlan {
 pub struct SubnetPlan {
     /// The subnet.
     pub subnet: SubnetId,
-    /// Its block.
-    pub cidr: Ipv4Net,
+    /// Its IPv4 block; an IPv6-only subnet has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Ipv4Net>,
     /// The VPC router's address in it.
-    pub gateway: Ipv4Addr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Its IPv6 block; an IPv4-only subnet has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_cidr: Option<Ipv6Net>,
+    /// The VPC router's address in that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<Ipv6Addr>,
 }
 
 /// One interface of this node.
@@ -67,14 +105,28 @@ pub struct EniPlan {
     pub mac: MacAddress,
     /// The subnet it is in.
     pub subnet: SubnetId,
-    /// Its private address.
-    pub ipv4: Ipv4Addr,
+    /// Its private IPv4 address; none in an IPv6-only subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Which of the VPC's own services it may use.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub services: BTreeSet<Service>,
     /// Whose it is.
     pub user: EniUser,
     /// Its security groups.
     pub groups: Vec<SecurityGroupId>,
     /// Whether to drop what it sends with an address that is not its own.
     pub source_dest_check: bool,
+}
+
+impl EniPlan {
+    /// All its private addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.iter().copied().map(IpAddr::V6))
+    }
 }
 
 /// Who uses an interface of the node.

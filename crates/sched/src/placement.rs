@@ -96,6 +96,7 @@ impl Reason {
             Self::Short(Shortage::Memory { .. }) => "RESOURCE:MEMORY",
             Self::Short(Shortage::Port(..)) => "RESOURCE:PORTS",
             Self::Short(Shortage::Eni { .. }) => "RESOURCE:ENI",
+            Self::Short(Shortage::Gpu { .. }) => "RESOURCE:GPU",
             // A subnet's zone reaches AWS's placement as one more attribute.
             Self::Attribute { .. } | Self::Zone => "ATTRIBUTE",
             Self::Distinct => "DistinctInstance placement constraint unsatisfied.",

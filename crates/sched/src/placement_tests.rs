@@ -16,7 +16,7 @@ fn id(number: u128) -> ContainerInstanceId {
 
 fn machine(number: u128, zones: &[&str]) -> Candidate {
     let capacity =
-        Capacity { cpu_units: 2048, memory_mib: 4096, enis: Some(3), reserved: Ports::default() };
+        Capacity { cpu_units: 2048, memory_mib: 4096, enis: Some(3), ..Capacity::default() };
     let host = Host {
         id: id(number),
         active: true,
@@ -74,13 +74,14 @@ fn each_refusal_has_aws_code() {
         busy.room.take(&Need { ports: port.clone(), ..Need::default() });
         busy
     };
-    let table: [(Candidate, Demand, &[&str]); 10] = [
+    let table: [(Candidate, Demand, &[&str]); 11] = [
         (here(), small(), &[]),
         (other(1, &["a"], |host| host.active = false), small(), &["INACTIVE"]),
         (other(1, &["a"], |host| host.connected = false), small(), &["AGENT"]),
         (here(), needing(Need { cpu_units: 4096, ..Need::default() }), &["RESOURCE:CPU"]),
         (here(), needing(Need { memory_mib: 8192, ..Need::default() }), &["RESOURCE:MEMORY"]),
         (here(), needing(Need { enis: 4, ..Need::default() }), &["RESOURCE:ENI"]),
+        (here(), needing(Need { gpus: 1, ..Need::default() }), &["RESOURCE:GPU"]),
         (busy, needing(Need { ports: port, ..Need::default() }), &["RESOURCE:PORTS"]),
         (here(), demanding("ecs.capability.gpu", None), &["ATTRIBUTE"]),
         (here(), demanding("ecs.os-type", Some("windows")), &["ATTRIBUTE"]),

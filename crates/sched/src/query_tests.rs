@@ -302,26 +302,4 @@ proptest! {
         let told = Told { running, ..told() };
         prop_assert_eq!(Expression(node.clone()).selects(&told), naive(&node, &told));
     }
-
-    #[test]
-    fn no_text_is_too_strange(text in "\\PC{0,60}") {
-        if let Err(error) = parse(&text) {
-            prop_assert!(text.get(error.start..error.end).is_some(), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn nearly_sound_texts_are_no_trouble(
-        words in proptest::collection::vec(prop_oneof![
-            Just("attribute:a"), Just("task:group"), Just("runningTasksCount"), Just("=="),
-            Just("!in"), Just("=~"), Just("["), Just("]"), Just(","), Just("("), Just(")"),
-            Just("!"), Just("and"), Just("||"), Just("'"), Just("é"), Just("7"), Just("a*"),
-        ], 0..24)
-    ) {
-        let text = words.join(" ");
-        match parse(&text) {
-            Ok(read) => prop_assert!(parse(&read.to_string()).is_ok(), "{text} became {read}"),
-            Err(error) => prop_assert!(text.get(error.start..error.end).is_some(), "{error:?}"),
-        }
-    }
 }

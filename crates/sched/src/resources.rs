@@ -39,6 +39,9 @@ pub struct Capacity {
     pub memory_mib: i64,
     /// How many network interfaces tasks may have, or `None` if nothing limits it.
     pub enis: Option<i64>,
+    /// GPUs. Which of them a task gets is for whoever starts it to say.
+    #[serde(default)]
+    pub gpus: i64,
     /// The host ports that the machine keeps for itself.
     pub reserved: Ports,
 }
@@ -52,6 +55,9 @@ pub struct Need {
     pub memory_mib: i64,
     /// Network interfaces of its own.
     pub enis: i64,
+    /// GPUs.
+    #[serde(default)]
+    pub gpus: i64,
     /// Host ports.
     pub ports: Ports,
 }
@@ -65,6 +71,8 @@ pub struct Room {
     pub memory_mib: i64,
     /// Network interfaces, or `None` if nothing limits them.
     pub enis: Option<i64>,
+    /// GPUs.
+    pub gpus: i64,
     /// The host ports that are in use, by the machine itself or by a task.
     pub taken: Ports,
 }
@@ -83,6 +91,9 @@ pub enum Shortage {
     /// No more network interfaces can be attached.
     #[allow(missing_docs)]
     Eni { needed: i64, left: i64 },
+    /// Fewer GPUs are left than the task needs.
+    #[allow(missing_docs)]
+    Gpu { needed: i64, left: i64 },
 }
 
 impl Capacity {
@@ -92,6 +103,7 @@ impl Capacity {
             cpu_units: self.cpu_units,
             memory_mib: self.memory_mib,
             enis: self.enis,
+            gpus: self.gpus,
             taken: self.reserved.clone(),
         };
         tenants.into_iter().for_each(|need| room.take(need));
@@ -106,6 +118,7 @@ impl Room {
         self.cpu_units = self.cpu_units.saturating_sub(need.cpu_units);
         self.memory_mib = self.memory_mib.saturating_sub(need.memory_mib);
         self.enis = self.enis.map(|left| left.saturating_sub(need.enis));
+        self.gpus = self.gpus.saturating_sub(need.gpus);
         self.taken.0.extend(&need.ports.0);
     }
 
@@ -114,6 +127,7 @@ impl Room {
         need.cpu_units <= self.cpu_units.max(0)
             && need.memory_mib <= self.memory_mib.max(0)
             && self.enis.is_none_or(|left| need.enis <= left.max(0))
+            && need.gpus <= self.gpus.max(0)
             && need.ports.0.is_disjoint(&self.taken.0)
     }
 
@@ -135,6 +149,9 @@ impl Room {
         {
             short.push(Shortage::Eni { needed: need.enis, left });
         }
+        if need.gpus > self.gpus.max(0) {
+            short.push(Shortage::Gpu { needed: need.gpus, left: self.gpus });
+        }
         short
     }
 }
@@ -150,15 +167,18 @@ mod tests {
     }
 
     fn machine() -> Capacity {
-        Capacity { cpu_units: 2048, memory_mib: 4096, enis: Some(2), reserved: ports(&[22]) }
+        let reserved = ports(&[22]);
+        Capacity { cpu_units: 2048, memory_mib: 4096, enis: Some(2), gpus: 1, reserved }
     }
 
     #[test]
     fn each_shortage_is_named() {
         let room = machine().room([]);
-        let fits = Need { cpu_units: 2048, memory_mib: 4096, enis: 2, ports: ports(&[80]) };
+        let fits =
+            Need { cpu_units: 2048, memory_mib: 4096, enis: 2, gpus: 1, ports: ports(&[80]) };
         assert_eq!(room.shortages(&fits), []);
-        let too_much = Need { cpu_units: 2049, memory_mib: 4097, enis: 3, ports: ports(&[22, 80]) };
+        let too_much =
+            Need { cpu_units: 2049, memory_mib: 4097, enis: 3, gpus: 2, ports: ports(&[22, 80]) };
         assert_eq!(
             room.shortages(&too_much),
             vec![
@@ -166,6 +186,7 @@ mod tests {
                 Shortage::Memory { needed: 4097, left: 4096 },
                 Shortage::Port(Protocol::Tcp, 22),
                 Shortage::Eni { needed: 3, left: 2 },
+                Shortage::Gpu { needed: 2, left: 1 },
             ]
         );
     }
@@ -186,10 +207,12 @@ mod tests {
 
     fn need() -> impl Strategy<Value = Need> {
         let ports = proptest::collection::btree_set(0_u16..100, 0..3);
-        (0..5000_i64, 0..5000_i64, 0..2_i64, ports).prop_map(|(cpu_units, memory_mib, enis, p)| {
-            let ports = Ports(p.into_iter().map(|port| (Protocol::Tcp, port)).collect());
-            Need { cpu_units, memory_mib, enis, ports }
-        })
+        (0..5000_i64, 0..5000_i64, 0..2_i64, 0..2_i64, ports).prop_map(
+            |(cpu_units, memory_mib, enis, gpus, p)| {
+                let ports = Ports(p.into_iter().map(|port| (Protocol::Tcp, port)).collect());
+                Need { cpu_units, memory_mib, enis, gpus, ports }
+            },
+        )
     }
 
     proptest! {
@@ -200,6 +223,7 @@ mod tests {
             prop_assert_eq!(room.cpu_units + sum(|n| n.cpu_units), 2048);
             prop_assert_eq!(room.memory_mib + sum(|n| n.memory_mib), 4096);
             prop_assert_eq!(room.enis.map(|left| left + sum(|n| n.enis)), Some(2));
+            prop_assert_eq!(room.gpus + sum(|n| n.gpus), 1);
         }
 
         #[test]
@@ -212,6 +236,7 @@ mod tests {
                 }
             }
             prop_assert!(room.cpu_units >= 0 && room.memory_mib >= 0 && room.enis >= Some(0));
+            prop_assert!(room.gpus >= 0);
         }
     }
 }

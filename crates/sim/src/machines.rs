@@ -36,7 +36,7 @@ impl World {
             return;
         }
         // The rim waits for the end of a process after it has said that it began.
-        if let Input::Started(which, Ok(())) = &input
+        if let Input::Started(which, Ok(())) | Input::Restarted(which, Ok(())) = &input
             && let Some(task) = here.agent.engine.state().tasks.get(&which.task)
             && let Some(container) = task.containers.get(which.index)
         {
@@ -68,6 +68,8 @@ impl World {
                 | Effect::GiveUpPull(_)
                 | Effect::Create { .. }
                 | Effect::Start { .. }
+                | Effect::Restart { .. }
+                | Effect::Check { .. }
                 | Effect::Await { .. }
                 | Effect::Signal { .. }
                 | Effect::Delete { .. }
@@ -160,6 +162,18 @@ impl World {
                 };
                 let started = started.map_err(|text| Failure::new(FailureKind::Start, text));
                 Some(Input::Started(which.clone(), started))
+            }
+            Effect::Restart { spec, index, runtime_id } => {
+                let restarted = if fails {
+                    Err("timed out".to_owned())
+                } else {
+                    self.nodes[node].runtime.restart(runtime_id)
+                };
+                let restarted = restarted.map_err(|text| Failure::new(FailureKind::Start, text));
+                Some(Input::Restarted(which(spec, *index), restarted))
+            }
+            Effect::Check { spec, index, .. } => {
+                Some(Input::Checked(which(spec, *index), Some(!fails)))
             }
             Effect::Await { which, runtime_id } => {
                 self.nodes[node].agent.awaited.insert(runtime_id.clone(), which.clone());

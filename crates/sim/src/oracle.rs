@@ -89,7 +89,9 @@ impl World {
         }
         for eni in plan.vpcs.iter().flat_map(|vpc| &vpc.enis) {
             let known = view.get::<Eni>(&scope(), eni.eni.as_str());
-            if known.is_none_or(|known| known.net.ipv4 != eni.ipv4 || known.net.mac != eni.mac) {
+            if known
+                .is_none_or(|known| Some(known.net.ipv4) != eni.ipv4 || known.net.mac != eni.mac)
+            {
                 self.fail(&format!("node {node} is to have {}, which is not on record", eni.eni));
             }
         }
@@ -206,7 +208,7 @@ impl World {
                     return Some(format!("{id} is on node {number} and not on record"));
                 }
                 if let Some(other) = addresses.insert((vpc, eni.ipv4), id) {
-                    return Some(format!("{id} and {other} both have {} on nodes", eni.ipv4));
+                    return Some(format!("{id} and {other} both have {:?} on nodes", eni.ipv4));
                 }
             }
             if let Some((id, times)) = node.runtime.starts.iter().find(|(_, times)| **times > 1) {

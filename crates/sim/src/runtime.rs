@@ -52,6 +52,18 @@ impl Runtime {
         }
     }
 
+    /// Starts a process that has ended once more.
+    pub(crate) fn restart(&mut self, id: &str) -> Result<(), String> {
+        match self.containers.get_mut(id) {
+            Some(container) if container.state != FoundState::Running => {
+                container.state = FoundState::Running;
+                Ok(())
+            }
+            Some(_) => Err("it runs".to_owned()),
+            None => Err("no such container".to_owned()),
+        }
+    }
+
     /// Removes a container by force, unless it clings to life. One that is not there
     /// is gone.
     pub(crate) fn remove(&mut self, id: &str) -> bool {

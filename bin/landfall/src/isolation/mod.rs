@@ -1,11 +1,12 @@
-//! Accounts have nothing to do with each other, whatever is asked.
+//! Accounts have nothing to do with each other, nor have regions, whatever is asked.
 //!
 //! The state is that of a fixture, whose first account has a record of nearly every
-//! kind, all of them tagged here; its second account is empty. The stranger who owns
-//! the second asks for everything that is served, again and again, with ids, ARNs,
-//! names and tokens of the first. Whatever they are answered, nothing of the first
-//! account changes, and nothing of it is in the answers but what they themselves had
-//! put into the question.
+//! kind, all of them tagged here, in one region; its second account is empty. The
+//! stranger who owns the second, and the owner of the first in another region, ask for
+//! everything that is served, again and again, with ids, ARNs, names and tokens of what
+//! is there. Whatever they are answered, nothing of it changes, and nothing of it is in
+//! the answers but what they themselves had put into the question. IAM alone has no
+//! regions.
 //!
 //! `SEED` chooses the questions, `ROUNDS` how many there are of each operation.
 
@@ -37,6 +38,17 @@ const ASSUME: &str = "AssumeRole";
 const OWNER: &str = "000000000000";
 const STRANGER: &str = "618033988749";
 const REGION: &str = "us-east-1";
+const ELSEWHERE: &str = "eu-west-1";
+
+fn scope(account: &str, region: &str) -> Scope {
+    let account = account.parse::<AccountId>().expect("an account");
+    Scope { account, region: region.parse().expect("a region") }
+}
+
+/// The owner of all there is, where it is.
+fn owner() -> Scope {
+    scope(OWNER, REGION)
+}
 
 /// The control plane on a copy of the fixture's state.
 struct World {
@@ -101,17 +113,26 @@ impl World {
                 _ => continue,
             };
             let question = Question { service, operation, input };
-            self.ask(OWNER, &question).unwrap_or_else(|fault| panic!("{question:?}: {fault}"));
+            self.ask(&owner(), &question).unwrap_or_else(|fault| panic!("{question:?}: {fault}"));
             tagged += 1;
         }
         assert!(tagged > 10, "the fixture is not empty: {tagged}");
     }
 
-    /// What the owner of `account` is answered.
-    fn ask(&self, account: &str, question: &Question) -> Result<String, Fault> {
-        let account: AccountId = account.parse().expect("an account");
+    /// Gives whoever asks from there a machine and a cluster, so that questions get as
+    /// far as to what is in them.
+    fn furnish(&self, scope: &Scope) {
+        let registered = ec2::instances::register(&self.platform, scope, ec2::Machine::default());
+        registered.now_or_never().expect("the store commits inline").expect("a machine");
+        let input = serde_json::json!({});
+        let question = Question { service: "ecs", operation: "CreateCluster", input };
+        self.ask(scope, &question).expect("a cluster");
+    }
+
+    /// What the owner of the account is answered in the region.
+    fn ask(&self, scope: &Scope, question: &Question) -> Result<String, Fault> {
         let caller = Caller {
-            scope: Scope { account, region: REGION.parse().expect("a region") },
+            scope: scope.clone(),
             principal: Principal::Root,
             access_key: "AKIAIOSFODNN7EXAMPLE".to_owned(),
         };
@@ -126,18 +147,23 @@ impl World {
     }
 }
 
-/// What must stay as it is: all but what is the stranger's.
-fn others(records: Vec<StoredRecord>) -> BTreeMap<String, (u32, Vec<u8>)> {
-    let strangers = |it: &StoredRecord| {
-        let text = String::from_utf8_lossy(&it.bytes);
-        it.key.scope.account.as_str() == STRANGER || text.contains(STRANGER)
-    };
-    let others = records.into_iter().filter(|it| !strangers(it));
+/// What must stay as it is: all but what is `theirs`.
+fn others(
+    records: Vec<StoredRecord>,
+    theirs: impl Fn(&StoredRecord) -> bool,
+) -> BTreeMap<String, (u32, Vec<u8>)> {
+    let others = records.into_iter().filter(|it| !theirs(it));
     others.map(|it| (it.key.to_string(), (it.version, it.bytes))).collect()
 }
 
-/// What of the owner's can be told from anybody else's: ids, secrets, ARNs.
-fn telling(records: &[StoredRecord]) -> BTreeSet<String> {
+/// What is the stranger's, or says so.
+fn strangers(record: &StoredRecord) -> bool {
+    let text = String::from_utf8_lossy(&record.bytes);
+    record.key.scope.account.as_str() == STRANGER || text.contains(STRANGER)
+}
+
+/// What in these records can be told from anything else: ids, secrets, ARNs.
+fn telling<'a>(records: impl Iterator<Item = &'a StoredRecord>) -> BTreeSet<String> {
     fn collect(value: &Value, into: &mut BTreeSet<String>) {
         match value {
             Value::String(text) => {
@@ -153,12 +179,9 @@ fn telling(records: &[StoredRecord]) -> BTreeSet<String> {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-    let mut all = BTreeSet::from([MARK.to_owned(), OWNER.to_owned()]);
-    for record in records.iter().filter(|it| it.key.scope.account.as_str() == OWNER) {
-        let text = String::from_utf8_lossy(&record.bytes);
-        if !text.contains(STRANGER) {
-            collect(&serde_json::from_str(&text).expect("JSON"), &mut all);
-        }
+    let mut all = BTreeSet::from([MARK.to_owned()]);
+    for record in records {
+        collect(&serde_json::from_slice(&record.bytes).expect("JSON"), &mut all);
     }
     all
 }
@@ -176,12 +199,12 @@ fn served() -> impl Iterator<Item = (&'static wire::Service, &'static wire::Oper
 }
 
 /// Tokens that the owner was given, with the operation that gave them.
-fn tokens(world: &World, words: &Words) -> Vec<String> {
+fn tokens(world: &World) -> Vec<String> {
     let mut tokens = Vec::new();
     for (service, operation) in served() {
-        let Some(input) = questions::first_page(operation.input, words) else { continue };
+        let Some(input) = questions::first_page(operation.input) else { continue };
         let question = Question { service: service.name, operation: operation.name, input };
-        let Ok(answer) = world.ask(OWNER, &question) else { continue };
+        let Ok(answer) = world.ask(&owner(), &question) else { continue };
         for (from, to) in
             [("\"nextToken\":\"", "\""), ("<nextToken>", "</nextToken>"), ("<Marker>", "</Marker>")]
         {
@@ -195,28 +218,43 @@ fn tokens(world: &World, words: &Words) -> Vec<String> {
     tokens
 }
 
-#[test]
-fn a_stranger_sees_and_changes_nothing() {
+/// Whether what is asked, and what it is about, is of a region.
+fn is_regional(service: &wire::Service, operation: &wire::Operation) -> bool {
+    matches!(service.name, "ec2" | "ecs") || operation.name.starts_with("Explain")
+}
+
+/// Asks as `asker` for everything that is `within` reach, in words of what there is. No
+/// word of `secrets` is in the answers, and all but what is `theirs` stays as it is.
+fn pry(
+    asker: &Scope,
+    within: impl Fn(&wire::Service, &wire::Operation) -> bool,
+    secrets: impl Fn(&[StoredRecord]) -> BTreeSet<String>,
+    theirs: impl Fn(&StoredRecord) -> bool,
+) {
     let seed = setting("SEED", 1);
     let mut chance = Chance(seed);
     let mut given = 0;
     for round in 0..setting("ROUNDS", 30) {
         let world = World::new(seed.wrapping_add(round));
+        // With a place of their own, or without.
+        if chance.one_in(2) {
+            world.furnish(asker);
+        }
         let before = world.records();
-        let telling = telling(&before);
+        let secrets = secrets(&before);
         let mut words = Words::of(&before, OWNER);
-        let tokens = tokens(&world, &words);
+        let tokens = tokens(&world);
         given += tokens.len();
         words.add(tokens);
-        let before = others(before);
+        let before = others(before, &theirs);
 
-        // What the stranger has said they may well be shown again, where they put it.
+        // What they have said they may well be shown again, where they put it.
         let mut said = String::new();
-        for (service, operation) in served() {
+        for (service, operation) in served().filter(|(service, it)| within(service, it)) {
             let input = questions::input(operation.input, &words, &mut chance);
             let question = Question { service: service.name, operation: operation.name, input };
             said.push_str(&question.input.to_string());
-            let answer = match world.ask(STRANGER, &question) {
+            let answer = match world.ask(asker, &question) {
                 Ok(answer) => answer,
                 Err(fault) => {
                     assert!(fault.status < 500, "{question:?}: {fault}");
@@ -226,19 +264,68 @@ fn a_stranger_sees_and_changes_nothing() {
             if operation.name == ASSUME {
                 continue;
             }
-            for word in telling.iter().filter(|word| answer.contains(word.as_str())) {
+            for word in secrets.iter().filter(|word| answer.contains(word.as_str())) {
                 assert!(said.contains(word.as_str()), "{word}: {question:?}: {answer}");
             }
         }
-        let after = others(world.records());
+        let after = others(world.records(), &theirs);
         for (key, record) in &before {
             assert_eq!(after.get(key), Some(record), "{key} is as it was");
         }
         let lent = |key: &str| key.starts_with("iam.session ");
         let new = after.keys().find(|key| !before.contains_key(*key) && !lent(key));
-        assert_eq!(new, None, "nobody but the stranger was there");
+        assert_eq!(new, None, "nobody was there but who asked");
     }
     assert!(given > 0, "some lists have more than a page");
+}
+
+#[test]
+fn a_stranger_sees_and_changes_nothing() {
+    let secrets = |records: &[StoredRecord]| {
+        let owners = |it: &&StoredRecord| it.key.scope.account.as_str() == OWNER && !strangers(it);
+        let mut secrets = telling(records.iter().filter(owners));
+        secrets.insert(OWNER.to_owned());
+        secrets
+    };
+    pry(&scope(STRANGER, REGION), |_, _| true, secrets, strangers);
+}
+
+#[test]
+fn from_another_region_nothing_is_seen_or_changed() {
+    let here = owner();
+    let secrets = |records: &[StoredRecord]| {
+        let mut secrets = telling(records.iter().filter(|it| *it.key.scope == here));
+        // The account and what IAM has are there in every region.
+        secrets.retain(|word| word != OWNER && !word.starts_with("arn:aws:iam:"));
+        secrets
+    };
+    let there = scope(OWNER, ELSEWHERE);
+    // The number of a VPC is taken from those of the whole installation.
+    let numbers = |record: &StoredRecord| {
+        let text = String::from_utf8_lossy(&record.bytes);
+        &*record.key.kind == "ec2.vni" && text.contains(ELSEWHERE)
+    };
+    let theirs = |record: &StoredRecord| *record.key.scope == there || numbers(record);
+    pry(&there, is_regional, secrets, theirs);
+}
+
+#[test]
+fn iam_is_the_same_in_every_region() {
+    let world = World::new(setting("SEED", 1));
+    let there = scope(OWNER, ELSEWHERE);
+    let ask = |scope: &Scope, operation, input| {
+        world.ask(scope, &Question { service: "iam", operation, input }).expect(operation)
+    };
+    let list = |scope: &Scope| ask(scope, "ListRoles", serde_json::json!({}));
+    assert!(list(&there).contains(OWNER), "{}", list(&there));
+    assert_eq!(list(&there), list(&owner()));
+
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}"#;
+    let role = serde_json::json!({ "RoleName": "amber", "AssumeRolePolicyDocument": policy });
+    ask(&there, "CreateRole", role);
+    let named = serde_json::json!({ "RoleName": "amber" });
+    let made = ask(&owner(), "GetRole", named.clone());
+    assert_eq!(made, ask(&there, "GetRole", named));
 }
 
 /// A token as ours are, for what comes after the first item that there could be.
@@ -249,16 +336,19 @@ fn token(list: &str, scope: &str) -> String {
 
 #[test]
 fn tokens_are_good_for_one_list() {
-    let world = World::new(1);
-    let words = Words::of(&world.records(), OWNER);
-    let mut chance = Chance(setting("SEED", 1));
+    let seed = setting("SEED", 1);
+    let world = World::new(seed);
+    let mut chance = Chance(seed);
     let mut lists = 0;
     for (service, operation) in served() {
-        let Some((member, input)) = questions::next_page(operation.input, &words) else { continue };
+        let Some((member, input)) = questions::next_page(operation.input) else { continue };
         let ask = |token: &str| {
             let mut input = input.clone();
             input[member] = token.into();
-            world.ask(OWNER, &Question { service: service.name, operation: operation.name, input })
+            world.ask(
+                &owner(),
+                &Question { service: service.name, operation: operation.name, input },
+            )
         };
         let region =
             if matches!(service.name, "iam" | "landfall") { "aws-global-1" } else { REGION };
@@ -313,7 +403,7 @@ fn the_owner_is_answered() {
             for (service, operation) in served() {
                 let input = questions::input(operation.input, &words, &mut chance);
                 let question = Question { service: service.name, operation: operation.name, input };
-                if let Ok(answer) = world.ask(OWNER, &question) {
+                if let Ok(answer) = world.ask(&owner(), &question) {
                     answered.insert(operation.name);
                     marked.extend(answer.contains(MARK).then_some(operation.name));
                 }

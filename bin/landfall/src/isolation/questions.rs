@@ -19,7 +19,7 @@ impl Chance {
         usize::try_from((z ^ (z >> 31)) % bound).expect("below a usize")
     }
 
-    fn one_in(&mut self, many: usize) -> bool {
+    pub(super) fn one_in(&mut self, many: usize) -> bool {
         self.below(many) == 0
     }
 
@@ -223,8 +223,8 @@ fn nested(value: &Value, into: &mut BTreeSet<String>) {
 }
 
 /// A question whose answer does not fit on one page, if the operation has pages.
-pub(super) fn first_page(shape: &Shape, words: &Words) -> Option<Value> {
-    let (_, mut input) = next_page(shape, words)?;
+pub(super) fn first_page(shape: &Shape) -> Option<Value> {
+    let (_, mut input) = next_page(shape)?;
     let Kind::Structure(members) = &shape.kind else { return None };
     for (name, fewest) in [("MaxResults", 5), ("maxResults", 1), ("MaxItems", 1)] {
         if members.iter().any(|member| member.name == name) {
@@ -234,17 +234,23 @@ pub(super) fn first_page(shape: &Shape, words: &Words) -> Option<Value> {
     Some(input)
 }
 
-/// A question without its token, and what the member is called that takes one.
-pub(super) fn next_page(shape: &Shape, words: &Words) -> Option<(&'static str, Value)> {
+/// A question without its token, about what the fixture has, and what the member is
+/// called that takes a token.
+pub(super) fn next_page(shape: &Shape) -> Option<(&'static str, Value)> {
     let Kind::Structure(members) = &shape.kind else { return None };
     let token =
         members.iter().find(|it| matches!(it.name, "nextToken" | "NextToken" | "Marker"))?;
     let required = members.iter().filter(|member| member.required);
-    // The beginning of the sequence takes no detours.
-    let mut chance = Chance(1);
-    let mut some = |it: &Member| value(it.shape, it.name, words, &mut chance, 1);
-    let input = required.map(|it| (it.name.to_owned(), some(it)));
+    let input = required.map(|it| (it.name.to_owned(), there_is(it)));
     Some((token.name, Value::Object(input.collect())))
+}
+
+/// Something that the fixture has, for a member that a list insists on.
+fn there_is(member: &Member) -> Value {
+    match member.name {
+        "RoleName" => json!("fixture"),
+        _ => json!(member.shape.values.first().expect("one of a few words")),
+    }
 }
 
 /// `token` after an accident.

@@ -3,10 +3,11 @@
 //! What a payload asks for and we do not obey yet is named in a warning, member
 //! by member, so that no wish is dropped in silence.
 
+use super::docker::{Healthcheck, Overrides, docker, parse};
 use crate::engine::{
-    ContainerSpec, Desired, Eni, Failure, FailureKind, Input, Network, TaskArn, TaskSpec,
+    Condition, ContainerSpec, Dependency, Desired, Eni, Failure, FailureKind, HealthCheck, Input,
+    Network, RestartPolicy, TaskArn, TaskSpec, can_come_up,
 };
-use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,10 +48,16 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         return Some(Input::Want { spec, desired });
     }
     let understood = network(task).and_then(|network| {
+        no_gpus(task)?;
         let containers = containers.iter().map(container).collect::<Result<Vec<_>, _>>()?;
         Ok((network, containers))
     });
     match understood {
+        // The official agent's words.
+        Ok((_, containers)) if !can_come_up(&containers) => {
+            let reason = format!("Task dependencies cannot be resolved, taskArn: {}", spec.arn);
+            Some(Input::Refuse { spec, reason })
+        }
         Ok((network, containers)) if !containers.is_empty() => {
             warn(&spec.arn, "", &unheeded_of_task(task));
             for given in task.containers.iter().flatten() {
@@ -64,8 +71,18 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         other => {
             let problem = other.err().unwrap_or_else(|| "it has no containers".to_owned());
             let text = format!("Error loading task - {problem}");
-            Some(Input::Refuse { spec, failure: Failure::new(FailureKind::Unsupported, text) })
+            let reason = Failure::new(FailureKind::Unsupported, text).to_string();
+            Some(Input::Refuse { spec, reason })
         }
+    }
+}
+
+/// A container that runs without the GPUs it was promised would be worse than none.
+fn no_gpus(task: &acs::Task) -> Result<(), String> {
+    let gpu = Some(acs::association_type::GPU);
+    match task.associations.iter().flatten().find(|one| one.r#type.as_deref() == gpu) {
+        Some(_) => Err("this agent gives no GPUs".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -152,82 +169,6 @@ fn eni(eni: &acs::ElasticNetworkInterface) -> Result<Eni, String> {
     })
 }
 
-/// The parts of Docker's container configuration that we obey, and the names of
-/// those we do not. Docker's names are Go's.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct DockerConfig {
-    user: Option<String>,
-    working_dir: Option<String>,
-    hostname: Option<String>,
-    stop_signal: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    env: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    image: Option<String>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-/// The same for Docker's host configuration.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct HostConfig {
-    network_mode: Option<String>,
-    privileged: bool,
-    readonly_rootfs: bool,
-    cap_add: Option<Vec<String>>,
-    cap_drop: Option<Vec<String>>,
-    ulimits: Option<Vec<Ulimit>>,
-    memory_reservation: u64,
-    sysctls: Option<BTreeMap<String, String>>,
-    shm_size: u64,
-    tmpfs: Option<BTreeMap<String, String>>,
-    extra_hosts: Option<Vec<String>>,
-    log_config: LogConfig,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Ulimit {
-    name: String,
-    soft: i64,
-    hard: i64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LogConfig {
-    #[serde(rename = "Type")]
-    kind: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Overrides {
-    command: Option<Vec<String>>,
-}
-
-fn parse<T: Default + for<'a> Deserialize<'a>>(
-    text: Option<&String>,
-    what: &str,
-) -> Result<T, String> {
-    match text.map(String::as_str).filter(|text| !text.trim().is_empty()) {
-        None => Ok(T::default()),
-        Some(text) => serde_json::from_str(text).map_err(|error| format!("{what}: {error}")),
-    }
-}
-
-fn docker(given: &acs::Container) -> Result<(DockerConfig, HostConfig), String> {
-    let docker = given.docker_config.as_ref();
-    let config = parse(docker.and_then(|d| d.config.as_ref()), "docker config")?;
-    let host = parse(docker.and_then(|d| d.host_config.as_ref()), "docker host config")?;
-    Ok((config, host))
-}
-
 fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
     let (config, host) = docker(given)?;
     let overrides: Overrides = parse(given.overrides.as_ref(), "overrides")?;
@@ -253,6 +194,11 @@ fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
         memory_mib: positive(given.memory),
         memory_reservation_mib: Some(host.memory_reservation >> 20).filter(|mib| *mib > 0),
         essential: given.essential.unwrap_or(true),
+        internal: false,
+        depends_on: depends_on(given)?,
+        start_timeout: positive(given.start_timeout).map(Duration::from_secs),
+        health_check: health_check(given, config.healthcheck.as_ref())?,
+        restart_policy: restart_policy(given),
         stop_timeout: positive(given.stop_timeout).map(Duration::from_secs),
         stop_signal: config.stop_signal,
         user: config.user,
@@ -280,6 +226,43 @@ fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
         registry: crate::engine::RegistryLogin::Anonymous,
         arn: given.container_arn.clone(),
         labels: config.labels.unwrap_or_default(),
+    })
+}
+
+fn depends_on(given: &acs::Container) -> Result<Vec<Dependency>, String> {
+    let ordered = given.depends_on.iter().flatten().map(|wanted| {
+        let condition = match wanted.condition.as_deref().unwrap_or_default() {
+            "START" => Condition::Start,
+            "COMPLETE" => Condition::Complete,
+            "SUCCESS" => Condition::Success,
+            "HEALTHY" => Condition::Healthy,
+            other => return Err(format!("unknown condition {other:?} of a dependency")),
+        };
+        Ok(Dependency { on: wanted.container_name.clone().unwrap_or_default(), condition })
+    });
+    ordered.collect()
+}
+
+/// Only what the definition says counts, not what an image brings.
+fn health_check(
+    given: &acs::Container,
+    check: Option<&Healthcheck>,
+) -> Result<Option<HealthCheck>, String> {
+    match (given.health_check_type.as_deref(), check) {
+        (None, _) => Ok(None),
+        (Some(kind), Some(check)) if kind.eq_ignore_ascii_case("docker") => check.wish(),
+        (Some(_), _) => Err("docker health check is nil while container health check type is \
+                             DOCKER"
+            .to_owned()),
+    }
+}
+
+fn restart_policy(given: &acs::Container) -> Option<RestartPolicy> {
+    let policy = given.restart_policy.as_ref().filter(|policy| policy.enabled == Some(true))?;
+    let period = policy.restart_attempt_period.and_then(|seconds| u64::try_from(seconds).ok());
+    Some(RestartPolicy {
+        ignored_exit_codes: policy.ignored_exit_codes.clone().unwrap_or_default(),
+        attempt_period: Duration::from_secs(period.unwrap_or(300)),
     })
 }
 
@@ -319,10 +302,6 @@ fn unheeded_of_container(given: &acs::Container) -> Vec<&'static str> {
     let rest = |rest: &BTreeMap<String, Value>| rest.values().any(|value| !empty(value));
     let log = host.log_config.kind.as_str();
     let checks = [
-        ("dependsOn", present(given.depends_on.as_ref())),
-        ("startTimeout", given.start_timeout.is_some_and(|seconds| seconds > 0)),
-        ("healthCheckType", given.health_check_type.is_some()),
-        ("restartPolicy", given.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
         ("mountPoints", present(given.mount_points.as_ref())),
         ("volumesFrom", present(given.volumes_from.as_ref())),
         ("links", present(given.links.as_ref())),
@@ -364,7 +343,7 @@ mod tests {
             }],
             "containers": [{
                 "name": "app", "image": "busybox", "command": ["a"], "cpu": 10, "memory": 64,
-                "essential": true, "stopTimeout": 5, "dependsOn": [{ "containerName": "x" }],
+                "essential": true, "stopTimeout": 5, "secrets": [{ "name": "X" }],
                 "overrides": "{\"command\":[\"b\"]}",
                 "dockerConfig": {
                     "config": "{\"User\":\"web\",\"Tty\":true}",
@@ -402,7 +381,7 @@ mod tests {
         let container = &payload().containers.expect("containers")[0];
         assert_eq!(
             unheeded_of_container(container),
-            ["dependsOn", "dockerConfig.config, other members"]
+            ["secrets", "dockerConfig.config, other members"]
         );
     }
 
@@ -410,12 +389,16 @@ mod tests {
     fn what_cannot_run_is_refused_and_what_is_to_stop_is_not() {
         let mut given = payload();
         given.network_mode = None;
-        let Some(Input::Refuse { failure, .. }) = task(&given, "c") else { panic!("refused") };
+        let Some(Input::Refuse { reason, .. }) = task(&given, "c") else { panic!("refused") };
         assert_eq!(
-            failure.to_string(),
+            reason,
             "UnrecogniedTaskError: Error loading task - network mode bridge is not supported by \
              this agent"
         );
+        let gpu = acs::Association { r#type: Some("gpu".to_owned()), ..Default::default() };
+        let promised = acs::Task { associations: Some(vec![gpu]), ..payload() };
+        let Some(Input::Refuse { reason, .. }) = task(&promised, "c") else { panic!("refused") };
+        assert!(reason.ends_with("this agent gives no GPUs"), "{reason}");
         given.desired_status = Some("STOPPED".to_owned());
         assert!(matches!(task(&given, "c"), Some(Input::Want { desired: Desired::Stopped, .. })));
     }

@@ -1,6 +1,7 @@
 //! ACS: over which the control plane says what is to run.
 
 mod convert;
+mod docker;
 mod session;
 
 pub use convert::task;

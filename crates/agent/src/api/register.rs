@@ -17,10 +17,13 @@ const REMOTE_APIS: [&str; 13] = [
 
 /// What we can do, in the words that placement looks for. A capability is listed
 /// when it works, not when it is planned.
-const CAPABILITIES: [&str; 8] = [
+const CAPABILITIES: [&str; 11] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "ecs.capability.full-sync",
+    "ecs.capability.container-ordering",
+    "ecs.capability.container-health-check",
+    "ecs.capability.container-restart-policy",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.increased-task-cpu-limit",
     "com.amazonaws.ecs.capability.task-iam-role",

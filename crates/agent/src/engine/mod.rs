@@ -12,21 +12,27 @@
 //! holds ([`Input::Found`]), and finds the same duties again.
 //!
 //! Invariants, which the property test holds:
-//! - a container is never created or started twice;
+//! - a container is never created twice, nor started again but by its restart policy;
 //! - what is known of a container, and whether a task is wanted, only move forward;
 //! - every task that stops is reported stopped, once, with the codes its
 //!   containers exited with, and a task that ran is reported running before.
 
 mod failure;
+mod found;
+mod health;
 mod model;
+mod order;
+mod spec;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
-pub use model::{
-    Container, ContainerSpec, DEFAULT_STOP_TIMEOUT, Desired, EngineState, Eni, Known, Network,
-    NetworkPhase, RegistryLogin, Task, TaskArn, TaskSpec, Work,
+pub use model::{Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, Task, Work};
+pub use order::can_come_up;
+pub use spec::{
+    Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Eni, HealthCheck, Network,
+    RegistryLogin, RestartPolicy, TaskArn, TaskSpec,
 };
 
 use ident::Timestamp;
@@ -99,8 +105,8 @@ pub enum Input {
     Refuse {
         /// What could be read of it.
         spec: Box<TaskSpec>,
-        /// Why.
-        failure: Failure,
+        /// Why, as the API will show it.
+        reason: String,
     },
     /// The control plane confirmed that these are to stop, after a manifest that lacked them.
     Stop(Vec<TaskArn>),
@@ -128,6 +134,10 @@ pub enum Input {
     Exited(Which, Exit),
     /// The runtime no longer knows a container.
     Vanished(Which),
+    /// A container's process was started again, or cannot be.
+    Restarted(Which, Result<(), Failure>),
+    /// A health check passed or failed; nothing if nobody could be asked.
+    Checked(Which, Option<bool>),
     /// A signal could not be delivered.
     SignalFailed(Which),
     /// What was left of a container is gone, or could not be removed.
@@ -242,6 +252,10 @@ pub enum Effect {
     Create { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
     /// Start the process, and from then on wait for it to end.
     Start { which: Which, runtime_id: String },
+    /// Start the process of a container, which has ended, once more, and wait for its end.
+    Restart { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
+    /// Run the health check of a container.
+    Check { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
     /// Wait for the end of a process that runs already.
     Await { which: Which, runtime_id: String },
     /// Send a signal.
@@ -349,11 +363,11 @@ impl Engine {
         let mut effects = Vec::new();
         match input {
             Input::Want { spec, desired } => self.want(*spec, desired, now, &mut effects),
-            Input::Refuse { spec, failure } => {
+            Input::Refuse { spec, reason } => {
                 let arn = spec.arn.clone();
                 if !self.state.tasks.contains_key(&arn) {
                     let mut task = Task::new(*spec, Desired::Stopped);
-                    task.reason = Some(clip(&failure.to_string()));
+                    task.reason = Some(clip(&reason));
                     self.admit(task);
                 }
                 self.step(&arn, now, &mut effects, |_| {});
@@ -383,6 +397,12 @@ impl Engine {
             }),
             Input::Vanished(which) => self.step(&which.task, now, &mut effects, |task| {
                 steps::vanished(task, which.index);
+            }),
+            Input::Restarted(which, result) => self.step(&which.task, now, &mut effects, |task| {
+                steps::restarted(task, which.index, result, now);
+            }),
+            Input::Checked(which, passed) => self.step(&which.task, now, &mut effects, |task| {
+                health::checked(task, which.index, passed, now);
             }),
             Input::SignalFailed(which) => self.step(&which.task, now, &mut effects, |task| {
                 steps::signal_failed(task, which.index, now);
@@ -463,7 +483,7 @@ impl Engine {
         for arn in arns {
             let mut resumed = Vec::new();
             self.step(&arn, now, effects, |task| {
-                steps::found(task, inventory, now, &mut resumed);
+                found::found(task, inventory, now, &mut resumed);
             });
             effects.append(&mut resumed);
         }

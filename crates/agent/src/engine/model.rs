@@ -1,196 +1,10 @@
 //! What the engine knows of a task: what was asked for, and how far it got.
-//!
-//! These are the engine's own words. They are made from ACS messages in one
-//! place (`acs::convert`), and nothing here knows that ACS exists.
 
+use super::spec::{TaskArn, TaskSpec};
 use ident::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a container may ignore its stop signal if its definition is silent.
-pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A task's ARN. It is the only name of a task that the protocol uses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TaskArn(String);
-
-impl TaskArn {
-    /// Wraps an ARN as the control plane wrote it.
-    pub fn new(arn: impl Into<String>) -> Self {
-        Self(arn.into())
-    }
-
-    /// The ARN.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The last part of the ARN, made safe for file and container names: the
-    /// control plane is trusted, but not with our file system.
-    pub fn id(&self) -> String {
-        let tail = self.0.rsplit('/').next().unwrap_or_default();
-        let id: String = tail.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-        if id.is_empty() { "0".to_owned() } else { id }
-    }
-}
-
-impl TaskArn {
-    /// The first part of [`TaskArn::id`], for names that must be short.
-    pub fn short_id(&self) -> String {
-        self.id().chars().take(12).collect()
-    }
-}
-
-impl fmt::Display for TaskArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A task as the control plane wants it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskSpec {
-    /// Its name.
-    pub arn: TaskArn,
-    /// The cluster it runs in, as reports must name it.
-    pub cluster: String,
-    /// The family of its definition.
-    pub family: String,
-    /// The revision of its definition.
-    pub version: String,
-    /// What it is attached to.
-    pub network: Network,
-    /// CPU of all containers together, in vCPU.
-    pub cpu: Option<f64>,
-    /// Memory of all containers together, in MiB.
-    pub memory_mib: Option<u64>,
-    /// Its containers, in the order of the definition, which is the order they start in.
-    pub containers: Vec<ContainerSpec>,
-    /// By which its containers ask for the credentials of its role, if it has one.
-    #[serde(default)]
-    pub credentials_id: Option<String>,
-}
-
-/// What a task's containers see of the network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Network {
-    /// A namespace of its own, with a network interface in it.
-    Awsvpc(Eni),
-    /// A namespace of its own with nothing but loopback.
-    Isolated,
-    /// The instance's own namespace.
-    Host,
-}
-
-/// The network interface of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Eni {
-    /// `eni-…`, for messages.
-    pub id: String,
-    /// By which the link is found on the host, in lower case with colons.
-    pub mac: String,
-    /// Addresses with the length of the subnet's prefix.
-    pub ipv4: Vec<(Ipv4Addr, u8)>,
-    /// Addresses with the length of the subnet's prefix.
-    pub ipv6: Vec<(Ipv6Addr, u8)>,
-    /// Where the default route goes.
-    pub gateway_v4: Option<Ipv4Addr>,
-    /// Where the default route goes.
-    pub gateway_v6: Option<Ipv6Addr>,
-    /// Resolvers; the host's own if there are none.
-    pub name_servers: Vec<IpAddr>,
-    /// Domains to search.
-    pub search: Vec<String>,
-    /// The private DNS name, which becomes the host name.
-    pub hostname: Option<String>,
-}
-
-/// A container as the control plane wants it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ContainerSpec {
-    /// Its name in the task definition.
-    pub name: String,
-    /// The image as the definition names it.
-    pub image: String,
-    /// Arguments; the image's own if absent.
-    pub command: Option<Vec<String>>,
-    /// Program; the image's own if absent.
-    pub entry_point: Option<Vec<String>>,
-    /// Added to the image's environment.
-    pub environment: BTreeMap<String, String>,
-    /// CPU shares, of 1024 per vCPU.
-    pub cpu: u64,
-    /// The hard limit.
-    pub memory_mib: Option<u64>,
-    /// The soft limit.
-    pub memory_reservation_mib: Option<u64>,
-    /// Whether the task stops when this container does.
-    pub essential: bool,
-    /// How long the stop signal may be ignored.
-    pub stop_timeout: Option<Duration>,
-    /// The signal that asks the container to stop; the image's own if absent.
-    pub stop_signal: Option<String>,
-    /// User, with or without group; the image's own if absent.
-    pub user: Option<String>,
-    /// Working directory; the image's own if absent.
-    pub working_dir: Option<String>,
-    /// Host name, where the task has no network interface to name it.
-    pub hostname: Option<String>,
-    /// All capabilities and devices.
-    pub privileged: bool,
-    /// No writes to the root file system.
-    pub readonly_rootfs: bool,
-    /// Capabilities beyond the default ones.
-    pub cap_add: Vec<String>,
-    /// Default capabilities to do without.
-    pub cap_drop: Vec<String>,
-    /// Limits by name: soft, hard.
-    pub ulimits: BTreeMap<String, (u64, u64)>,
-    /// Kernel parameters of the task's namespaces.
-    pub sysctls: BTreeMap<String, String>,
-    /// Size of `/dev/shm`.
-    pub shm_size: Option<u64>,
-    /// Memory file systems: path to mount options.
-    pub tmpfs: BTreeMap<String, String>,
-    /// Extra lines for the hosts file: name, address.
-    pub extra_hosts: Vec<(String, String)>,
-    /// How the registry wants us to identify ourselves.
-    pub registry: RegistryLogin,
-    /// The container's own ARN, for metadata.
-    pub arn: Option<String>,
-    /// Labels of the docker configuration.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// How the registry of an image wants us to identify ourselves.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RegistryLogin {
-    /// Not at all.
-    #[default]
-    Anonymous,
-    /// By name and password.
-    Basic {
-        /// Name.
-        username: String,
-        /// Password. It reaches the disk with the task's state, which only root can read.
-        password: String,
-    },
-}
-
-impl fmt::Debug for RegistryLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Anonymous => f.write_str("Anonymous"),
-            Self::Basic { username, .. } => write!(f, "Basic({username})"),
-        }
-    }
-}
 
 /// How far a container has got. It only ever moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -227,6 +41,8 @@ pub enum Work {
     Create,
     /// Its process is being started.
     Start,
+    /// Its process, which has ended, is being started again.
+    Restart,
     /// What is left of it is being removed.
     Delete,
 }
@@ -245,6 +61,29 @@ pub enum NetworkPhase {
     Removing,
     /// Nothing is left of it.
     Gone,
+}
+
+/// What its health check says of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// There is no check, or it has not said anything yet.
+    #[default]
+    Unknown,
+    /// The latest check passed.
+    Healthy,
+    /// Too many checks in a row have failed.
+    Unhealthy,
+}
+
+/// How the checks of a container go. A new agent begins anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// When the next one is due.
+    pub due: Option<Timestamp>,
+    /// One is under way.
+    pub busy: bool,
+    /// How many have failed in a row.
+    pub failures: u32,
 }
 
 /// What we remember of a container.
@@ -268,6 +107,21 @@ pub struct Container {
     pub started_at: Option<Timestamp>,
     /// When its process was gone.
     pub finished_at: Option<Timestamp>,
+    /// What its health check says.
+    #[serde(default)]
+    pub health: Health,
+    /// Since when it says so.
+    #[serde(default)]
+    pub health_since: Option<Timestamp>,
+    /// Its process has ended, and is to be started again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often its process was started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// When that was last.
+    #[serde(default)]
+    pub restarted_at: Option<Timestamp>,
     /// When it is killed, if it has been asked to stop.
     pub kill_at: Option<Timestamp>,
     /// Whether SIGKILL has been sent.
@@ -291,9 +145,17 @@ pub struct Container {
     /// How many removals have failed.
     #[serde(skip)]
     pub failures: u32,
+    /// How its health checks go.
+    #[serde(skip)]
+    pub checks: Checks,
 }
 
 impl Container {
+    /// Whether its process is to run and nothing keeps it from its work.
+    pub fn serves(&self) -> bool {
+        self.known == Known::Running && !self.doomed && !self.restarting && self.kill_at.is_none()
+    }
+
     /// Whether it is doomed, and something of it may still be there.
     pub fn lingers(&self) -> bool {
         self.doomed && self.known != Known::Stopped
@@ -366,6 +228,11 @@ impl Task {
                 runtime_id: format!("{id}-{index}"),
                 started_at: None,
                 finished_at: None,
+                health: Health::Unknown,
+                health_since: None,
+                restarting: false,
+                restarts: 0,
+                restarted_at: None,
                 kill_at: None,
                 killed: false,
                 doomed: false,
@@ -374,6 +241,7 @@ impl Task {
                 work: None,
                 retry_at: None,
                 failures: 0,
+                checks: Checks::default(),
             })
             .collect();
         Self {
@@ -417,6 +285,7 @@ impl Task {
             container.work = None;
             container.retry_at = None;
             container.failures = 0;
+            container.checks = Checks::default();
             container.image_digest = None;
             if container.known <= Known::Created {
                 container.known = Known::None;

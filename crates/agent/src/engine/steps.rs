@@ -1,9 +1,10 @@
 //! The steps of a task: what news changes, and what is owed afterwards.
 
+use super::order::{self, Gate, UNRESOLVED};
 use super::{
-    ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FoundState, Inventory,
-    Known, Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
-    Work, clip, next_attempt,
+    ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind, Known,
+    Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which, Work,
+    clip, health, next_attempt,
 };
 use ident::Timestamp;
 
@@ -14,6 +15,10 @@ pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) 
     }
     note_running(task);
     essential_gone(task, now);
+    if task.desired == Desired::Running {
+        give_up_hopeless(task, now, effects);
+        essential_gone(task, now);
+    }
     match task.desired {
         Desired::Running => start(task, now, effects),
         Desired::Stopped => {
@@ -22,6 +27,7 @@ pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) 
             essential_gone(task, now);
         }
     }
+    health::check(task, now, effects);
     remove_doomed(task, now, effects);
     if task.known() == Known::Stopped {
         clean_up(task, now, effects);
@@ -43,6 +49,9 @@ pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
         kill.into_iter().chain(retry)
     });
     let network = task.network_retry_at.filter(|_| task.network == NetworkPhase::Removing);
+    let running = (task.desired == Desired::Running).then_some(task);
+    let waiting = running.into_iter().flat_map(order::deadlines);
+    let containers = containers.chain(waiting).chain(health::deadlines(task));
     containers.chain(network).chain(task.finished_at.map(|at| at.after(RETENTION)))
 }
 
@@ -106,32 +115,41 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
         effects.push(Effect::PrepareNetwork(task.spec.clone()));
     }
     for index in 0..task.containers.len() {
-        let (before, rest) = task.containers.split_at_mut(index);
-        let Some(container) = rest.first_mut() else { continue };
-        if container.doomed {
-            continue;
-        }
-        // One after another, because they share a shim: only the first to be
-        // made starts it.
-        let made = before.iter().all(|c| c.known >= Known::Created && !c.lingers());
-        let started = before.iter().all(|c| c.known >= Known::Running && !c.lingers());
+        // What may come up does so one after another, because they share a shim: only
+        // the first to be made starts it.
+        let waits = |at: usize| order::gate(task, at, now) == Gate::Shut;
+        let before = || task.containers.iter().enumerate().take(index);
+        let far =
+            |known: Known| before().all(|(at, c)| (c.known >= known && !c.lingers()) || waits(at));
+        let free = !task.containers.iter().any(is_being_made);
+        let make = free
+            && far(Known::Created)
+            && task.network == NetworkPhase::Ready
+            && order::gate(task, index, now) == Gate::Open;
+        let go = far(Known::Running);
         let spec = task.spec.clone();
+        let Some(container) = task.containers.get_mut(index).filter(|c| !c.doomed) else {
+            continue;
+        };
+        let runtime_id = container.runtime_id.clone();
         match (container.known, container.work) {
             (Known::None, None) => {
                 container.work = Some(Work::Pull);
                 task.pull_started_at.get_or_insert(now);
-                let runtime_id = container.runtime_id.clone();
                 effects.push(Effect::Pull { spec, index, runtime_id });
             }
-            (Known::Pulled, None) if made && task.network == NetworkPhase::Ready => {
+            (Known::Pulled, None) if make => {
                 container.work = Some(Work::Create);
-                let runtime_id = container.runtime_id.clone();
                 effects.push(Effect::Create { spec, index, runtime_id });
             }
-            (Known::Created, None) if started => {
+            (Known::Created, None) if go => {
                 container.work = Some(Work::Start);
                 let which = Which { task: spec.arn.clone(), index };
-                effects.push(Effect::Start { which, runtime_id: container.runtime_id.clone() });
+                effects.push(Effect::Start { which, runtime_id });
+            }
+            (Known::Running, None) if container.restarting && free => {
+                container.work = Some(Work::Restart);
+                effects.push(Effect::Restart { spec, index, runtime_id });
             }
             (Known::None | Known::Pulled | Known::Created | Known::Running | Known::Stopped, _) => {
             }
@@ -139,21 +157,47 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     }
 }
 
+/// Whether it is being made, or removed: the shim takes one of these at a time.
+fn is_being_made(container: &super::Container) -> bool {
+    match container.work {
+        Some(Work::Create | Work::Restart | Work::Delete) => true,
+        Some(Work::Pull | Work::Start) | None => false,
+    }
+}
+
+/// What waits for something that will never be so does not come up at all.
+fn give_up_hopeless(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
+    // The end of one may be what another waited for in vain.
+    for _ in 0..task.containers.len() {
+        for index in 0..task.containers.len() {
+            let Gate::Never(text) = order::gate(task, index, now) else { continue };
+            let arn = task.spec.arn.clone();
+            let Some(container) = task.containers.get_mut(index) else { continue };
+            if container.doomed || container.known > Known::Pulled {
+                continue;
+            }
+            if let Some(Work::Pull) = container.work {
+                container.work = None;
+                effects.push(Effect::GiveUpPull(Which { task: arn, index }));
+            } else if container.work.is_some() {
+                continue; // It was let in before.
+            }
+            container.exit_code = Some(UNRESOLVED);
+            give_up(container, &Failure::new(FailureKind::Start, text), now);
+        }
+    }
+}
+
+/// Last to first, and nobody before those who need it.
 fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     for index in (0..task.containers.len()).rev() {
-        let spec = task.spec.clone();
-        let (Some(container), Some(definition)) =
-            (task.containers.get_mut(index), spec.containers.get(index))
-        else {
-            continue;
-        };
-        if container.doomed {
+        let Some(container) = task.containers.get_mut(index).filter(|c| !c.doomed) else {
             continue; // It is being removed.
-        }
+        };
         match (container.known, container.work) {
             (Known::None | Known::Pulled, None | Some(Work::Pull)) => {
                 if container.work.take().is_some() {
-                    let which = Which { task: spec.arn.clone(), index };
+                    let which = Which { task: task.spec.arn.clone(), index };
                     effects.push(Effect::GiveUpPull(which));
                 }
                 container.known = Known::Stopped;
@@ -161,32 +205,49 @@ fn stop(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
             }
             // An agent that died may have told it to start, and been heard late.
             (Known::Created, None) => container.doomed = true,
-            (Known::Running, _) => {
-                let signal = match container.kill_at {
-                    None => {
-                        let patience = definition.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT);
-                        container.kill_at = Some(now.after(patience));
-                        Some(Signal::Stop)
-                    }
-                    Some(at) if now >= at && !container.killed => {
-                        container.killed = true;
-                        Some(Signal::Kill)
-                    }
-                    Some(_) if container.retry_at.is_some_and(|at| at <= now) => {
-                        Some(if container.killed { Signal::Kill } else { Signal::Stop })
-                    }
-                    Some(_) => None,
-                };
-                if let Some(signal) = signal {
-                    // Asking twice might skip a second, graver handler; killing
-                    // again cannot hurt.
-                    container.retry_at = container.killed.then(|| now.after(RETRY));
-                    let runtime_id = container.runtime_id.clone();
-                    effects.push(Effect::Signal { spec, index, runtime_id, signal });
-                }
+            // It has ended, with the code that we know.
+            (Known::Running, None) if container.restarting => {
+                container.restarting = false;
+                container.known = Known::Stopped;
             }
             // Wait for what is under way; it is bounded.
-            (Known::None | Known::Pulled | Known::Created | Known::Stopped, _) => {}
+            (Known::None | Known::Pulled | Known::Created | Known::Running | Known::Stopped, _) => {
+            }
+        }
+    }
+    for index in (0..task.containers.len()).rev() {
+        let free = order::may_stop(task, index);
+        let spec = task.spec.clone();
+        let (Some(container), Some(definition)) =
+            (task.containers.get_mut(index), spec.containers.get(index))
+        else {
+            continue;
+        };
+        if container.known != Known::Running || container.restarting || container.doomed {
+            continue;
+        }
+        let signal = match container.kill_at {
+            None if !free => None,
+            None => {
+                let patience = definition.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT);
+                container.kill_at = Some(now.after(patience));
+                Some(Signal::Stop)
+            }
+            Some(at) if now >= at && !container.killed => {
+                container.killed = true;
+                Some(Signal::Kill)
+            }
+            Some(_) if container.retry_at.is_some_and(|at| at <= now) => {
+                Some(if container.killed { Signal::Kill } else { Signal::Stop })
+            }
+            Some(_) => None,
+        };
+        if let Some(signal) = signal {
+            // Asking twice might skip a second, graver handler; killing again
+            // cannot hurt.
+            container.retry_at = container.killed.then(|| now.after(RETRY));
+            let runtime_id = container.runtime_id.clone();
+            effects.push(Effect::Signal { spec, index, runtime_id, signal });
         }
     }
 }
@@ -248,7 +309,9 @@ fn report(task: &mut Task, effects: &mut Vec<Effect>) {
         return;
     };
     task.report_number += 1;
-    let containers = task.containers.iter().enumerate().flat_map(|(index, container)| {
+    let told = task.spec.containers.iter().zip(&task.containers).enumerate();
+    let told = told.filter(|(_, (spec, _))| !spec.internal);
+    let containers = told.flat_map(|(index, (_, container))| {
         let entry = |status| ContainerReport {
             index,
             name: container.name.clone(),
@@ -367,14 +430,14 @@ pub(super) fn started(task: &mut Task, index: usize, result: Result<(), Failure>
 }
 
 /// Of this one nothing can be left that runs.
-fn give_up(container: &mut super::Container, failure: &Failure, now: Timestamp) {
+pub(super) fn give_up(container: &mut super::Container, failure: &Failure, now: Timestamp) {
     container.known = Known::Stopped;
     container.reason = Some(clip(&failure.to_string()));
     container.finished_at = Some(now);
 }
 
 /// This one is in doubt until it is removed.
-fn fail(container: &mut super::Container, failure: &Failure) {
+pub(super) fn fail(container: &mut super::Container, failure: &Failure) {
     container.doomed = true;
     container.reason = Some(clip(&failure.to_string()));
     container.retry_at = None;
@@ -382,24 +445,77 @@ fn fail(container: &mut super::Container, failure: &Failure) {
 
 pub(super) fn exited(task: &mut Task, index: usize, exit: Exit, now: Timestamp) {
     let Some(container) = task.containers.get_mut(index) else { return };
-    if container.known == Known::Stopped || container.known < Known::Created {
+    if container.known == Known::Stopped || container.known < Known::Created || container.restarting
+    {
         return;
     }
     // One that is being removed goes on being removed.
     container.work.take_if(|work| *work != Work::Delete);
     container.retry_at = None;
-    container.ran = true;
-    container.known = Known::Stopped;
     container.exit_code = Some(exit.code);
     container.finished_at = Some(now);
+    if container.work.is_none()
+        && task.desired == Desired::Running
+        && restarts(task.spec.containers.get(index), container, exit, now)
+    {
+        container.restarting = true;
+        health::reset(container, now);
+        return;
+    }
+    container.ran = true;
+    container.known = Known::Stopped;
     if exit.out_of_memory && exit.code != 0 {
         container.reason = Some(Failure::out_of_memory().to_string());
     }
 }
 
+/// Whether a container that has ended is to be started again.
+fn restarts(
+    spec: Option<&super::ContainerSpec>,
+    container: &super::Container,
+    exit: Exit,
+    now: Timestamp,
+) -> bool {
+    let Some(policy) = spec.and_then(|spec| spec.restart_policy.as_ref()) else { return false };
+    let begun = container.restarted_at.or(container.started_at);
+    container.known == Known::Running
+        && !container.doomed
+        && !policy.ignored_exit_codes.contains(&exit.code)
+        && begun.is_some_and(|at| now >= at.after(policy.attempt_period))
+}
+
+pub(super) fn restarted(
+    task: &mut Task,
+    index: usize,
+    result: Result<(), Failure>,
+    now: Timestamp,
+) {
+    let Some(container) = task.containers.get_mut(index) else { return };
+    if container.work != Some(Work::Restart) {
+        return;
+    }
+    container.work = None;
+    match result {
+        Ok(()) => note_restart(container, now),
+        Err(failure) => {
+            container.restarting = false;
+            fail(container, &failure);
+        }
+    }
+}
+
+/// It runs again, and of its end before nothing is left but the count.
+pub(super) fn note_restart(container: &mut super::Container, now: Timestamp) {
+    container.restarting = false;
+    container.restarts = container.restarts.saturating_add(1);
+    container.restarted_at = Some(now);
+    container.exit_code = None;
+    container.finished_at = None;
+}
+
 pub(super) fn vanished(task: &mut Task, index: usize) {
     let Some(container) = task.containers.get_mut(index) else { return };
-    if container.known == Known::Running && !container.doomed {
+    if container.known == Known::Running && !container.doomed && !container.restarting {
         fail(container, &Failure::vanished());
     }
 }
@@ -432,76 +548,5 @@ pub(super) fn deleted(task: &mut Task, index: usize, gone: bool, now: Timestamp)
             container.known = Known::Stopped;
             container.finished_at = Some(now);
         }
-    }
-}
-
-/// Squares what we remember with what there is.
-pub(super) fn found(
-    task: &mut Task,
-    inventory: &Inventory,
-    now: Timestamp,
-    effects: &mut Vec<Effect>,
-) {
-    let network = inventory.networks.contains(&task.spec.arn.short_id());
-    if task.network < NetworkPhase::Removing && !network && task.spec.network != Network::Host {
-        task.network = NetworkPhase::Absent;
-    }
-    if network {
-        task.network = task.network.max(NetworkPhase::Preparing);
-    }
-    for (index, container) in task.containers.iter_mut().enumerate() {
-        if container.work.is_some() {
-            continue;
-        }
-        let state = inventory.containers.get(&container.runtime_id).copied();
-        if container.lingers() {
-            if state.is_none() {
-                container.deleted = true;
-                container.known = Known::Stopped;
-                container.finished_at = Some(now);
-            }
-            continue;
-        }
-        match (container.known, state) {
-            (Known::Stopped, None) => container.deleted = true,
-            (Known::Stopped, Some(_)) => {}
-            // Its image may be gone by now: that is cheap to ask again.
-            (Known::None | Known::Pulled, None | Some(FoundState::Recorded)) => {
-                container.known = Known::None;
-            }
-            (Known::Created | Known::Running, None) => {
-                container.deleted = true;
-                give_up(container, &Failure::vanished(), now);
-            }
-            (Known::Created | Known::Running, Some(FoundState::Recorded)) => {
-                fail(container, &Failure::vanished());
-            }
-            (
-                Known::None | Known::Pulled | Known::Created | Known::Running,
-                Some(FoundState::Created),
-            ) => container.known = container.known.max(Known::Created),
-            (_, Some(FoundState::Running)) => {
-                container.known = Known::Running;
-                container.ran = true;
-                container.started_at.get_or_insert(now);
-                // Whether the signal went out before the agent did is unknown.
-                container.retry_at = container.kill_at.map(|_| now);
-                let which = Which { task: task.spec.arn.clone(), index };
-                effects.push(Effect::Await { which, runtime_id: container.runtime_id.clone() });
-            }
-            (_, Some(FoundState::Stopped(exit))) => {
-                container.known = Known::Stopped;
-                container.ran = true;
-                container.exit_code = Some(exit.code);
-                container.finished_at = Some(now);
-                if exit.out_of_memory && exit.code != 0 {
-                    container.reason = Some(Failure::out_of_memory().to_string());
-                }
-            }
-        }
-    }
-    // Whatever made them was made in it.
-    if network && task.containers.iter().any(|c| c.known >= Known::Created && !c.deleted) {
-        task.network = task.network.max(NetworkPhase::Ready);
     }
 }

@@ -265,6 +265,12 @@ impl Worker {
             Effect::Start { which, runtime_id } => {
                 self.running.spawn(async move { hand.start(which, &runtime_id).await });
             }
+            Effect::Restart { spec, index, runtime_id } => {
+                self.running.spawn(async move { hand.restart(&spec, index, &runtime_id).await });
+            }
+            Effect::Check { spec, index, runtime_id } => {
+                self.running.spawn(async move { hand.check(&spec, index, &runtime_id).await });
+            }
             Effect::Await { which, runtime_id } => {
                 self.running.spawn(async move { hand.await_exit(which, &runtime_id).await });
             }
@@ -425,6 +431,41 @@ impl Hand {
         if ok {
             self.await_exit(which, runtime_id).await;
         }
+    }
+
+    async fn restart(&self, spec: &Arc<TaskSpec>, index: usize, runtime_id: &str) {
+        let result = self.try_restart(spec, index, runtime_id).await;
+        let ok = result.is_ok();
+        let which = Which { task: spec.arn.clone(), index };
+        self.tell(Input::Restarted(which.clone(), result)).await;
+        if ok {
+            self.await_exit(which, runtime_id).await;
+        }
+    }
+
+    async fn try_restart(
+        &self,
+        spec: &Arc<TaskSpec>,
+        index: usize,
+        runtime_id: &str,
+    ) -> Result<(), Failure> {
+        let order = self.order(spec, index, runtime_id)?;
+        let begun = self.tools.containers.restart(&order);
+        let begun = tokio::time::timeout(limits::START, begun).await;
+        begun.unwrap_or_else(|_| Err(Failure::timeout("started", limits::START)))
+    }
+
+    async fn check(&self, spec: &Arc<TaskSpec>, index: usize, runtime_id: &str) {
+        let wish = spec.containers.get(index).and_then(|spec| spec.health_check.as_ref());
+        let Some(wish) = wish else { return };
+        let passed = match self.tools.containers.check(runtime_id, wish).await {
+            Ok(passed) => Some(passed),
+            Err(error) => {
+                tracing::warn!(container = runtime_id, error = chain(&error), "not checked");
+                None
+            }
+        };
+        self.tell(Input::Checked(Which { task: spec.arn.clone(), index }, passed)).await;
     }
 
     async fn await_exit(&self, which: Which, runtime_id: &str) {

@@ -3,8 +3,8 @@
 use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts, User};
-use super::{Containers, Error, Order, Pulled, Usage, WaitError, is_lost};
-use crate::engine::{Exit, Failure, FailureKind, FoundState, RegistryLogin, Signal};
+use super::{Containers, Error, Order, Pulled, Usage, WaitError, exec, is_lost};
+use crate::engine::{Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Signal};
 use crate::images::{Image, Images, SNAPSHOTTER};
 use async_trait::async_trait;
 use containerd_client::services::v1 as api;
@@ -124,6 +124,14 @@ impl Containerd {
         };
         let answer = self.connection.snapshots().prepare(self.connection.request(message)).await;
         Ok(answer.map_err(Error::rpc("prepare a file system"))?.into_inner().mounts)
+    }
+
+    /// The file system of a container that was made before.
+    async fn rootfs(&self, runtime_id: &str) -> Result<Vec<Mount>, Error> {
+        let message =
+            snap::MountsRequest { snapshotter: SNAPSHOTTER.to_owned(), key: runtime_id.to_owned() };
+        let answer = self.connection.snapshots().mounts(self.connection.request(message)).await;
+        Ok(answer.map_err(Error::rpc("find a file system"))?.into_inner().mounts)
     }
 
     async fn record(
@@ -339,6 +347,26 @@ impl Containers for Containerd {
                 _ => return Err(Failure::new(FailureKind::Start, status.message())),
             }
         }
+    }
+
+    async fn restart(&self, order: &Order<'_>) -> Result<(), Failure> {
+        loop {
+            let begun = async {
+                self.delete_process(order.runtime_id).await?;
+                let rootfs = self.rootfs(order.runtime_id).await?;
+                self.spawn(order, rootfs).await
+            };
+            match begun.await {
+                Ok(()) => return self.start(order.runtime_id).await,
+                Err(error) if error.is_lost() => self.reachable().await,
+                Err(error) => return Err(Failure::new(FailureKind::Start, error.message())),
+            }
+        }
+    }
+
+    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<bool, Error> {
+        let code = exec::run(&self.connection, runtime_id, &check.command, check.timeout).await?;
+        Ok(code == Some(0))
     }
 
     async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError> {

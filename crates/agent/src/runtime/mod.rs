@@ -7,10 +7,11 @@
 pub mod cgroup;
 pub mod connection;
 pub mod containerd;
+mod exec;
 pub mod process;
 pub mod spec;
 
-use crate::engine::{Exit, Failure, FoundState, RegistryLogin, Signal, TaskSpec};
+use crate::engine::{Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -157,6 +158,12 @@ pub trait Containers: Send + Sync + 'static {
     async fn create(&self, order: &Order<'_>) -> Result<(), Failure>;
     /// Lets the process go.
     async fn start(&self, runtime_id: &str) -> Result<(), Failure>;
+    /// Starts the process of a container, which has ended, once more, in the file
+    /// system that it left.
+    async fn restart(&self, order: &Order<'_>) -> Result<(), Failure>;
+    /// Runs a health check inside a container, and says whether it passed. One that
+    /// takes longer than its time is ended, and has failed.
+    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<bool, Error>;
     /// Waits for the end of the process.
     async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError>;
     /// Sends a signal.

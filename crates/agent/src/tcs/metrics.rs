@@ -1,5 +1,6 @@
 //! What containers use: sampled, and put into the statistics TCS wants.
 
+use super::TASKS_PER_FRAME;
 use crate::api::Identity;
 use crate::clock;
 use crate::engine::{EngineState, Known};
@@ -8,9 +9,6 @@ use crate::runtime::{Containers, Usage};
 use ident::Timestamp;
 use std::collections::BTreeMap;
 use wire::tcs::{self, Message};
-
-/// Tasks in one frame.
-const TASKS_PER_FRAME: usize = 10;
 
 /// The samples since the last publication.
 #[derive(Debug, Default)]
@@ -98,21 +96,27 @@ impl Samples {
     ) -> Vec<Message> {
         let mut metrics: Vec<tcs::TaskMetric> = Vec::new();
         for task in state.tasks.values() {
-            let containers = task.containers.iter().filter_map(|container| {
-                let series = self.containers.get_mut(&container.runtime_id)?;
-                let (cpu, memory) =
-                    (std::mem::take(&mut series.cpu), std::mem::take(&mut series.memory));
-                // One sample is no rate yet.
-                let cpu_stats_set = Some(cpu.set()?);
-                let memory_stats_set = memory.set();
-                let container_name = Some(container.name.clone());
-                Some(tcs::ContainerMetric {
-                    container_name,
-                    cpu_stats_set,
-                    memory_stats_set,
-                    ..tcs::ContainerMetric::default()
-                })
-            });
+            let all = task.spec.containers.iter().zip(&task.containers);
+            let containers =
+                all.filter(|(spec, _)| !spec.internal).filter_map(|(spec, container)| {
+                    let series = self.containers.get_mut(&container.runtime_id)?;
+                    let (cpu, memory) =
+                        (std::mem::take(&mut series.cpu), std::mem::take(&mut series.memory));
+                    // One sample is no rate yet.
+                    let cpu_stats_set = Some(cpu.set()?);
+                    let memory_stats_set = memory.set();
+                    let container_name = Some(container.name.clone());
+                    let counted = spec.restart_policy.as_ref().map(|_| tcs::RestartStatsSet {
+                        restart_count: Some(i32::try_from(container.restarts).unwrap_or(i32::MAX)),
+                    });
+                    Some(tcs::ContainerMetric {
+                        container_name,
+                        restart_stats_set: counted,
+                        cpu_stats_set,
+                        memory_stats_set,
+                        ..tcs::ContainerMetric::default()
+                    })
+                });
             let containers: Vec<_> = containers.collect();
             if !containers.is_empty() {
                 metrics.push(tcs::TaskMetric {

@@ -1,5 +1,6 @@
 //! TCS: over which the control plane hears how containers fare.
 
+mod health;
 mod metrics;
 
 use crate::api::Identity;
@@ -22,6 +23,9 @@ use wire::tcs::{self, Message};
 const PUBLISH: Duration = Duration::from_secs(20);
 /// Between samples. Ours are cheap, but nobody reads single seconds.
 const SAMPLE: Duration = Duration::from_secs(5);
+
+/// Tasks in one frame.
+const TASKS_PER_FRAME: usize = 10;
 
 /// What a connection needs.
 pub(crate) struct Tcs {
@@ -59,6 +63,8 @@ impl Tcs {
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut samples = Samples::default();
+        // What was last said of health: a change is told at once.
+        let mut said = Vec::new();
         let mut number = jitter.next();
         self.send(&mut stream, &uri, &self.status(number)).await?;
         loop {
@@ -71,7 +77,15 @@ impl Tcs {
                     }
                     silent = Instant::now() + socket::patience(jitter);
                 }
-                _ = sample.tick() => samples.take(&self.rim, &*self.containers).await,
+                _ = sample.tick() => {
+                    samples.take(&self.rim, &*self.containers).await;
+                    let report = health::report(&self.rim.state().await);
+                    if report != said {
+                        number = number.wrapping_add(1);
+                        self.publish_health(&mut stream, &uri, &report, number).await?;
+                        said = report;
+                    }
+                }
                 _ = publish.tick() => {
                     number = number.wrapping_add(1);
                     let state = self.rim.state().await;
@@ -79,6 +93,8 @@ impl Tcs {
                     for message in samples.drain(&state, &self.identity, &id, clock::now()) {
                         self.send(&mut stream, &uri, &message).await?;
                     }
+                    said = health::report(&state);
+                    self.publish_health(&mut stream, &uri, &said, number).await?;
                 }
                 () = tokio::time::sleep_until(silent.min(end)) => {
                     if Instant::now() < end {
@@ -89,6 +105,20 @@ impl Tcs {
                 }
             }
         }
+    }
+
+    async fn publish_health(
+        &self,
+        stream: &mut socket::Stream,
+        uri: &Uri,
+        report: &[tcs::TaskHealth],
+        number: u64,
+    ) -> Result<(), SocketError> {
+        let id = format!("{number:016x}");
+        for message in health::frames(report, &self.identity, &id, clock::now()) {
+            self.send(stream, uri, &message).await?;
+        }
+        Ok(())
     }
 
     fn status(&self, number: u64) -> Message {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wire::sigv4::Credentials;
 
 pub(crate) const IMAGE: &str = "landfall.test/busybox:1";
@@ -295,6 +296,28 @@ pub(crate) fn container(name: &str, command: &[&str]) -> ContainerSpec {
     }
 }
 
+/// Waits for something to become so.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: it never was so");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits for a container to have written `text`.
+pub(crate) async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
+    until(text, || machine.log(arn, name).contains(text)).await;
+    machine.log(arn, name)
+}
+
+/// Ends everything, of which nothing may be left.
+pub(crate) async fn end(machine: Machine, agent: Agent) {
+    agent.crash().await;
+    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
+    assert_eq!(machine.traces(), [""; 0]);
+}
+
 pub(crate) fn last<'a>(report: &'a Report, name: &str) -> &'a ContainerReport {
     report.containers.iter().rfind(|c| c.name == name).expect("reported")
 }
@@ -359,9 +382,10 @@ fn layer() -> Vec<u8> {
     append(&mut tar, "bin/busybox", &busybox, 0o755);
     append(&mut tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/:\n", 0o644);
     append(&mut tar, "etc/group", b"root:x:0:\nweb:x:34:\n", 0o644);
-    for applet in
-        ["sh", "sleep", "cat", "id", "ip", "wget", "httpd", "nc", "true", "hostname", "tail", "dd"]
-    {
+    for applet in [
+        "sh", "sleep", "cat", "id", "ip", "wget", "httpd", "nc", "true", "hostname", "tail", "dd",
+        "test", "ls", "stat", "mount", "env", "ps", "tty", "touch", "mkdir",
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);

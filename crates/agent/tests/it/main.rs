@@ -2,5 +2,6 @@
 
 mod control;
 mod machine;
+mod order;
 mod pulls;
 mod runs;

@@ -1,35 +1,14 @@
 //! Tasks, from wish to cleanup.
 
-use crate::machine::{Agent, Machine, container, last, oci_archive, task};
+use crate::machine::{Machine, container, end, last, oci_archive, task, until, written};
 use agent::engine::{Known, Network, TaskArn};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Waits for something to become so.
-async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: it never was so");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Waits for a container to have written `text`.
-async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
-    until(text, || machine.log(arn, name).contains(text)).await;
-    machine.log(arn, name)
-}
 
 /// Waits for a task's namespace: from then on its interface is looked for.
 async fn awaited(machine: &Machine, arn: &TaskArn) {
     let name = format!("/run/netns/{}-{}", machine.config.prefix, arn.short_id());
     until("a namespace", || std::fs::exists(&name).is_ok_and(|exists| exists)).await;
-}
-
-async fn end(machine: Machine, agent: Agent) {
-    agent.crash().await;
-    agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
-    assert_eq!(machine.traces(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,13 @@
 
 use crate::lab::{Lab, Task};
 use crate::packets::{Probe, Receiver, Sender};
-use crate::world::{World, from, members};
+use crate::world::{World, from, listed, members, plan};
 use net::judge::{Content, Packet, judge};
 use net::model::{Rule, Traffic};
+use net::plan::VpcPlan;
 use nix::sys::socket::SockProtocol;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Numbers that look random and are the same in every run.
 struct Rng(u64);
@@ -24,17 +26,31 @@ impl Rng {
     }
 
     fn rule(&mut self) -> Rule {
-        let traffic = match self.below(8) {
+        let traffic = match self.below(10) {
             0 => Traffic::All,
             1 | 2 => Traffic::Tcp { from: self.pick(&[80, 81]), to: self.pick(&[80, 81, 82]) },
             3 | 4 => Traffic::Udp { from: self.pick(&[80, 81]), to: self.pick(&[80, 81, 65535]) },
             5 => Traffic::Icmp { kind: Some(8), code: self.pick(&[None, Some(0), Some(1)]) },
             6 => Traffic::Icmp { kind: self.pick(&[None, Some(13), Some(0)]), code: None },
-            _ => Traffic::Protocol(self.pick(&[1, 6, 17])),
+            7 => Traffic::Icmpv6 { kind: Some(128), code: self.pick(&[None, Some(0), Some(1)]) },
+            8 => Traffic::Icmpv6 { kind: self.pick(&[None, Some(129), Some(3)]), code: None },
+            _ => Traffic::Protocol(self.pick(&[1, 6, 17, 58])),
         };
-        let block = ["10.0.1.0/24", "10.0.2.0/24", "10.0.0.0/16", "10.0.1.10/32", "10.0.1.11/31"];
-        match self.below(2) {
-            0 => from(self.pick(&block), traffic),
+        let block = [
+            "10.0.1.0/24",
+            "10.0.2.0/24",
+            "0.0.0.0/0",
+            "10.0.1.10/32",
+            "10.0.1.11/31",
+            "fd00:0:0:1::/64",
+            "fd00:0:0:2::/63",
+            "::/0",
+            "fd00:0:0:1::10/128",
+            "fd00:0:0:1::10/123",
+        ];
+        match self.below(5) {
+            0 | 1 => from(self.pick(&block), traffic),
+            2 => listed(self.pick(&[1, 2, 3]), traffic),
             _ => members(self.pick(&[1, 2, 3, 4, 5]), traffic),
         }
     }
@@ -43,110 +59,173 @@ impl Rng {
         (0..3 + self.below(4)).map(|_| self.rule()).collect()
     }
 
-    fn content(&mut self) -> Content {
-        match self.below(3) {
-            0 => Content::Tcp { port: self.pick(&[79, 80, 81, 82]) },
-            1 => Content::Udp { port: self.pick(&[79, 80, 81, 82]) },
-            // Requests, and an answer and a redirect that belong to nothing.
-            _ => Content::Icmp { kind: self.pick(&[8, 8, 13, 0, 5]), code: self.pick(&[0, 0, 1]) },
+    fn content(&mut self, to: IpAddr) -> Content {
+        let code = self.pick(&[0, 0, 1]);
+        match (self.below(3), to) {
+            (0, _) => Content::Tcp { port: self.pick(&[79, 80, 81, 82]) },
+            (1, _) => Content::Udp { port: self.pick(&[79, 80, 81, 82]) },
+            // Requests, and an answer and an error that belong to nothing.
+            (_, IpAddr::V4(_)) => Content::Icmp { kind: self.pick(&[8, 8, 13, 0, 5]), code },
+            (_, IpAddr::V6(_)) => Content::Icmpv6 { kind: self.pick(&[128, 128, 129, 3]), code },
         }
+    }
+
+    /// Two VPCs have the same addresses, and nothing else in common.
+    fn world(&mut self, number: u8) -> World {
+        let mut world = World::dual_stack(number);
+        for (subnet, last) in [(1, 10), (1, 11), (1, 12), (2, 10), (2, 11)] {
+            let own = self.pick(&[1, 2, 3, 4]);
+            // Group 6 is everybody's and lets the sentinels pass.
+            let eni = world.eni(subnet, last, &[own, self.pick(&[1, 2, 3, 4]), 6]);
+            let at = world.enis.iter_mut().find(|other| other.id == eni.id);
+            at.expect("it was added").source_dest_check = self.below(3) > 0;
+        }
+        for group in 1..=4 {
+            let (ingress, egress) = (self.rules(), self.rules());
+            world.group(group, &ingress, &egress);
+        }
+        world.prefix_list(1, &["10.0.1.0/28", "10.0.1.12/30", "10.0.2.10/32", "fd00:0:0:2::/64"]);
+        world.prefix_list(2, &["fd00:0:0:1::10/128", "fd00:0:0:1::11/128"]);
+        let sentinel = members(6, Traffic::Udp { from: SENTINEL, to: SENTINEL });
+        world.group(6, std::slice::from_ref(&sentinel), std::slice::from_ref(&sentinel));
+        world
     }
 }
 
 /// A port that only the last probe goes to, and the rule that lets it.
 const SENTINEL: u16 = 4000;
+/// How often everybody sends something to everybody.
+const ROUNDS: usize = 20;
 
 #[test]
 fn the_judge_agrees_with_the_kernel() {
-    let mut passed = 0;
-    let mut cases = 0;
+    let (mut passed, mut cases) = (0, 0);
     for seed in 1..=3 {
         let mut rng = Rng(seed);
         let mut lab = Lab::new();
-        let mut world = World::new(1);
-        for (subnet, last) in [(1, 10), (1, 11), (1, 12), (2, 10), (2, 11)] {
-            let own = rng.pick(&[1, 2, 3, 4]);
-            // Group 6 is everybody's and lets the sentinels pass.
-            world.eni(subnet, last, &[own, rng.pick(&[1, 2, 3, 4]), 6]);
-        }
-        for group in 1..=4 {
-            let (ingress, egress) = (rng.rules(), rng.rules());
-            world.group(group, &ingress, &egress);
-        }
-        let sentinel = members(6, Traffic::Udp { from: SENTINEL, to: SENTINEL });
-        world.group(6, std::slice::from_ref(&sentinel), std::slice::from_ref(&sentinel));
-        let plan = world.plan(1);
+        let worlds = [rng.world(1), rng.world(2)];
+        let plan = plan(1, &[&worlds[0], &worlds[1]]);
         lab.apply(&plan);
-        // In the plan's order, which is not that of their making.
-        world.enis.sort_by(|a, b| a.id.cmp(&b.id));
-        let tasks: Vec<Task> = world.enis.iter().map(|eni| lab.task(eni)).collect();
-        let (some_cases, some_passed) = compare(&plan.vpcs[0], &tasks, &mut rng, seed);
+        let mut nodes = Vec::new();
+        for (world, vpc) in worlds.iter().zip(&plan.vpcs) {
+            for (at, eni) in vpc.enis.iter().enumerate() {
+                let eni = world.enis.iter().find(|other| other.id == eni.eni);
+                nodes.push(Node::new(lab.task(eni.expect("planned")), vpc, at));
+            }
+        }
+        let (some_cases, some_passed) = compare(&mut nodes, &mut rng, seed);
         cases += some_cases;
         passed += some_passed;
     }
     println!("{passed} of {cases} packets passed");
-    assert!(cases >= 300 && passed >= cases / 10 && passed <= cases * 9 / 10, "{passed}/{cases}");
+    assert!(cases >= 4000 && passed >= cases / 10 && passed <= cases * 9 / 10, "{passed}/{cases}");
 }
 
-/// Sends a packet of every kind from everybody to everybody, and compares what
-/// arrives with the verdicts.
-fn compare(plan: &net::plan::VpcPlan, tasks: &[Task], rng: &mut Rng, seed: u64) -> (usize, usize) {
-    let senders: Vec<Sender> = tasks.iter().map(Sender::of).collect();
-    let protocols = [SockProtocol::Tcp, SockProtocol::Udp, SockProtocol::Icmp];
-    let receivers: Vec<[Receiver; 3]> =
-        tasks.iter().map(|task| protocols.map(|protocol| Receiver::of(task, protocol))).collect();
-    let pairs: Vec<(usize, usize)> = (0..tasks.len())
-        .flat_map(|a| (0..tasks.len()).map(move |b| (a, b)))
-        .filter(|(a, b)| a != b)
-        .collect();
+/// How many kinds of receivers a task has.
+const LANES: usize = 6;
 
+struct Node<'a> {
+    task: Task,
+    plan: &'a VpcPlan,
+    /// Which of the plan's interfaces it is.
+    at: usize,
+    sender: Sender,
+    receivers: Vec<Receiver>,
+    expected: [BTreeSet<u16>; LANES],
+    sentinels: [BTreeSet<u16>; 2],
+}
+
+impl<'a> Node<'a> {
+    fn new(task: Task, plan: &'a VpcPlan, at: usize) -> Self {
+        let v4 = [SockProtocol::Tcp, SockProtocol::Udp, SockProtocol::Icmp];
+        let v6 = [SockProtocol::Tcp, SockProtocol::Udp, SockProtocol::IcmpV6];
+        let v4 = v4.map(|protocol| Receiver::of(&task, protocol));
+        let v6 = v6.map(|protocol| Receiver::of_v6(&task, protocol));
+        Self {
+            sender: Sender::of(&task),
+            receivers: v4.into_iter().chain(v6).collect(),
+            task,
+            plan,
+            at,
+            expected: Default::default(),
+            sentinels: Default::default(),
+        }
+    }
+}
+
+/// Sends packets of every kind from everybody to everybody in each VPC, some of
+/// them under a false name, and compares what arrives with the verdicts.
+fn compare(nodes: &mut [Node<'_>], rng: &mut Rng, seed: u64) -> (usize, usize) {
     let mut number = 0;
-    let mut expected: Vec<[BTreeSet<u16>; 3]> = vec![Default::default(); tasks.len()];
     let mut questions = Vec::new();
-    for _ in 0..6 {
-        for &(a, b) in &pairs {
-            number += 1;
-            let content = rng.content();
-            senders[a].send(&Probe::new(&tasks[a], tasks[b].address, content, number));
-            let packet = Packet::opening(&plan.enis[a], tasks[b].address, content);
-            let verdict = judge(plan, &packet);
-            questions.push(format!("{number}: {packet:?} {verdict:?}"));
-            if verdict.passes() {
-                expected[b][lane(content)].insert(number);
+    let (mut asked, mut passed) = (0, 0);
+    for round in 0..=ROUNDS {
+        for a in 0..nodes.len() {
+            for b in 0..nodes.len() {
+                if a == b || nodes[a].plan.vpc != nodes[b].plan.vpc {
+                    continue;
+                }
+                let (v4, v6) = (nodes[b].task.address, nodes[b].task.v6());
+                for (version, to) in [IpAddr::V4(v4), IpAddr::V6(v6)].into_iter().enumerate() {
+                    number += 1;
+                    // Packets of one sender to one receiver keep their order: when
+                    // the last has arrived, so have all others that ever will.
+                    if round == ROUNDS {
+                        let content = Content::Udp { port: SENTINEL };
+                        nodes[a].sender.send(&Probe::new(&nodes[a].task, to, content, number));
+                        nodes[b].sentinels[version].insert(number);
+                        continue;
+                    }
+                    let content = rng.content(to);
+                    let mut probe = Probe::new(&nodes[a].task, to, content, number);
+                    if rng.below(8) == 0 {
+                        // Somebody else's address, a stranger's, or the router's.
+                        let last = rng.pick(&["12", "77", "1"]);
+                        let text = ["10.0.1.", "fd00:0:0:1::"][version].to_owned() + last;
+                        let source: IpAddr = text.parse().expect("an address");
+                        // What comes from itself, the receiver would drop.
+                        probe.source = if source == to { probe.source } else { source };
+                    }
+                    nodes[a].sender.send(&probe);
+                    let eni = &nodes[a].plan.enis[nodes[a].at];
+                    let opening = Packet::opening(eni, to, content).expect("dual stack");
+                    let packet = Packet { source: probe.source, ..opening };
+                    let verdict = judge(nodes[a].plan, &packet);
+                    questions.push(format!("{number}: {packet:?} {verdict:?}"));
+                    asked += 1;
+                    if verdict.passes() {
+                        passed += 1;
+                        nodes[b].expected[lane(content) + 3 * version].insert(number);
+                    }
+                }
             }
         }
     }
-    let asked = usize::from(number);
-    let passed = expected.iter().flatten().map(BTreeSet::len).sum();
-
-    // Packets of one sender keep their order: when its last one has arrived, so
-    // have all the others that ever will.
-    let mut sentinels = vec![BTreeSet::new(); tasks.len()];
-    for &(a, b) in &pairs {
-        number += 1;
-        let content = Content::Udp { port: SENTINEL };
-        senders[a].send(&Probe::new(&tasks[a], tasks[b].address, content, number));
-        sentinels[b].insert(number);
-    }
-    for (b, lanes) in receivers.iter().enumerate() {
-        let mut arrived: [BTreeSet<u16>; 3] = Default::default();
-        let mut wait_for = sentinels[b].clone();
-        while !wait_for.is_empty() {
-            let (number, _) = lanes[1].next();
-            if !wait_for.remove(&number) {
-                arrived[1].insert(number);
+    for node in nodes {
+        let mut arrived: [BTreeSet<u16>; LANES] = Default::default();
+        for (version, mut wait_for) in node.sentinels.clone().into_iter().enumerate() {
+            let lane = 1 + 3 * version;
+            while !wait_for.is_empty() {
+                let (number, _) = node.receivers[lane].next();
+                if !wait_for.remove(&number) {
+                    arrived[lane].insert(number);
+                }
             }
         }
-        for (arrived, lane) in arrived.iter_mut().zip(lanes) {
-            arrived.extend(std::iter::from_fn(|| lane.waiting()));
+        for (arrived, receiver) in arrived.iter_mut().zip(&node.receivers) {
+            arrived.extend(std::iter::from_fn(|| receiver.waiting()));
         }
-        assert_eq!(
-            arrived,
-            expected[b],
-            "seed {seed}, at {}\n{}",
-            tasks[b].address,
-            questions.join("\n")
-        );
+        for (arrived, expected) in arrived.iter().zip(&node.expected) {
+            let differ: Vec<_> = arrived.symmetric_difference(expected).collect();
+            let about = |number: &u16| questions.get(usize::from(number - 1)).cloned();
+            assert!(
+                differ.is_empty(),
+                "seed {seed}, at {} of {}:\n{:#?}",
+                node.task.address,
+                node.plan.vpc,
+                differ.into_iter().map(|n| (arrived.contains(n), about(n))).collect::<Vec<_>>()
+            );
+        }
     }
     (asked, passed)
 }
@@ -155,6 +234,6 @@ fn lane(content: Content) -> usize {
     match content {
         Content::Tcp { .. } => 0,
         Content::Udp { .. } => 1,
-        Content::Icmp { .. } | Content::Protocol(_) => 2,
+        Content::Icmp { .. } | Content::Icmpv6 { .. } | Content::Protocol(_) => 2,
     }
 }

@@ -156,7 +156,7 @@ fn counters_say_who_sent_and_who_was_refused() {
     let of = |eni: &net::model::Eni| before[&eni.id];
     assert_eq!((of(&a).sent.packets, of(&a).kept_in.packets), (2, 1), "{before:?}");
     assert_eq!((of(&b).received.packets, of(&b).kept_out.packets), (1, 1), "{before:?}");
-    assert_eq!(of(&b).received.bytes, 60);
+    assert_eq!(of(&b).received.bytes, 80);
 
     world.group(2, &open, &open);
     lab.apply(&world.plan(2));

@@ -7,7 +7,7 @@ use net::model::Eni;
 use net::plan::{CardPlan, CardReport};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::Command;
@@ -95,8 +95,9 @@ impl Lab {
     /// Everything that can be seen of what the card did, for comparison.
     pub(crate) fn dump(&self) -> String {
         // Whether there is a carrier is noticed late, and by nobody here.
-        let look = "(ip -d link; ip -4 addr; ip -4 route show table all; \
-                    ip -4 neigh show nud permanent) | \
+        let look = "(ip -d link; ip -4 addr; ip -6 addr; ip -4 route show table all; \
+                    ip -6 route show table all; ip neigh show nud permanent; \
+                    ip -6 neigh show proxy) | \
                     sed 's/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//; s/linkdown//'";
         let mut dump = sh(&self.host, look);
         for path in self.routers() {
@@ -109,7 +110,9 @@ impl Lab {
 
     /// Takes an interface into a task of its own, as an ECS agent does.
     pub(crate) fn task(&self, eni: &Eni) -> Task {
-        let task = Task { netns: Netns::unnamed().expect("a namespace"), address: eni.ipv4 };
+        let address6 = eni.ipv6.first().copied();
+        let netns = Netns::unnamed().expect("a namespace");
+        let task = Task { netns, address: eni.ipv4, address6 };
         let name = link_with_mac(&self.host, eni).expect("the interface has appeared");
         let target = netns_path(&task.netns);
         sh(&self.host, &format!("ip link set {name} netns {target} name eth0"));
@@ -119,6 +122,12 @@ impl Lab {
              ip route add default via {a}.{b}.{c}.1",
             eni.ipv4
         ));
+        if let Some(address) = address6 {
+            task.sh(&format!(
+                "ip addr add {address}/64 dev eth0 nodad && \
+                 ip -6 route add default via fe80::1 dev eth0"
+            ));
+        }
         // A link that has just come up drops packets until a worker of the kernel
         // has looked at it. TCP does not mind; a single packet does.
         let ready = |netns: &Netns, name: &str| {
@@ -191,6 +200,7 @@ pub(crate) fn sh(netns: &Netns, command: &str) -> String {
 pub(crate) struct Task {
     pub(crate) netns: Netns,
     pub(crate) address: Ipv4Addr,
+    pub(crate) address6: Option<Ipv6Addr>,
 }
 
 impl Task {
@@ -198,11 +208,20 @@ impl Task {
         sh(&self.netns, command)
     }
 
+    /// Its IPv6 address, which it must have.
+    pub(crate) fn v6(&self) -> Ipv6Addr {
+        self.address6.expect("an IPv6 address")
+    }
+
     /// A server on the task's own address. The kernel completes handshakes for
     /// as long as it is kept.
     pub(crate) fn listen(&self, port: u16) -> TcpListener {
-        let address = SocketAddr::from((self.address, port));
-        self.run(move || TcpListener::bind(address)).expect("a listener")
+        self.listen_at(self.address, port)
+    }
+
+    /// The same on any address of the task.
+    pub(crate) fn listen_at(&self, address: impl Into<IpAddr>, port: u16) -> TcpListener {
+        listen(&self.netns, address, port)
     }
 
     /// A socket for datagrams on the task's own address, that waits for them.
@@ -228,18 +247,24 @@ impl Task {
     }
 }
 
+pub(crate) fn listen(netns: &Netns, address: impl Into<IpAddr>, port: u16) -> TcpListener {
+    let address = SocketAddr::from((address.into(), port));
+    let bind = move || TcpListener::bind(address);
+    netns.run_blocking(bind).expect("the namespace").expect("a listener")
+}
+
 pub(crate) fn connect(
     netns: &Netns,
-    to: Ipv4Addr,
+    to: impl Into<IpAddr>,
     port: u16,
     patience: Duration,
 ) -> io::Result<TcpStream> {
-    let address = SocketAddr::from((to, port));
+    let address = SocketAddr::from((to.into(), port));
     let connect = move || TcpStream::connect_timeout(&address, patience);
     netns.run_blocking(connect).expect("the namespace")
 }
 
-pub(crate) fn is_refused(netns: &Netns, to: Ipv4Addr, port: u16) -> bool {
+pub(crate) fn is_refused(netns: &Netns, to: impl Into<IpAddr>, port: u16) -> bool {
     match connect(netns, to, port, NEVER) {
         Ok(_) => false,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => true,

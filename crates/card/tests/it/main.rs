@@ -5,11 +5,14 @@
 //! network is never touched. All of it needs root.
 
 mod agree;
+mod dual;
 mod gates;
 mod host;
 mod lab;
 mod links;
 mod obey;
+mod pace;
 mod packets;
+mod services;
 mod spoof;
 mod world;

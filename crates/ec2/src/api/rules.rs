@@ -210,6 +210,7 @@ pub(super) fn in_words(rule: &Rule) -> String {
     let peer = match &rule.peer {
         Peer::Cidr(block) => block.to_string(),
         Peer::Group(group) => group.to_string(),
+        Peer::PrefixList(list) => list.to_string(),
     };
     let all = |part: Option<u8>| part.map_or("ALL".to_owned(), |part| part.to_string());
     match rule.traffic {
@@ -269,6 +270,10 @@ pub(super) fn show<'a>(
                     },
                 );
             }
+            Peer::PrefixList(list) => permission
+                .prefix_list_ids
+                .get_or_insert_default()
+                .push(shapes::PrefixListId { description, prefix_list_id: text(list) }),
         }
     }
     permissions.into_values().collect()
@@ -278,7 +283,8 @@ pub(super) fn show<'a>(
 pub(super) fn show_rule(group: &SecurityGroup, rule: &GroupRule) -> shapes::SecurityGroupRule {
     let (protocol, from, to) = words(rule.rule.traffic);
     let scope = &group.scope;
-    let (cidr_ipv4, cidr_ipv6, referenced) = peer(scope, &group.vpc, &rule.rule.peer);
+    let Shown { cidr_ipv4, cidr_ipv6, prefix_list_id, referenced } =
+        peer(scope, &group.vpc, &rule.rule.peer);
     shapes::SecurityGroupRule {
         cidr_ipv4,
         cidr_ipv6,
@@ -289,7 +295,7 @@ pub(super) fn show_rule(group: &SecurityGroup, rule: &GroupRule) -> shapes::Secu
         group_owner_id: text(&scope.account),
         ip_protocol: Some(protocol),
         is_egress: Some(rule.direction == Direction::Egress),
-        prefix_list_id: None,
+        prefix_list_id,
         referenced_group_info: referenced,
         security_group_rule_arn: text(Arn::new(
             "ec2",
@@ -308,7 +314,8 @@ pub(super) fn show_revoked(
     rule: &GroupRule,
 ) -> shapes::RevokedSecurityGroupRule {
     let (protocol, from, to) = words(rule.rule.traffic);
-    let (cidr_ipv4, cidr_ipv6, referenced) = peer(&group.scope, &group.vpc, &rule.rule.peer);
+    let Shown { cidr_ipv4, cidr_ipv6, prefix_list_id, referenced } =
+        peer(&group.scope, &group.vpc, &rule.rule.peer);
     shapes::RevokedSecurityGroupRule {
         cidr_ipv4,
         cidr_ipv6,
@@ -317,19 +324,27 @@ pub(super) fn show_revoked(
         group_id: text(&group.id),
         ip_protocol: Some(protocol),
         is_egress: Some(rule.direction == Direction::Egress),
-        prefix_list_id: None,
+        prefix_list_id,
         referenced_group_id: referenced.and_then(|group| group.group_id),
         security_group_rule_id: text(&rule.id),
         to_port: to.or(Some(-1)),
     }
 }
 
-type Shown = (Option<String>, Option<String>, Option<shapes::ReferencedSecurityGroup>);
+/// A rule's other end as it is shown: one of these.
+#[derive(Default)]
+struct Shown {
+    cidr_ipv4: Option<String>,
+    cidr_ipv6: Option<String>,
+    prefix_list_id: Option<String>,
+    referenced: Option<shapes::ReferencedSecurityGroup>,
+}
 
 fn peer(scope: &Scope, vpc: &VpcId, peer: &Peer) -> Shown {
     match peer {
-        Peer::Cidr(IpNet::V4(block)) => (text(block), None, None),
-        Peer::Cidr(IpNet::V6(block)) => (None, text(block), None),
+        Peer::Cidr(IpNet::V4(block)) => Shown { cidr_ipv4: text(block), ..Shown::default() },
+        Peer::Cidr(IpNet::V6(block)) => Shown { cidr_ipv6: text(block), ..Shown::default() },
+        Peer::PrefixList(list) => Shown { prefix_list_id: text(list), ..Shown::default() },
         Peer::Group(group) => {
             let referenced = shapes::ReferencedSecurityGroup {
                 group_id: text(group),
@@ -337,7 +352,7 @@ fn peer(scope: &Scope, vpc: &VpcId, peer: &Peer) -> Shown {
                 vpc_id: text(vpc),
                 ..Default::default()
             };
-            (None, None, Some(referenced))
+            Shown { referenced: Some(referenced), ..Shown::default() }
         }
     }
 }

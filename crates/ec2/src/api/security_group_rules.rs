@@ -133,6 +133,7 @@ fn new_peer(
         Peer::Cidr(IpNet::V4(_)) => (&update.cidr_ipv4, "IPv4 CIDR"),
         Peer::Cidr(IpNet::V6(_)) => (&update.cidr_ipv6, "IPv6 CIDR"),
         Peer::Group(_) => (&update.referenced_group_id, "referenced group id"),
+        Peer::PrefixList(_) => (&update.prefix_list_id, "prefix list id"),
     };
     if let Some((_, other)) =
         offered.iter().find(|(text, other)| text.is_some() && !other.ends_with(kind))
@@ -145,9 +146,11 @@ fn new_peer(
         (Peer::Cidr(IpNet::V4(_)), Some(cidr)) => Ok(Peer::Cidr(rules::read_ipv4(cidr)?)),
         (Peer::Cidr(IpNet::V6(_)), Some(cidr)) => Ok(Peer::Cidr(rules::read_ipv6(cidr)?)),
         (Peer::Group(_), Some(id)) => Ok(Peer::Group(form::peer(txn, group, Some(id), None)?)),
+        (Peer::PrefixList(_), Some(id)) => Err(Error::NoPrefixList(id.clone())),
         (Peer::Cidr(IpNet::V4(_)), None) => Err(Error::Missing("cidrIpv4")),
         (Peer::Cidr(IpNet::V6(_)), None) => Err(Error::Missing("cidrIpv6")),
         (Peer::Group(_), None) => Err(Error::Missing("referencedGroupId")),
+        (Peer::PrefixList(_), None) => Err(Error::Missing("prefixListId")),
     }
 }
 

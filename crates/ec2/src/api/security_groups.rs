@@ -261,7 +261,7 @@ struct Shown {
 fn peers_named(view: &View, group: &SecurityGroup, direction: Direction) -> Vec<String> {
     let peers = group.going(direction).filter_map(|rule| match &rule.rule.peer {
         Peer::Group(peer) => view.get::<SecurityGroup>(&group.scope, peer.as_str()),
-        Peer::Cidr(_) => None,
+        Peer::Cidr(_) | Peer::PrefixList(_) => None,
     });
     peers.map(|peer| peer.name.clone()).collect()
 }

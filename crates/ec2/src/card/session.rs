@@ -210,6 +210,8 @@ impl Parts {
             subnets: self.subnets.iter().map(|subnet| &subnet.net).collect(),
             enis: self.enis.iter().map(|eni| &eni.net).collect(),
             groups: self.groups.iter().collect(),
+            // Nobody can make one yet.
+            prefix_lists: Vec::new(),
         }
     }
 }

@@ -355,7 +355,8 @@ impl Afternoon {
             if number < 3 && fails & (0x11 << number) == 0x11 << number {
                 heard.failed.insert(eni.eni.clone(), "no luck".to_owned());
             } else {
-                card.has.insert(eni.eni.clone(), (eni.subnet.clone(), eni.ipv4));
+                let ipv4 = eni.ipv4.expect("the control plane gives each one");
+                card.has.insert(eni.eni.clone(), (eni.subnet.clone(), ipv4));
                 heard.present.push(eni.eni.clone());
             }
         }

@@ -7,7 +7,7 @@
 use super::docker;
 use crate::launch::override_of;
 use crate::names;
-use crate::records::{Definition, Interface, NetworkMode, Task, TaskRole};
+use crate::records::{Container, Definition, Interface, NetworkMode, Task, TaskRole};
 use ec2::records::{Subnet, Vpc};
 use iam::task_roles;
 use ident::{EniId, SubnetId};
@@ -69,6 +69,7 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
             .filter(|list| !list.is_empty()),
         role_credentials: task.role.as_ref().and_then(|role| credentials(view, role)),
         volumes: Some(spec.volumes.iter().map(volume).collect()),
+        associations: Some(gpus(task)).filter(|list| !list.is_empty()),
         ..Default::default()
     })
 }
@@ -85,6 +86,20 @@ pub(super) fn credentials(view: &View, role: &TaskRole) -> Option<acs::IAMRoleCr
         expiration: wire::Timestamp::from(session.expires).iso8601(),
         ..Default::default()
     })
+}
+
+/// Which container has which GPUs. Agents take one container for each.
+fn gpus(task: &Task) -> Vec<acs::Association> {
+    let of = |container: &Container| {
+        let name = container.name.clone();
+        container.gpu_ids.clone().into_iter().map(move |id| acs::Association {
+            containers: Some(vec![name.clone()]),
+            content: None,
+            name: Some(id),
+            r#type: Some(acs::association_type::GPU.to_owned()),
+        })
+    };
+    task.containers.iter().flat_map(of).collect()
 }
 
 /// CPU units as the payload has them: a number of virtual CPUs.

@@ -173,7 +173,6 @@ fn reserve(ports: &mut Ports, protocol: Protocol, resource: &Resource) -> Result
 }
 
 /// A machine's GPUs, as the resource that AWS shows for them: a set of their ids.
-/// None is given to a task, because no task definition that asks for one is run.
 fn gpus(devices: &[PlatformDevice]) -> Result<Option<Resource>, Error> {
     if devices.len() > MAX_DEVICES {
         return Err(Error::invalid(format!(

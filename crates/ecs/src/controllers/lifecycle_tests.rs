@@ -184,6 +184,7 @@ fn a_task_without_interface_skips_what_it_does_not_need() {
         cpu_units: 128,
         memory_mib: 64,
         enis: 0,
+        gpus: 0,
         ports: sched::resources::Ports([(sched::resources::Protocol::Tcp, 80)].into()),
     };
     assert_eq!(world.task(&id).need, wanted);

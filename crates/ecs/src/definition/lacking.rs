@@ -1,5 +1,6 @@
 //! What of a definition Landfall cannot obey yet.
 
+use crate::launch::is_whole_gpus;
 use crate::records::{NetworkMode, Spec};
 use std::collections::BTreeMap;
 
@@ -43,7 +44,10 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
             ("repositoryCredentials", container.repository_credentials.is_some()),
             ("firelensConfiguration", container.firelens_configuration.is_some()),
             ("credentialSpecs", given(container.credential_specs.as_ref().map(Vec::len))),
-            ("resourceRequirements", given(container.resource_requirements.as_ref().map(Vec::len))),
+            (
+                "resourceRequirements other than whole GPUs",
+                container.resource_requirements.iter().flatten().any(|it| !is_whole_gpus(it)),
+            ),
             ("mountPoints", given(container.mount_points.as_ref().map(Vec::len))),
             ("volumesFrom", given(container.volumes_from.as_ref().map(Vec::len))),
             ("links", given(container.links.as_ref().map(Vec::len))),
@@ -56,7 +60,6 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
             ("interactive", container.interactive == Some(true)),
             ("pseudoTerminal", container.pseudo_terminal == Some(true)),
             ("disableNetworking", container.disable_networking == Some(true)),
-            ("startTimeout", container.start_timeout.is_some_and(|seconds| seconds > 0)),
             (
                 "linuxParameters.initProcessEnabled",
                 linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
@@ -76,7 +79,8 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
 mod tests {
     use super::*;
     use wire::ecs::{
-        ContainerDefinition, LinuxParameters, LogConfiguration, MountPoint, Secret, VolumeFrom,
+        ContainerDefinition, LinuxParameters, LogConfiguration, MountPoint, ResourceRequirement,
+        Secret, SharingStrategy, VolumeFrom,
     };
 
     fn spec(mode: NetworkMode) -> Spec {
@@ -103,11 +107,24 @@ mod tests {
             options: Some([("max-size".to_owned(), "1m".to_owned())].into()),
             ..Default::default()
         };
+        let resource = |kind: &str, sharing: Option<SharingStrategy>| ResourceRequirement {
+            r#type: Some(kind.to_owned()),
+            value: Some("1".to_owned()),
+            sharing_strategy: sharing,
+        };
+        let mut gpus = spec(NetworkMode::Awsvpc);
+        for (wanted, obeyed) in [
+            (resource("GPU", None), true),
+            (resource("GPU", Some(SharingStrategy::default())), false),
+            (resource("InferenceAccelerator", None), false),
+        ] {
+            gpus.container_definitions[0].resource_requirements = Some(vec![wanted.clone()]);
+            assert_eq!(unsupported(&gpus).is_none(), obeyed, "{wanted:?}");
+        }
         for (found, what) in [
             (one(|c| c.mount_points = Some(vec![MountPoint::default()])), "mountPoints"),
             (one(|c| c.volumes_from = Some(vec![VolumeFrom::default()])), "volumesFrom"),
             (one(|c| c.pseudo_terminal = Some(true)), "pseudoTerminal"),
-            (one(|c| c.start_timeout = Some(3)), "startTimeout"),
             (
                 one(|c| {
                     c.linux_parameters =

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use store::Record;
 
+/// What the GPUs of a machine are called, as a resource.
+pub(crate) const GPU: &str = "GPU";
+
 /// See the module. What remains of its capacity is not here: it follows from
 /// the tasks ([`crate::fleets`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ pub struct ContainerInstance {
     pub session_changed_at: Timestamp,
     /// What it brings.
     pub capacity: Capacity,
-    /// What else it registered, which the scheduler does not look at.
+    /// What else it registered. Of these placement counts the GPUs: [`Self::gpus`].
     pub other_resources: Vec<wire::ecs::Resource>,
     /// Its attributes: what the agent sent, and what we know of the machine.
     pub attributes: BTreeMap<String, Option<String>>,
@@ -97,6 +100,12 @@ impl ContainerInstance {
     /// Whether its agent has a session with us.
     pub fn connected(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// The ids of its GPUs.
+    pub fn gpus(&self) -> BTreeSet<&str> {
+        let all = self.other_resources.iter().filter(|one| one.name.as_deref() == Some(GPU));
+        all.flat_map(|one| one.string_set_value.iter().flatten()).map(String::as_str).collect()
     }
 
     /// Whether it registered as a machine outside of EC2.

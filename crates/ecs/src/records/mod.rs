@@ -10,6 +10,7 @@ mod task;
 pub use account_setting::AccountSetting;
 pub use cluster::Cluster;
 pub use definition::{Definition, DefinitionStatus, FamilyCount, NetworkMode, Spec};
+pub(crate) use instance::GPU;
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
 pub use task::{
     Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, TaskRole,

@@ -169,6 +169,9 @@ pub struct Container {
     pub health_checked: bool,
     /// Whether the task ends with it.
     pub essential: bool,
+    /// The GPUs that it has to itself.
+    #[serde(default)]
+    pub gpu_ids: Vec<String>,
 }
 
 /// How far a container has come, in order.

@@ -166,6 +166,7 @@ impl<'s> Queue<'s> {
         if enough(demand.need.cpu_units, sum.cpu_units.1)
             && enough(demand.need.memory_mib, sum.memory_mib.1)
             && enough(demand.need.enis, sum.enis)
+            && enough(demand.need.gpus, sum.gpus)
         {
             let kin = if among == Among::Kin { sum.first } else { 0 };
             let score = self.scores.bound(&own.alike.0, sum, kin, name, self.chance(lot));

@@ -65,10 +65,12 @@ impl Machine {
 
 fn need() -> impl Choice<Value = Need> {
     let ports = collection::btree_set(80_u16..83, 0..2);
-    (0..4_i64, 0..4_i64, 0..2_i64, ports).prop_map(|(cpu, memory, enis, ports)| Need {
+    let gpus = prop_oneof![3 => Just(0), 1 => 1..3_i64];
+    (0..4_i64, 0..4_i64, 0..2_i64, gpus, ports).prop_map(|(cpu, memory, enis, gpus, ports)| Need {
         cpu_units: cpu * 256,
         memory_mib: memory * 512,
         enis,
+        gpus,
         ports: Ports(ports.into_iter().map(|port| (Protocol::Tcp, port)).collect()),
     })
 }
@@ -76,11 +78,11 @@ fn need() -> impl Choice<Value = Need> {
 fn machine() -> impl Choice<Value = Machine> {
     let zones = sample::subsequence(vec![0_usize, 1, 2], 1..=3);
     let mostly = || prop_oneof![8 => Just(true), 1 => Just(false)];
-    let capacity =
-        (0..5_i64, 0..5_i64, proptest::option::of(0..4_i64)).prop_map(|(cpu, memory, enis)| {
-            let reserved = Ports::default();
-            Capacity { cpu_units: cpu * 512, memory_mib: memory * 1024, enis, reserved }
-        });
+    let enis = proptest::option::of(0..4_i64);
+    let capacity = (0..5_i64, 0..5_i64, enis, 0..4_i64).prop_map(|(cpu, memory, enis, gpus)| {
+        let reserved = Ports::default();
+        Capacity { cpu_units: cpu * 512, memory_mib: memory * 1024, enis, gpus, reserved }
+    });
     let tenants = collection::vec((0_usize..3, 0_usize..3, need(), any::<bool>()), 0..4);
     let rack = proptest::option::of(0_u8..3);
     (0_u128..24, zones, rack, any::<bool>(), (mostly(), mostly()), capacity, tenants).prop_map(

@@ -44,6 +44,8 @@ pub(super) struct Summary {
     pub(super) memory_mib: (i64, i64),
     /// The most interfaces that one of them can have yet.
     pub(super) enis: i64,
+    /// The most GPUs that one of them has left.
+    pub(super) gpus: i64,
     /// The least load.
     pub(super) load: i64,
     /// The fewest tasks.
@@ -61,6 +63,7 @@ impl Summary {
             cpu_units: (room.cpu_units, room.cpu_units),
             memory_mib: (room.memory_mib, room.memory_mib),
             enis: room.enis.unwrap_or(i64::MAX),
+            gpus: room.gpus,
             load: candidate.load(),
             tasks: candidate.tasks,
             tie: (candidate.tie, candidate.tie),
@@ -75,6 +78,7 @@ impl Summary {
             cpu_units: both(self.cpu_units, other.cpu_units),
             memory_mib: both(self.memory_mib, other.memory_mib),
             enis: self.enis.max(other.enis),
+            gpus: self.gpus.max(other.gpus),
             load: self.load.min(other.load),
             tasks: self.tasks.min(other.tasks),
             tie: (self.tie.0.min(other.tie.0), self.tie.1.max(other.tie.1)),

@@ -2,6 +2,9 @@
 //!
 //! `SEED=17 cargo nextest run -p sim` replays one of them; `SEEDS=1000` has more.
 
+mod asked;
+mod questions;
+
 use sim::{Outage, Weather, World};
 
 /// The seeds to run with: the one that is asked for, or many.

@@ -53,6 +53,7 @@ pub(in crate::api) async fn create(
                     id: SubnetId::mint(cx.bits()),
                     vpc: vpc.net.id.clone(),
                     cidr: block,
+                    ipv6_cidr: None,
                 },
                 zone: zone.ok_or_else(|| Error::NoZone(scope.region.to_string()))?,
                 default_for_az: false,

@@ -38,7 +38,7 @@ pub(in crate::api) async fn create(
             let vni = lease_vni(txn, scope, &id, &mut || cx.bits())?;
             let vpc = Vpc {
                 scope: scope.clone(),
-                net: model::Vpc { id: id.clone(), cidrs: vec![block], vni },
+                net: model::Vpc { id: id.clone(), cidrs: vec![block], ipv6_cidrs: Vec::new(), vni },
                 is_default: false,
                 enable_dns_support: true,
                 enable_dns_hostnames: false,

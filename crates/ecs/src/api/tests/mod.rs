@@ -3,6 +3,7 @@
 mod account_settings;
 mod attributes;
 mod clusters;
+mod gpus;
 mod instance_states;
 mod instances;
 mod paging;

@@ -1,0 +1,247 @@
+//! What is wanted of a task, in the engine's own words. They are made from ACS
+//! messages in one place (`acs::convert`), and nothing here knows that ACS exists.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// How long a container may ignore its stop signal if its definition is silent.
+pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A task's ARN. It is the only name of a task that the protocol uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskArn(String);
+
+impl TaskArn {
+    /// Wraps an ARN as the control plane wrote it.
+    pub fn new(arn: impl Into<String>) -> Self {
+        Self(arn.into())
+    }
+
+    /// The ARN.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part of the ARN, made safe for file and container names: the
+    /// control plane is trusted, but not with our file system.
+    pub fn id(&self) -> String {
+        let tail = self.0.rsplit('/').next().unwrap_or_default();
+        let id: String = tail.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+        if id.is_empty() { "0".to_owned() } else { id }
+    }
+}
+
+impl TaskArn {
+    /// The first part of [`TaskArn::id`], for names that must be short.
+    pub fn short_id(&self) -> String {
+        self.id().chars().take(12).collect()
+    }
+}
+
+impl fmt::Display for TaskArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A task as the control plane wants it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Its name.
+    pub arn: TaskArn,
+    /// The cluster it runs in, as reports must name it.
+    pub cluster: String,
+    /// The family of its definition.
+    pub family: String,
+    /// The revision of its definition.
+    pub version: String,
+    /// What it is attached to.
+    pub network: Network,
+    /// CPU of all containers together, in vCPU.
+    pub cpu: Option<f64>,
+    /// Memory of all containers together, in MiB.
+    pub memory_mib: Option<u64>,
+    /// Its containers, in the order of the definition, which is the order they start in.
+    pub containers: Vec<ContainerSpec>,
+    /// By which its containers ask for the credentials of its role, if it has one.
+    #[serde(default)]
+    pub credentials_id: Option<String>,
+}
+
+/// What a task's containers see of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// A namespace of its own, with a network interface in it.
+    Awsvpc(Eni),
+    /// A namespace of its own with nothing but loopback.
+    Isolated,
+    /// The instance's own namespace.
+    Host,
+}
+
+/// The network interface of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eni {
+    /// `eni-…`, for messages.
+    pub id: String,
+    /// By which the link is found on the host, in lower case with colons.
+    pub mac: String,
+    /// Addresses with the length of the subnet's prefix.
+    pub ipv4: Vec<(Ipv4Addr, u8)>,
+    /// Addresses with the length of the subnet's prefix.
+    pub ipv6: Vec<(Ipv6Addr, u8)>,
+    /// Where the default route goes.
+    pub gateway_v4: Option<Ipv4Addr>,
+    /// Where the default route goes.
+    pub gateway_v6: Option<Ipv6Addr>,
+    /// Resolvers; the host's own if there are none.
+    pub name_servers: Vec<IpAddr>,
+    /// Domains to search.
+    pub search: Vec<String>,
+    /// The private DNS name, which becomes the host name.
+    pub hostname: Option<String>,
+}
+
+/// A container as the control plane wants it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// Its name in the task definition.
+    pub name: String,
+    /// The image as the definition names it.
+    pub image: String,
+    /// Arguments; the image's own if absent.
+    pub command: Option<Vec<String>>,
+    /// Program; the image's own if absent.
+    pub entry_point: Option<Vec<String>>,
+    /// Added to the image's environment.
+    pub environment: BTreeMap<String, String>,
+    /// CPU shares, of 1024 per vCPU.
+    pub cpu: u64,
+    /// The hard limit.
+    pub memory_mib: Option<u64>,
+    /// The soft limit.
+    pub memory_reservation_mib: Option<u64>,
+    /// Whether the task stops when this container does.
+    pub essential: bool,
+    /// Whether it is ours and not in the definition: nobody is told of it.
+    pub internal: bool,
+    /// What has to be so before it comes up.
+    pub depends_on: Vec<Dependency>,
+    /// How long others wait for it to end or to be healthy, from its start on.
+    pub start_timeout: Option<Duration>,
+    /// How it is found out whether it does its work.
+    pub health_check: Option<HealthCheck>,
+    /// Whether it is started again when it ends.
+    pub restart_policy: Option<RestartPolicy>,
+    /// How long the stop signal may be ignored.
+    pub stop_timeout: Option<Duration>,
+    /// The signal that asks the container to stop; the image's own if absent.
+    pub stop_signal: Option<String>,
+    /// User, with or without group; the image's own if absent.
+    pub user: Option<String>,
+    /// Working directory; the image's own if absent.
+    pub working_dir: Option<String>,
+    /// Host name, where the task has no network interface to name it.
+    pub hostname: Option<String>,
+    /// All capabilities and devices.
+    pub privileged: bool,
+    /// No writes to the root file system.
+    pub readonly_rootfs: bool,
+    /// Capabilities beyond the default ones.
+    pub cap_add: Vec<String>,
+    /// Default capabilities to do without.
+    pub cap_drop: Vec<String>,
+    /// Limits by name: soft, hard.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// Kernel parameters of the task's namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Size of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    /// Memory file systems: path to mount options.
+    pub tmpfs: BTreeMap<String, String>,
+    /// Extra lines for the hosts file: name, address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// How the registry wants us to identify ourselves.
+    pub registry: RegistryLogin,
+    /// The container's own ARN, for metadata.
+    pub arn: Option<String>,
+    /// Labels of the docker configuration.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A container that has to be somewhere before another comes up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its name.
+    pub on: String,
+    /// How far it has to be.
+    pub condition: Condition,
+}
+
+/// How far a container has to be for another to come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It exists: what follows from sharing its volumes.
+    Create,
+    /// Its process runs, or ran.
+    Start,
+    /// Its process has ended.
+    Complete,
+    /// Its process has ended well.
+    Success,
+    /// Its health check has passed.
+    Healthy,
+}
+
+/// A command that finds out whether a container does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Program and arguments, run inside the container.
+    pub command: Vec<String>,
+    /// From the end of one check to the next.
+    pub interval: Duration,
+    /// After this, a check has failed.
+    pub timeout: Duration,
+    /// As many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Failures are not counted so long after the start.
+    pub start_period: Duration,
+}
+
+/// When a container that has ended is started again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// After these exit codes it is not.
+    pub ignored_exit_codes: Vec<i32>,
+    /// Nor if it ran for less than this.
+    pub attempt_period: Duration,
+}
+
+/// How the registry of an image wants us to identify ourselves.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RegistryLogin {
+    /// Not at all.
+    #[default]
+    Anonymous,
+    /// By name and password.
+    Basic {
+        /// Name.
+        username: String,
+        /// Password. It reaches the disk with the task's state, which only root can read.
+        password: String,
+    },
+}
+
+impl fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Basic { username, .. } => write!(f, "Basic({username})"),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Bodies in signed chunks.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::chunked(data));

@@ -1,0 +1,9 @@
+//! The query protocol of IAM and STS.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::forms(data));
+
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let kept = include_str!("../../crates/sim/tests/corpus/iam.txt");
+    fuzz::change(fuzz::Kind::Form, kept, &mut data[..max_size], size, seed)
+});
