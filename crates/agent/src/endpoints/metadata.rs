@@ -1,7 +1,7 @@
 //! The documents about a task and its containers, in the forms of the official
 //! agent: field names, formats and what is left out when it is not known.
 
-use crate::engine::{Container, ContainerSpec, Desired, Eni, Known, Network, Task};
+use crate::engine::{Container, ContainerSpec, Desired, Eni, Health, Known, Network, Task};
 use ident::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -65,14 +65,29 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
         ("ExitCode", container.exit_code.map(Value::from)),
         ("StartedAt", moment(container.started_at)),
         ("FinishedAt", moment(container.finished_at)),
+        ("Health", spec.health_check.as_ref().map(|_| health(container))),
         ("Networks", networks(task, container, form)),
     ];
     if form == Form::V4 {
         more.push(("ContainerARN", spec.arn.as_deref().map(Value::from)));
         more.push(("Snapshotter", Some(json!("overlayfs"))));
+        let restarts = spec.restart_policy.as_ref().map(|_| json!(container.restarts));
+        more.push(("RestartCount", restarts));
     }
     add(&mut document, present(more));
     document
+}
+
+/// How a container that is checked fares.
+fn health(container: &Container) -> Value {
+    let status = match container.health {
+        Health::Unknown => "UNKNOWN",
+        Health::Healthy => "HEALTHY",
+        Health::Unhealthy => "UNHEALTHY",
+    };
+    let mut shown = json!({ "status": status });
+    add(&mut shown, present([("statusSince", moment(container.health_since))]));
+    shown
 }
 
 /// The labels that the official agent puts on each container, over its own.
