@@ -22,6 +22,9 @@ fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         network: Network::Isolated,
         cpu: None,
         memory_mib: None,
+        volumes: BTreeMap::new(),
+        pids: Sharing::Own,
+        ipc: Sharing::Own,
         containers: containers
             .iter()
             .map(|(name, essential)| ContainerSpec {
