@@ -49,7 +49,13 @@ impl Host {
         );
         let cgroups = Cgroups::find(&config.prefix)?;
         let runc_root = config.runc_root();
-        let containers = Containerd::new(connection.clone(), Arc::new(images), cgroups, runc_root);
+        let containers = Containerd::new(
+            connection.clone(),
+            Arc::new(images),
+            cgroups,
+            runc_root,
+            &config.data_dir,
+        )?;
         Ok(Self {
             containers: Arc::new(containers),
             networks: Arc::new(Namespaces::new(config.prefix.as_str())),
@@ -106,7 +112,8 @@ pub async fn load_image(
 /// What a [`teardown`] leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
-    /// The images, for the next agent of this configuration.
+    /// The images, and the volumes that no task owns, for the next agent of this
+    /// configuration.
     Images,
     /// Nothing, but for images in a containerd that is not ours.
     Nothing,
@@ -114,7 +121,7 @@ pub enum Leave {
 
 /// Removes what agents of this configuration made on this machine: containers,
 /// namespaces, cgroups, the containerd that was started, and what is remembered
-/// of tasks, their output included.
+/// of tasks, their output included. Volumes that no task owns stay with the images.
 ///
 /// Goes on after a failure, and answers with the first.
 pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
@@ -158,6 +165,9 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
     match Cgroups::find(&config.prefix) {
         Ok(cgroups) => note(cgroups.remove_all().map_err(Error::from)),
         Err(error) => note(Err(error.into())),
+    }
+    if leave == Leave::Nothing {
+        note(remove_dir(&config.data_dir.join("volumes")));
     }
     note(remove_dir(&config.tasks_dir()));
     note(remove_dir(&config.run_dir));

@@ -3,11 +3,13 @@
 //! What a payload asks for and we do not obey yet is named in a warning, member
 //! by member, so that no wish is dropped in silence.
 
-use super::docker::{Healthcheck, Overrides, docker, parse};
+use super::docker::{DeviceMapping, Healthcheck, Overrides, docker, parse};
 use crate::engine::{
-    Condition, ContainerSpec, Dependency, Desired, Eni, Failure, FailureKind, HealthCheck, Input,
-    Network, RestartPolicy, TaskArn, TaskSpec, can_come_up,
+    Condition, ContainerSpec, Dependency, Desired, Device, Eni, Failure, FailureKind, HealthCheck,
+    Input, MountPoint, Network, RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource,
+    VolumesFrom, can_come_up,
 };
+use crate::runtime::PAUSE;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,6 +34,9 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         network: Network::Isolated,
         cpu: task.cpu,
         memory_mib: task.memory.and_then(|mib| u64::try_from(mib).ok()),
+        volumes: BTreeMap::new(),
+        pids: sharing(task.pid_mode.as_deref()),
+        ipc: sharing(task.ipc_mode.as_deref()),
         containers: Vec::new(),
         credentials_id: task.role_credentials.as_ref().and_then(|it| it.credentials_id.clone()),
     });
@@ -47,9 +52,15 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
             .collect();
         return Some(Input::Want { spec, desired });
     }
+    let shares = [spec.pids, spec.ipc].contains(&Sharing::Task);
     let understood = network(task).and_then(|network| {
         no_gpus(task)?;
-        let containers = containers.iter().map(container).collect::<Result<Vec<_>, _>>()?;
+        let mut containers = containers.iter().map(container).collect::<Result<Vec<_>, _>>()?;
+        spec.volumes = volumes(task)?;
+        if shares && !containers.is_empty() {
+            let holder = holder(&mut containers);
+            containers.insert(0, holder);
+        }
         Ok((network, containers))
     });
     match understood {
@@ -91,6 +102,68 @@ fn warn(task: &TaskArn, container: &str, members: &[&str]) {
         let members = members.join(", ");
         tracing::warn!(%task, container, members, "the payload asks for more than we do yet");
     }
+}
+
+fn sharing(mode: Option<&str>) -> Sharing {
+    match mode {
+        Some("host") => Sharing::Host,
+        Some("task") => Sharing::Task,
+        _ => Sharing::Own,
+    }
+}
+
+/// The container that holds what the others share; it comes up before them.
+fn holder(others: &mut [ContainerSpec]) -> ContainerSpec {
+    // The official agent's name for its own.
+    let name = "~internal~ecs~pause";
+    for other in others {
+        let (on, condition) = (name.to_owned(), Condition::Start);
+        other.depends_on.push(Dependency { on, condition });
+    }
+    ContainerSpec {
+        name: name.to_owned(),
+        image: PAUSE.to_owned(),
+        essential: true,
+        internal: true,
+        readonly_rootfs: true,
+        ..ContainerSpec::default()
+    }
+}
+
+fn volumes(task: &acs::Task) -> Result<BTreeMap<String, VolumeSource>, String> {
+    let volumes = task.volumes.iter().flatten().map(|given| {
+        let name = given.name.clone().unwrap_or_default();
+        let source = match given.r#type.as_deref() {
+            Some("docker") => {
+                let docker = given.docker_volume_configuration.as_ref();
+                let driver = docker.and_then(|docker| docker.driver.as_deref());
+                if !matches!(driver, None | Some("" | "local")) {
+                    return Err(format!("the driver of volume {name:?} is not supported"));
+                }
+                match docker.and_then(|docker| docker.scope.as_deref()) {
+                    Some("shared") => VolumeSource::Shared,
+                    _ => VolumeSource::Task,
+                }
+            }
+            None | Some("" | "host") => {
+                let host = given.host.as_ref().and_then(|host| host.source_path.clone());
+                match host.filter(|path| !path.is_empty()) {
+                    Some(path) if !path.starts_with('/') => {
+                        return Err(format!("the path {path:?} of volume {name:?} is relative"));
+                    }
+                    Some(path) => VolumeSource::Host(path),
+                    None => VolumeSource::Task,
+                }
+            }
+            Some(other) => {
+                return Err(format!(
+                    "volume {name:?} is of the kind {other}, which is not supported"
+                ));
+            }
+        };
+        Ok((name, source))
+    });
+    volumes.collect()
 }
 
 fn network(task: &acs::Task) -> Result<Network, String> {
@@ -196,6 +269,18 @@ fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
         essential: given.essential.unwrap_or(true),
         internal: false,
         depends_on: depends_on(given)?,
+        dns: host.dns.unwrap_or_default(),
+        dns_search: host.dns_search.unwrap_or_default(),
+        environment_files: environment_files(given),
+        mount_points: mount_points(given),
+        volumes_from: volumes_from(given),
+        devices: devices(host.devices),
+        init: host.init == Some(true),
+        memory_swap: Some(host.memory_swap).filter(|swap| *swap != 0),
+        swappiness: host.memory_swappiness.and_then(|it| u64::try_from(it).ok()),
+        terminal: config.tty,
+        interactive: config.open_stdin,
+        security_options: host.security_opt.unwrap_or_default(),
         start_timeout: positive(given.start_timeout).map(Duration::from_secs),
         health_check: health_check(given, config.healthcheck.as_ref())?,
         restart_policy: restart_policy(given),
@@ -240,7 +325,43 @@ fn depends_on(given: &acs::Container) -> Result<Vec<Dependency>, String> {
         };
         Ok(Dependency { on: wanted.container_name.clone().unwrap_or_default(), condition })
     });
-    ordered.collect()
+    // Who has another's volumes comes after it.
+    let from = given.volumes_from.iter().flatten().map(|other| {
+        let on = other.source_container.clone().unwrap_or_default();
+        Ok(Dependency { on, condition: Condition::Create })
+    });
+    ordered.chain(from).collect()
+}
+
+fn mount_points(given: &acs::Container) -> Vec<MountPoint> {
+    let points = given.mount_points.iter().flatten().map(|point| MountPoint {
+        volume: point.source_volume.clone().unwrap_or_default(),
+        path: point.container_path.clone().unwrap_or_default(),
+        read_only: point.read_only == Some(true),
+    });
+    points.collect()
+}
+
+fn volumes_from(given: &acs::Container) -> Vec<VolumesFrom> {
+    let others = given.volumes_from.iter().flatten().map(|other| VolumesFrom {
+        container: other.source_container.clone().unwrap_or_default(),
+        read_only: other.read_only == Some(true),
+    });
+    others.collect()
+}
+
+fn environment_files(given: &acs::Container) -> Vec<String> {
+    given.environment_files.iter().flatten().filter_map(|file| file.value.clone()).collect()
+}
+
+fn devices(given: Option<Vec<DeviceMapping>>) -> Vec<Device> {
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    let devices = given.into_iter().flatten().map(|device| Device {
+        path: or(device.path_in_container, &device.path_on_host),
+        access: or(device.cgroup_permissions, "rwm"),
+        host: device.path_on_host,
+    });
+    devices.collect()
 }
 
 /// Only what the definition says counts, not what an image brings.
@@ -272,14 +393,10 @@ fn present<T>(list: Option<&Vec<T>>) -> bool {
 
 /// The members of a task that ask for something and are not obeyed.
 fn unheeded_of_task(task: &acs::Task) -> Vec<&'static str> {
-    let told = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let checks = [
-        ("volumes", present(task.volumes.as_ref())),
         ("attachments", present(task.attachments.as_ref())),
         ("associations", present(task.associations.as_ref())),
         ("proxyConfiguration", task.proxy_configuration.is_some()),
-        ("pidMode", told(&task.pid_mode)),
-        ("ipcMode", told(&task.ipc_mode)),
         ("enableFaultInjection", task.enable_fault_injection == Some(true)),
         ("trustedExecutionConfiguration", task.trusted_execution_configuration.is_some()),
         // Taken and acknowledged, but nothing needs them yet.
@@ -302,11 +419,8 @@ fn unheeded_of_container(given: &acs::Container) -> Vec<&'static str> {
     let rest = |rest: &BTreeMap<String, Value>| rest.values().any(|value| !empty(value));
     let log = host.log_config.kind.as_str();
     let checks = [
-        ("mountPoints", present(given.mount_points.as_ref())),
-        ("volumesFrom", present(given.volumes_from.as_ref())),
         ("links", present(given.links.as_ref())),
         ("secrets", present(given.secrets.as_ref())),
-        ("environmentFiles", present(given.environment_files.as_ref())),
         ("registryAuthentication", given.registry_authentication.is_some()),
         ("firelensConfiguration", given.firelens_configuration.is_some()),
         ("managedAgents", present(given.managed_agents.as_ref())),
@@ -346,7 +460,7 @@ mod tests {
                 "essential": true, "stopTimeout": 5, "secrets": [{ "name": "X" }],
                 "overrides": "{\"command\":[\"b\"]}",
                 "dockerConfig": {
-                    "config": "{\"User\":\"web\",\"Tty\":true}",
+                    "config": "{\"User\":\"web\",\"NetworkDisabled\":true}",
                     "hostConfig": "{\"CapAdd\":[\"NET_ADMIN\"],\"Privileged\":false,\
                         \"MemoryReservation\":33554432,\
                         \"Ulimits\":[{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":-1}]}",

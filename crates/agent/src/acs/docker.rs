@@ -23,6 +23,8 @@ pub(super) struct DockerConfig {
     pub(super) entrypoint: Option<Vec<String>>,
     pub(super) image: Option<String>,
     pub(super) healthcheck: Option<Healthcheck>,
+    pub(super) tty: bool,
+    pub(super) open_stdin: bool,
     #[serde(flatten)]
     pub(super) rest: BTreeMap<String, Value>,
 }
@@ -80,9 +82,25 @@ pub(super) struct HostConfig {
     pub(super) shm_size: u64,
     pub(super) tmpfs: Option<BTreeMap<String, String>>,
     pub(super) extra_hosts: Option<Vec<String>>,
+    pub(super) dns: Option<Vec<String>>,
+    pub(super) dns_search: Option<Vec<String>>,
+    pub(super) security_opt: Option<Vec<String>>,
+    pub(super) devices: Option<Vec<DeviceMapping>>,
+    pub(super) init: Option<bool>,
+    pub(super) memory_swap: i64,
+    pub(super) memory_swappiness: Option<i64>,
     pub(super) log_config: LogConfig,
     #[serde(flatten)]
     pub(super) rest: BTreeMap<String, Value>,
+}
+
+/// A device of the machine, under another name perhaps.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeviceMapping {
+    pub(super) path_on_host: String,
+    pub(super) path_in_container: String,
+    pub(super) cgroup_permissions: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,13 +17,17 @@ const REMOTE_APIS: [&str; 13] = [
 
 /// What we can do, in the words that placement looks for. A capability is listed
 /// when it works, not when it is planned.
-const CAPABILITIES: [&str; 11] = [
+const CAPABILITIES: [&str; 14] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "ecs.capability.full-sync",
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
     "ecs.capability.container-restart-policy",
+    "ecs.capability.docker-plugin.local",
+    // From a directory of the machine, as long as there is no S3 here.
+    "ecs.capability.env-files.s3",
+    "ecs.capability.pid-ipc-namespace-sharing",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.increased-task-cpu-limit",
     "com.amazonaws.ecs.capability.task-iam-role",
@@ -65,11 +69,15 @@ fn attributes(config: &Config) -> Vec<ecs::Attribute> {
     let apis = REMOTE_APIS.map(|v| format!("com.amazonaws.ecs.capability.docker-remote-api.{v}"));
     let facts =
         [("ecs.os-type", "linux"), ("ecs.os-family", "LINUX"), ("ecs.cpu-architecture", arch)];
+    let confines = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let confines = confines.is_ok_and(|text| text.trim() == "Y");
+    let apparmor = confines.then(|| "com.amazonaws.ecs.capability.apparmor".to_owned());
     let given = config.attributes.iter();
     CAPABILITIES
         .map(str::to_owned)
         .into_iter()
         .chain(apis)
+        .chain(apparmor)
         .map(|name| attribute(name, None))
         .chain(facts.map(|(name, value)| attribute(name.to_owned(), Some(value.to_owned()))))
         .chain(given.map(|(name, value)| attribute(name.clone(), Some(value.clone()))))

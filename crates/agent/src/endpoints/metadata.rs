@@ -191,7 +191,8 @@ fn add(document: &mut Value, members: Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{TaskArn, TaskSpec};
+    use crate::engine::{Sharing, TaskArn, TaskSpec};
+    use std::collections::BTreeMap;
 
     fn running() -> Task {
         let eni = Eni {
@@ -225,6 +226,9 @@ mod tests {
                 memory_mib: Some(512),
                 containers: vec![web],
                 credentials_id: None,
+                volumes: BTreeMap::new(),
+                pids: Sharing::Own,
+                ipc: Sharing::Own,
             },
             Desired::Running,
         );

@@ -20,6 +20,10 @@ pub enum FailureKind {
     Create,
     /// The container's process could not be started.
     Start,
+    /// A volume that the container mounts is none of the task.
+    HostConfig,
+    /// Something that the container needs could not be had.
+    Resource,
     /// The container could not be stopped.
     Stop,
     /// The container could not be removed.
@@ -47,6 +51,8 @@ impl FailureKind {
             Self::PullManifest => "CannotPullImageManifestError",
             Self::Create => "CannotCreateContainerError",
             Self::Start => "CannotStartContainerError",
+            Self::HostConfig => "HostConfigError",
+            Self::Resource => "ResourceInitializationError",
             Self::Stop => "CannotStopContainerError",
             Self::Remove => "CannotRemoveContainerError",
             Self::Network => "ContainerNetworkingError",

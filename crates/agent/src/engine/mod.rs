@@ -31,8 +31,9 @@ pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
 pub use model::{Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, Task, Work};
 pub use order::can_come_up;
 pub use spec::{
-    Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Eni, HealthCheck, Network,
-    RegistryLogin, RestartPolicy, TaskArn, TaskSpec,
+    Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Device, Eni, HealthCheck,
+    MountPoint, Network, RegistryLogin, RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource,
+    VolumesFrom,
 };
 
 use ident::Timestamp;

@@ -70,6 +70,69 @@ pub struct TaskSpec {
     /// By which its containers ask for the credentials of its role, if it has one.
     #[serde(default)]
     pub credentials_id: Option<String>,
+    /// What its containers can mount, by name.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, VolumeSource>,
+    /// Whose processes its containers see.
+    #[serde(default)]
+    pub pids: Sharing,
+    /// Whose queues, semaphores and shared memory its containers see.
+    #[serde(default)]
+    pub ipc: Sharing,
+}
+
+/// Whose namespace the containers of a task are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// Each its own.
+    #[default]
+    Own,
+    /// The task's, which an internal container holds.
+    Task,
+    /// The machine's.
+    Host,
+}
+
+/// Where the files of a volume are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// Somewhere that is empty when the task begins, and gone after it.
+    Task,
+    /// In this directory of the machine.
+    Host(String),
+    /// Somewhere that stays, for whoever names it.
+    Shared,
+}
+
+/// A volume, seen by a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    /// The volume's name in the task.
+    pub volume: String,
+    /// Where the container sees it.
+    pub path: String,
+    /// Whether it may only look.
+    pub read_only: bool,
+}
+
+/// All that another container mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// The other's name.
+    pub container: String,
+    /// Whether this one may only look.
+    pub read_only: bool,
+}
+
+/// A device of the machine, for a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// What it is called on the machine; a directory means all devices in it.
+    pub host: String,
+    /// What the container calls it.
+    pub path: String,
+    /// Letters out of `rwm`.
+    pub access: String,
 }
 
 /// What a task's containers see of the network.
@@ -166,6 +229,31 @@ pub struct ContainerSpec {
     pub tmpfs: BTreeMap<String, String>,
     /// Extra lines for the hosts file: name, address.
     pub extra_hosts: Vec<(String, String)>,
+    /// Name servers instead of the task's.
+    pub dns: Vec<String>,
+    /// Domains to search instead of the task's.
+    pub dns_search: Vec<String>,
+    /// Files of variables, as the definition names them: added to the environment
+    /// unless they are there.
+    pub environment_files: Vec<String>,
+    /// Volumes of the task.
+    pub mount_points: Vec<MountPoint>,
+    /// Volumes of other containers.
+    pub volumes_from: Vec<VolumesFrom>,
+    /// Devices of the machine.
+    pub devices: Vec<Device>,
+    /// Whether a first process of ours passes on signals and reaps orphans.
+    pub init: bool,
+    /// Memory and swap together, in bytes; -1 for no limit. Twice the memory if absent.
+    pub memory_swap: Option<i64>,
+    /// How readily memory is swapped, up to 100.
+    pub swappiness: Option<u64>,
+    /// Whether its output goes to a terminal.
+    pub terminal: bool,
+    /// Whether its input stays open, though nobody writes.
+    pub interactive: bool,
+    /// What Docker calls security options.
+    pub security_options: Vec<String>,
     /// How the registry wants us to identify ourselves.
     pub registry: RegistryLogin,
     /// The container's own ARN, for metadata.

@@ -84,6 +84,7 @@ pub struct ImageConfig {
     pub user: Option<String>,
     pub working_dir: Option<String>,
     pub stop_signal: Option<String>,
+    pub volumes: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 /// An image that is here and unpacked.

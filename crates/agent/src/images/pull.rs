@@ -242,6 +242,9 @@ fn broken_stream(image: &str, error: Error) -> PullError {
         Error::Connect { .. }
         | Error::Rpc { .. }
         | Error::Spec(_)
+        | Error::NoUser(_)
+        | Error::NoVolume(_)
+        | Error::NoVariables(_)
         | Error::NoImage(_)
         | Error::BadImage { .. }
         | Error::NoStart(_) => PullError::Store(error),

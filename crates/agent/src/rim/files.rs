@@ -1,6 +1,6 @@
-//! The files of a task that its containers see: `/etc/hosts` and its like.
+//! The files that a container sees besides its image: `/etc/hosts` and its like.
 
-use crate::engine::{Network, TaskSpec};
+use crate::engine::{ContainerSpec, Network, TaskSpec};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 /// Writes them, unless they are there: containers that run see the files
 /// themselves, not their names, so they are never replaced.
-pub(super) fn write(dir: &Path, task: &TaskSpec) -> io::Result<()> {
+pub(super) fn write(dir: &Path, task: &TaskSpec, container: &ContainerSpec) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let hostname = hostname(task);
+    let hostname = hostname(task, container);
     for (name, text) in [
         ("hosts", hosts(task, &hostname)),
         ("hostname", format!("{hostname}\n")),
-        ("resolv.conf", resolvers(task, &host)),
+        ("resolv.conf", asked(container, &resolvers(task, &host))),
     ] {
         let path = dir.join(name);
         if !path.exists() {
@@ -24,10 +25,10 @@ pub(super) fn write(dir: &Path, task: &TaskSpec) -> io::Result<()> {
     Ok(())
 }
 
-fn hostname(task: &TaskSpec) -> String {
+fn hostname(task: &TaskSpec, container: &ContainerSpec) -> String {
     let own = match &task.network {
         Network::Awsvpc(eni) => eni.hostname.clone(),
-        Network::Isolated => None,
+        Network::Isolated => container.hostname.clone(),
         Network::Host => {
             fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
         }
@@ -56,6 +57,29 @@ fn own_hosts(task: &TaskSpec, hostname: &str) -> String {
         for (address, _) in &eni.ipv4 {
             _ = writeln!(text, "{address}\t{hostname}");
         }
+    }
+    text
+}
+
+/// The same, with what the container wants instead.
+fn asked(container: &ContainerSpec, task: &str) -> String {
+    let kept = |line: &&str| {
+        let replaced = |word: &str, by: &[String]| line.starts_with(word) && !by.is_empty();
+        !replaced("nameserver", &container.dns)
+            && !replaced("search", &container.dns_search)
+            && !replaced("domain", &container.dns_search)
+    };
+    let mut text = String::new();
+    // A single dot means no domain at all.
+    let domains = container.dns_search.join(" ");
+    if !domains.is_empty() && domains != "." {
+        _ = writeln!(text, "search {domains}");
+    }
+    for server in &container.dns {
+        _ = writeln!(text, "nameserver {server}");
+    }
+    for line in task.lines().filter(kept) {
+        _ = writeln!(text, "{line}");
     }
     text
 }
@@ -92,5 +116,27 @@ pub(super) fn log(dir: &Path, name: &str, index: usize) -> PathBuf {
         dir.join(format!("{name}.log"))
     } else {
         dir.join(format!("{index}.log"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_may_have_resolvers_of_its_own() {
+        let task = "search a.example\nnameserver 10.0.0.2\noptions ndots:2\n";
+        let list = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let with = |dns: &[&str], dns_search: &[&str]| {
+            let (dns, dns_search) = (list(dns), list(dns_search));
+            asked(&ContainerSpec { dns, dns_search, ..ContainerSpec::default() }, task)
+        };
+        assert_eq!(with(&[], &[]), task);
+        assert_eq!(
+            with(&["1.1.1.1", "9.9.9.9"], &[]),
+            "nameserver 1.1.1.1\nnameserver 9.9.9.9\nsearch a.example\noptions ndots:2\n"
+        );
+        assert_eq!(with(&[], &["b", "c"]), "search b c\nnameserver 10.0.0.2\noptions ndots:2\n");
+        assert_eq!(with(&[], &["."]), "nameserver 10.0.0.2\noptions ndots:2\n");
     }
 }

@@ -337,7 +337,11 @@ impl Hand {
         let (short_id, id) = (spec.arn.short_id(), spec.arn.id());
         let removed = self.removed(&short_id, self.tools.networks.remove(&short_id)).await;
         let cleared = self.removed(&id, self.tools.containers.delete_task(&id)).await;
-        let (task, gone) = (spec.arn.clone(), removed && cleared);
+        let (state, task) = (self.tools.state.clone(), spec.arn.clone());
+        let emptied = tokio::task::spawn_blocking(move || state.remove_volumes(&task));
+        let emptied = emptied.await.unwrap_or_else(|error| Err(Error::Config(error.to_string())));
+        let emptied = self.removed(&id, std::future::ready(emptied)).await;
+        let (task, gone) = (spec.arn.clone(), removed && cleared && emptied);
         self.tell(Input::NetworkRemoved { task, gone }).await;
     }
 
@@ -389,11 +393,11 @@ impl Hand {
         runtime_id: &'a str,
     ) -> Result<Order<'a>, Failure> {
         let dir = self.tools.state.task_dir(&spec.arn);
-        files::write(&dir, spec).map_err(|error| {
-            Failure::new(
-                FailureKind::Create,
-                format!("cannot write into {}: {error}", dir.display()),
-            )
+        let files = dir.join(format!("etc-{index}"));
+        let own = spec.containers.get(index).map(|container| files::write(&files, spec, container));
+        own.transpose().map_err(|error| {
+            let text = format!("cannot write into {}: {error}", files.display());
+            Failure::new(FailureKind::Create, text)
         })?;
         let mut environment = self.tools.environment.clone();
         // Whoever names one region means it for both variables.
@@ -417,7 +421,8 @@ impl Hand {
                 }
             },
             log: files::log(&dir, container.map_or("", |c| &c.name), index),
-            files: dir,
+            volumes: self.tools.state.volumes_dir(&spec.arn),
+            files,
             environment,
         })
     }

@@ -71,15 +71,28 @@ impl StateDir {
         write_durably(&path, &bytes)
     }
 
+    /// Where the volumes are that are a task's own.
+    pub fn volumes_dir(&self, task: &TaskArn) -> PathBuf {
+        self.task_dir(task).join("volumes")
+    }
+
+    /// Removes the volumes of a task that is over: they may be large.
+    pub fn remove_volumes(&self, task: &TaskArn) -> Result<(), Error> {
+        remove(&self.volumes_dir(task))
+    }
+
     /// Removes all there is of a task.
     pub fn forget(&self, task: &TaskArn) -> Result<(), Error> {
-        let dir = self.task_dir(task);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", dir)(error))
-            }
-            _ => Ok(()),
+        remove(&self.task_dir(task))
+    }
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", dir)(error))
         }
+        _ => Ok(()),
     }
 }
 

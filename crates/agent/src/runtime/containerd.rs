@@ -2,9 +2,16 @@
 
 use super::cgroup::Cgroups;
 use super::connection::Connection;
-use super::spec::{self, Parts, User};
-use super::{Containers, Error, Order, Pulled, Usage, WaitError, exec, is_lost};
-use crate::engine::{Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Signal};
+use super::spec::{self, Parts};
+use super::user::{self, User};
+use super::volumes::{self, Mounted};
+use super::{
+    Containers, Error, Order, Pulled, Usage, WaitError, devices, environment, exec, init, is_lost,
+    mounts,
+};
+use crate::engine::{
+    Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
+};
 use crate::images::{Image, Images, SNAPSHOTTER};
 use async_trait::async_trait;
 use containerd_client::services::v1 as api;
@@ -22,8 +29,6 @@ use std::time::Duration;
 /// The label under which a container's stop signal is kept, so that an agent
 /// that did not make the container knows it.
 const STOP_SIGNAL: &str = "landfall/stop-signal";
-const TASK: &str = "com.amazonaws.ecs.task-arn";
-const NAME: &str = "com.amazonaws.ecs.container-name";
 
 /// The options of the runc shim that we use; containerd-client has no type for them.
 #[derive(Clone, PartialEq, Message)]
@@ -39,6 +44,12 @@ pub struct Containerd {
     images: Arc<Images>,
     cgroups: Cgroups,
     runc_root: PathBuf,
+    /// Our first process.
+    init: PathBuf,
+    /// The volumes that no task owns.
+    volumes: PathBuf,
+    /// What stands in for S3: files by bucket and key.
+    objects: PathBuf,
     bounding: BTreeSet<String>,
     ceilings: BTreeMap<String, u64>,
     /// The file systems of containers that wait for their network.
@@ -46,16 +57,30 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Serves containers through `connection`.
+    /// Serves containers through `connection`; `data` is where things lie that stay.
     pub fn new(
         connection: Connection,
         images: Arc<Images>,
         cgroups: Cgroups,
         runc_root: PathBuf,
-    ) -> Self {
+        data: &Path,
+    ) -> Result<Self, Error> {
         let (bounding, ceilings) = (bounding_set(), ceilings());
         let laid_out = Mutex::default();
-        Self { connection, images, cgroups, runc_root, bounding, ceilings, laid_out }
+        let (init, volumes) = (data.join("init"), data.join("volumes"));
+        init::install(&init)?;
+        Ok(Self {
+            connection,
+            images,
+            cgroups,
+            runc_root,
+            init,
+            volumes,
+            objects: data.join("s3"),
+            bounding,
+            ceilings,
+            laid_out,
+        })
     }
 
     /// The images.
@@ -78,6 +103,44 @@ impl Containerd {
         Ok(mounts)
     }
 
+    /// What a container mounts of the machine.
+    async fn volumes(&self, order: &Order<'_>) -> Result<Vec<Mounted>, Error> {
+        let mut declared = volumes::Declared::new();
+        for index in volumes::relatives(order)? {
+            let other = spec::definition(&Order { index, ..order.clone() })?;
+            let image = self.images.local(&other.image).await?;
+            let paths = image.config.volumes.iter().flatten().map(|(path, _)| path.clone());
+            declared.insert(index, paths.collect());
+        }
+        volumes::mounted(order, &self.volumes, &declared)
+    }
+
+    /// Makes the volumes of a container, which comes after whoever it waited for.
+    async fn prepare_volumes(&self, order: &Order<'_>, rootfs: &[Mount]) -> Result<(), Error> {
+        let all = self.volumes(order).await?;
+        if order.task.ipc == Sharing::Task {
+            make_shared_memory(&mounts::shared_memory(&order.task.arn.id()))?;
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        let layers = layers(rootfs);
+        let made = tokio::task::spawn_blocking(move || volumes::prepare(&all, &layers)).await;
+        made.map_err(|error| Error::Spec(error.to_string()))?
+    }
+
+    /// The process that holds what the containers of a task share, if they share
+    /// anything and this is not it.
+    async fn holder(&self, order: &Order<'_>) -> Result<Option<u32>, Error> {
+        let held = order.task.containers.iter().position(|other| other.internal);
+        let Some(at) = held.filter(|at| *at != order.index) else { return Ok(None) };
+        let runtime_id = format!("{}-{at}", Self::task_of(order.runtime_id));
+        let message = api::GetRequest { container_id: runtime_id.clone(), exec_id: String::new() };
+        let answer = self.connection.tasks().get(self.connection.request(message)).await;
+        let process = answer.map_err(Error::rpc("find a process"))?.into_inner().process;
+        Ok(process.map(|process| process.pid))
+    }
+
     /// Waits until containerd answers, and clears away what the one before it began
     /// and did not finish. Whoever asks sets the limit.
     async fn reachable(&self) {
@@ -98,13 +161,14 @@ impl Containerd {
     }
 
     async fn make(&self, order: &Order<'_>) -> Result<(), (FailureKind, Error)> {
-        let refuse = |error: Error| (FailureKind::Create, error);
+        let refuse = |error: Error| (blame(&error), error);
         self.cgroups.prepare(order.task).map_err(refuse)?;
         let ready = self.laid_out().remove(order.runtime_id);
         let mounts = match ready {
             Some(mounts) => mounts,
             None => self.lay_out(order).await.map_err(refuse)?,
         };
+        self.prepare_volumes(order, &mounts).await.map_err(refuse)?;
         // What Docker does when it starts a container, and thus what ECS calls a
         // failure to start: a command that does not exist shows here.
         self.spawn(order, mounts).await.map_err(|error| (FailureKind::Start, error))
@@ -143,12 +207,19 @@ impl Containerd {
         let definition = spec::definition(order)?;
         let wish = definition.user.as_deref().filter(|user| !user.is_empty());
         let wish = wish.or(image.config.user.as_deref()).unwrap_or_default();
-        let user: User = spec::find_user(wish, &layers(mounts))?;
+        let user: User = user::find_user(wish, &layers(mounts))?;
+        let variables = environment::read(&self.objects, &definition.environment_files)?;
+        let binds = self.volumes(order).await?.into_iter().map(|it| it.bind).collect();
         let task_id = order.task.arn.id();
         let composed = spec::compose(&Parts {
             order,
             image: &image.config,
             user,
+            variables,
+            binds,
+            nodes: devices::find(definition)?,
+            holder: self.holder(order).await?,
+            init: self.init.clone(),
             cgroup: self.cgroups.container_path(&task_id, order.runtime_id),
             unified: self.cgroups.is_unified(),
             counts_swap: counts_swap(self.cgroups.is_unified()),
@@ -157,10 +228,18 @@ impl Containerd {
         })?;
         let json = serde_json::to_vec(&composed).map_err(|e| Error::Spec(e.to_string()))?;
         let signal = definition.stop_signal.clone().or_else(|| image.config.stop_signal.clone());
-        let mut labels = HashMap::from([
-            (TASK.to_owned(), order.task.arn.to_string()),
-            (NAME.to_owned(), definition.name.clone()),
-        ]);
+        let task = order.task;
+        let mut labels: HashMap<_, _> = definition.labels.clone().into_iter().collect();
+        labels.extend(
+            [
+                ("task-arn", task.arn.as_str()),
+                ("container-name", &definition.name),
+                ("cluster", &task.cluster),
+                ("task-definition-family", &task.family),
+                ("task-definition-version", &task.version),
+            ]
+            .map(|(name, value)| (format!("com.amazonaws.ecs.{name}"), value.to_owned())),
+        );
         labels.extend(signal.map(|signal| (STOP_SIGNAL.to_owned(), signal)));
         // containerd refuses labels that are longer than this together.
         labels.retain(|key, value| key.len() + value.len() <= 4096);
@@ -186,13 +265,29 @@ impl Containerd {
     }
 
     async fn spawn(&self, order: &Order<'_>, rootfs: Vec<Mount>) -> Result<(), Error> {
-        // The shim appends to the file and needs nobody at the other end.
-        let log = format!("file://{}", order.log.display());
+        let definition = spec::definition(order)?;
+        let log = order.log.display().to_string();
+        let (stdout, stderr) = if definition.terminal {
+            // The shim opens it as it would a pipe, which it is to find there.
+            let options = || std::fs::OpenOptions::new().create(true).append(true).open(&order.log);
+            options().map_err(Error::io("write", &order.log))?;
+            (log, String::new())
+        } else {
+            // The shim appends to the file and needs nobody at the other end.
+            (format!("file://{log}"), format!("file://{log}"))
+        };
+        let stdin = if definition.interactive {
+            open_input(&order.files.join("stdin"))?
+        } else {
+            String::new()
+        };
         let message = api::CreateTaskRequest {
             container_id: order.runtime_id.to_owned(),
             rootfs,
-            stdout: log.clone(),
-            stderr: log,
+            terminal: definition.terminal,
+            stdin,
+            stdout,
+            stderr,
             options: Some(self.runc_options()),
             ..api::CreateTaskRequest::default()
         };
@@ -281,6 +376,13 @@ impl Containerd {
 impl Containers for Containerd {
     async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure> {
         loop {
+            if image == init::IMAGE && self.images.local(image).await.is_err() {
+                match init::load(&self.connection).await {
+                    Err(error) if error.is_lost() => self.reachable().await,
+                    Err(error) => return Err(Failure::new(FailureKind::Pull, error.message())),
+                    Ok(()) => {}
+                }
+            }
             match self.images.ensure(image, login).await {
                 Ok(pulled) => return Ok(Pulled { digest: pulled.digest.clone() }),
                 Err(error) if error.is_lost() => self.reachable().await,
@@ -290,6 +392,10 @@ impl Containers for Containerd {
     }
 
     async fn prepare(&self, order: &Order<'_>) {
+        let shares = [order.task.pids, order.task.ipc].contains(&Sharing::Task);
+        if shares && spec::definition(order).is_ok_and(|it| !it.internal) {
+            return; // It takes the process of another, which may not be there yet.
+        }
         match self.lay_out(order).await {
             Ok(mounts) => drop(self.laid_out().insert(order.runtime_id.to_owned(), mounts)),
             Err(error) => {
@@ -314,7 +420,7 @@ impl Containers for Containerd {
                     self.sweep_file_systems().await;
                     error
                 }
-                Err((kind, error)) => return Err(Failure::new(kind, error.message())),
+                Err((kind, error)) => return Err(Failure::new(kind, told(kind, &error))),
             };
             let container = order.runtime_id;
             tracing::debug!(container, error = crate::error::chain(&error), "making it anew");
@@ -344,7 +450,10 @@ impl Containers for Containerd {
                 Ok(Status::Stopped) if lost => return Ok(()),
                 Ok(Status::Created) if lost => {}
                 Err(error) if error.is_lost() => {}
-                _ => return Err(Failure::new(FailureKind::Start, status.message())),
+                _ => {
+                    let text = format!("{DAEMON}{}", status.message());
+                    return Err(Failure::new(FailureKind::Start, text));
+                }
             }
         }
     }
@@ -359,7 +468,10 @@ impl Containers for Containerd {
             match begun.await {
                 Ok(()) => return self.start(order.runtime_id).await,
                 Err(error) if error.is_lost() => self.reachable().await,
-                Err(error) => return Err(Failure::new(FailureKind::Start, error.message())),
+                Err(error) => {
+                    let kind = FailureKind::Start;
+                    return Err(Failure::new(kind, told(kind, &error)));
+                }
             }
         }
     }
@@ -410,6 +522,13 @@ impl Containers for Containerd {
     }
 
     async fn delete_task(&self, task_id: &str) -> Result<(), Error> {
+        let memory = mounts::shared_memory(task_id);
+        match std::fs::remove_dir_all(&memory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", memory)(error));
+            }
+            _ => {}
+        }
         self.cgroups.remove_task(task_id)
     }
 
@@ -445,6 +564,63 @@ impl Containers for Containerd {
     async fn usage(&self, runtime_id: &str) -> Option<Usage> {
         self.cgroups.usage(Self::task_of(runtime_id), runtime_id)
     }
+}
+
+/// How Docker's errors begin, which are what ECS shows.
+const DAEMON: &str = "Error response from daemon: ";
+
+/// Which step Docker, and thus ECS, would say had failed.
+fn blame(error: &Error) -> FailureKind {
+    match error {
+        // Docker looks for the user when it starts the container.
+        Error::NoUser(_) => FailureKind::Start,
+        Error::NoVolume(_) => FailureKind::HostConfig,
+        Error::NoVariables(_) => FailureKind::Resource,
+        Error::Connect { .. }
+        | Error::Rpc { .. }
+        | Error::Io { .. }
+        | Error::Spec(_)
+        | Error::NoImage(_)
+        | Error::BadImage { .. }
+        | Error::NoStart(_) => FailureKind::Create,
+    }
+}
+
+/// An error as Docker would put it.
+fn told(kind: FailureKind, error: &Error) -> String {
+    match error {
+        Error::Rpc { .. } if kind == FailureKind::Start => {
+            format!("{DAEMON}failed to create task for container: {}", error.message())
+        }
+        Error::NoVolume(_) | Error::NoVariables(_) => error.message(),
+        Error::Spec(text) => format!("{DAEMON}{text}"),
+        Error::Connect { .. }
+        | Error::Rpc { .. }
+        | Error::Io { .. }
+        | Error::NoUser(_)
+        | Error::NoImage(_)
+        | Error::BadImage { .. }
+        | Error::NoStart(_) => format!("{DAEMON}{}", error.message()),
+    }
+}
+
+/// A pipe that nobody writes to: who reads from it waits, instead of finding the end.
+fn open_input(path: &Path) -> Result<String, Error> {
+    use nix::errno::Errno;
+    match nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(path.display().to_string()),
+        Err(errno) => Err(Error::io("make", path)(errno.into())),
+    }
+}
+
+/// A directory for all, as the memory of a single container is.
+fn make_shared_memory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let make = || {
+        std::fs::create_dir_all(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o1777))
+    };
+    make().map_err(Error::io("make", path))
 }
 
 /// Whether something is there already that should not be.

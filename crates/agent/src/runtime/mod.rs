@@ -7,9 +7,19 @@
 pub mod cgroup;
 pub mod connection;
 pub mod containerd;
+mod devices;
+mod environment;
 mod exec;
+mod init;
+mod mounts;
 pub mod process;
+mod resources;
+mod seccomp;
 pub mod spec;
+mod user;
+mod volumes;
+
+pub use init::IMAGE as PAUSE;
 
 use crate::engine::{Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec};
 use async_trait::async_trait;
@@ -34,6 +44,15 @@ pub enum Error {
     /// What is asked of a container cannot be said in a runtime specification.
     #[error("invalid container: {0}")]
     Spec(String),
+    /// The image has no such user or group.
+    #[error("{0}")]
+    NoUser(String),
+    /// What a container mounts is none of the task's volumes.
+    #[error("Invalid volume referenced: {0}")]
+    NoVolume(String),
+    /// A file of variables cannot be had.
+    #[error("failed to download env files: {0}")]
+    NoVariables(String),
     /// The image of a container is not here.
     #[error("image {0} is not here")]
     NoImage(String),
@@ -70,6 +89,9 @@ impl Error {
             Self::Connect { .. } => true,
             Self::Io { .. }
             | Self::Spec(_)
+            | Self::NoUser(_)
+            | Self::NoVolume(_)
+            | Self::NoVariables(_)
             | Self::NoImage(_)
             | Self::BadImage { .. }
             | Self::NoStart(_) => false,
@@ -88,6 +110,9 @@ impl Error {
             Self::Connect { .. }
             | Self::Io { .. }
             | Self::Spec(_)
+            | Self::NoUser(_)
+            | Self::NoVolume(_)
+            | Self::NoVariables(_)
             | Self::NoImage(_)
             | Self::BadImage { .. }
             | Self::NoStart(_) => crate::error::chain(self),
@@ -122,6 +147,8 @@ pub struct Order<'a> {
     pub files: PathBuf,
     /// Where its output goes.
     pub log: PathBuf,
+    /// The directory of the task's own volumes.
+    pub volumes: PathBuf,
     /// Environment that every container gets unless it brings its own.
     pub environment: BTreeMap<String, String>,
 }

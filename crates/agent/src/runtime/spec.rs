@@ -3,13 +3,16 @@
 //! The defaults are Docker's, because that is what task definitions are
 //! written against.
 
-use super::{Error, Order};
-use crate::engine::{ContainerSpec, Network};
+use super::devices::{self, Node};
+use super::mounts::{self, Bind};
+use super::user::User;
+use super::{Error, Order, resources, seccomp};
+use crate::engine::{ContainerSpec, Network, Sharing};
 use crate::images::ImageConfig;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// containerd and its shim put the containers of one such group into one shim.
 pub const GROUP_ANNOTATION: &str = "io.containerd.runc.v2.group";
@@ -43,6 +46,16 @@ pub struct Parts<'a> {
     pub image: &'a ImageConfig,
     /// Who the process is.
     pub user: User,
+    /// The variables of its files.
+    pub variables: BTreeMap<String, String>,
+    /// What of the machine it mounts.
+    pub binds: Vec<Bind>,
+    /// The devices that are given to it.
+    pub nodes: Vec<Node>,
+    /// The process that holds the namespaces that the task's containers share.
+    pub holder: Option<u32>,
+    /// Where our first process is on the machine.
+    pub init: PathBuf,
     /// Where its cgroup is.
     pub cgroup: PathBuf,
     /// Whether the machine has one cgroup tree.
@@ -55,35 +68,30 @@ pub struct Parts<'a> {
     pub ceilings: BTreeMap<String, u64>,
 }
 
-/// Who a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-    /// Home directory, if the image's passwd file names one.
-    pub home: Option<String>,
-}
-
 /// Composes the specification.
 pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
     let Parts { order, image, user, .. } = parts;
     let container = definition(order)?;
-    let args = arguments(container, image)?;
+    let mut args = arguments(container, image)?;
+    if container.init {
+        args.splice(0..0, [mounts::INIT.to_owned(), "--".to_owned()]);
+    }
     let capabilities = capabilities(container, &parts.bounding);
     let annotations = json!({ GROUP_ANNOTATION: order.task.arn.id() });
     let cwd = [container.working_dir.as_deref(), image.working_dir.as_deref()];
     let cwd = cwd.into_iter().flatten().find(|dir| !dir.is_empty()).unwrap_or("/");
     let host_network = order.task.network == Network::Host;
     let mut linux = json!({
-        "namespaces": namespaces(order, parts.unified),
+        "namespaces": namespaces(parts)?,
         "cgroupsPath": parts.cgroup,
-        "resources": resources(container, parts),
+        "resources": resources::of(container, parts),
+        "devices": devices::listed(&parts.nodes),
     });
+    let security = security(container)?;
     if !container.privileged {
+        if !security.unconfined {
+            linux["seccomp"] = seccomp::profile(&capabilities);
+        }
         linux["maskedPaths"] = json!(oci_spec::runtime::get_default_maskedpaths());
         linux["readonlyPaths"] = json!(oci_spec::runtime::get_default_readonly_paths());
     }
@@ -93,21 +101,23 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
         sysctls
             .entry("net.ipv4.ip_unprivileged_port_start".to_owned())
             .or_insert_with(|| "0".to_owned());
-        linux["sysctl"] = json!(sysctls);
     }
+    // What is the machine's a task does not set.
+    sysctls.retain(|name, _| !(host_network && name.starts_with("net.")));
+    linux["sysctl"] = json!(sysctls);
     let mut spec = json!({
         "ociVersion": "1.0.2",
         "root": { "path": "rootfs", "readonly": container.readonly_rootfs },
-        "mounts": mounts(order, container, parts.unified)?,
+        "mounts": mounts::list(parts, container)?,
         "annotations": annotations,
         "linux": linux,
         "process": {
-            "terminal": false,
+            "terminal": container.terminal,
             "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
             "args": args,
-            "env": environment(order, container, image, user),
+            "env": environment(parts, container),
             "cwd": cwd,
-            "noNewPrivileges": false,
+            "noNewPrivileges": security.no_new_privileges,
             "rlimits": rlimits(container, &parts.ceilings),
             "capabilities": {
                 "bounding": capabilities,
@@ -116,6 +126,9 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
             },
         },
     });
+    if let Some(profile) = security.apparmor {
+        spec["process"]["apparmorProfile"] = json!(profile);
+    }
     if !host_network {
         spec["hostname"] = json!(hostname(order, container));
     }
@@ -156,12 +169,8 @@ fn arguments(container: &ContainerSpec, image: &ImageConfig) -> Result<Vec<Strin
     Ok(args)
 }
 
-fn environment(
-    order: &Order<'_>,
-    container: &ContainerSpec,
-    image: &ImageConfig,
-    user: &User,
-) -> Vec<String> {
+fn environment(parts: &Parts<'_>, container: &ContainerSpec) -> Vec<String> {
+    let Parts { order, image, user, variables, .. } = parts;
     let image = image.env.clone().unwrap_or_default();
     let mut merged: Vec<String> = Vec::new();
     let mut set = |entry: String, replace: bool| {
@@ -176,13 +185,16 @@ fn environment(
     for entry in image {
         set(entry, true);
     }
-    for (name, value) in &container.environment {
+    for (name, value) in variables.iter().chain(&container.environment) {
         set(format!("{name}={value}"), true);
     }
     for (name, value) in &order.environment {
         set(format!("{name}={value}"), false);
     }
     set(DEFAULT_PATH.to_owned(), false);
+    if container.terminal {
+        set("TERM=xterm".to_owned(), false);
+    }
     set(format!("HOSTNAME={}", hostname(order, container)), false);
     set(format!("HOME={}", user.home.as_deref().unwrap_or("/")), false);
     merged
@@ -222,9 +234,21 @@ fn rlimits(container: &ContainerSpec, ceilings: &BTreeMap<String, u64>) -> Value
     Value::Array(limits.collect())
 }
 
-fn namespaces(order: &Order<'_>, unified: bool) -> Value {
-    let mut list =
-        vec![json!({ "type": "pid" }), json!({ "type": "ipc" }), json!({ "type": "mount" })];
+fn namespaces(parts: &Parts<'_>) -> Result<Value, Error> {
+    let order = parts.order;
+    let mut list = vec![json!({ "type": "mount" })];
+    for (kind, sharing) in [("pid", order.task.pids), ("ipc", order.task.ipc)] {
+        match (sharing, parts.holder) {
+            (Sharing::Host, _) => {}
+            (Sharing::Task, Some(holder)) => {
+                list.push(json!({ "type": kind, "path": format!("/proc/{holder}/ns/{kind}") }));
+            }
+            (Sharing::Task, None) if !definition(order)?.internal => {
+                return Err(Error::Spec(format!("nobody holds the {kind} namespace of the task")));
+            }
+            (Sharing::Task, None) | (Sharing::Own, _) => list.push(json!({ "type": kind })),
+        }
+    }
     if order.task.network != Network::Host {
         list.push(json!({ "type": "uts" }));
         list.push(match &order.netns {
@@ -232,165 +256,40 @@ fn namespaces(order: &Order<'_>, unified: bool) -> Value {
             None => json!({ "type": "network" }),
         });
     }
-    if unified {
+    if parts.unified {
         list.push(json!({ "type": "cgroup" }));
-    }
-    Value::Array(list)
-}
-
-fn resources(container: &ContainerSpec, parts: &Parts<'_>) -> Value {
-    const MIB: u64 = 1 << 20;
-    let shares = if container.cpu == 0 { 2 } else { container.cpu.clamp(2, 262_144) };
-    let mut resources = json!({
-        "cpu": { "shares": shares },
-        "devices": [{ "allow": container.privileged, "access": "rwm" }],
-    });
-    let limit = container.memory_mib.filter(|mib| *mib > 0).map(|mib| mib.max(4) * MIB);
-    let reservation = container.memory_reservation_mib.filter(|mib| *mib > 0).map(|mib| mib * MIB);
-    let mut memory = serde_json::Map::new();
-    if let Some(limit) = limit {
-        memory.insert("limit".to_owned(), json!(limit));
-        if parts.counts_swap {
-            // Memory and swap together: a limit that swap could stretch is none.
-            memory.insert("swap".to_owned(), json!(limit));
-        }
-    }
-    if let Some(reservation) = reservation {
-        memory.insert("reservation".to_owned(), json!(reservation));
-    }
-    if !memory.is_empty() {
-        resources["memory"] = Value::Object(memory);
-    }
-    resources
-}
-
-fn mounts(order: &Order<'_>, container: &ContainerSpec, unified: bool) -> Result<Value, Error> {
-    let writable = if container.privileged { "rw" } else { "ro" };
-    let shm = container.shm_size.unwrap_or(64 << 20);
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
-    let mut list = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={shm}")],
-        ),
-    ];
-    let cgroup = &["nosuid", "noexec", "nodev", "relatime", writable];
-    list.push(mount(
-        "/sys/fs/cgroup",
-        if unified { "cgroup2" } else { "cgroup" },
-        "cgroup",
-        cgroup,
-    ));
-    for (path, options) in &container.tmpfs {
-        let options: Vec<&str> = ["nosuid", "nodev"]
-            .into_iter()
-            .chain(options.split(',').filter(|option| !option.is_empty()))
-            .collect();
-        list.push(mount(path, "tmpfs", "tmpfs", &options));
-    }
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        let source = order.files.join(name);
-        let source =
-            source.to_str().ok_or_else(|| Error::Spec(format!("path {}", source.display())))?;
-        list.push(mount(&format!("/etc/{name}"), "bind", source, &["rbind", "rprivate", "rw"]));
     }
     Ok(Value::Array(list))
 }
 
-/// Finds a user in the layers of an image, topmost first.
-///
-/// The layers are read where they lie instead of being mounted, which takes no
-/// time and leaves nothing to clean up. A symbolic link is not followed: it
-/// could lead out of the image.
-pub fn find_user(wish: &str, layers: &[PathBuf]) -> Result<User, Error> {
-    let read = |name: &str| {
-        let found = layers.iter().map(|layer| layer.join("etc").join(name)).find(|path| {
-            path.symlink_metadata().is_ok_and(|meta| meta.is_file())
-                && path.parent().is_some_and(is_real_dir)
-        });
-        found.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
-    };
-    resolve_user(wish, &read("passwd"), &read("group"))
+/// What Docker's security options amount to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Security {
+    no_new_privileges: bool,
+    unconfined: bool,
+    apparmor: Option<String>,
 }
 
-fn is_real_dir(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
-}
-
-fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
-    let (name, wanted_group) = match wish.split_once(':') {
-        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
-        None => (wish, None),
-    };
-    let name = if name.is_empty() { "0" } else { name };
-    let entry = passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
-    let number = |fields: &Vec<&str>, at: usize| fields.get(at).and_then(|n| n.parse::<u32>().ok());
-    let by_entry = entry.as_ref().and_then(|fields| number(fields, 2));
-    let uid = by_entry.or_else(|| name.parse().ok()).ok_or_else(|| {
-        Error::Spec(format!("unable to find user {name}: no matching entries in passwd file"))
-    })?;
-    let lines = || group.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let gid = match wanted_group {
-        Some(wanted) => lines()
-            .find(|fields| fields.first() == Some(&wanted))
-            .and_then(|fields| number(&fields, 2))
-            .or_else(|| wanted.parse().ok())
-            .ok_or_else(|| {
-                Error::Spec(format!(
-                    "unable to find group {wanted}: no matching entries in group file"
-                ))
-            })?,
-        None => entry.as_ref().and_then(|fields| number(fields, 3)).unwrap_or(0),
-    };
-    // Naming a group means that group and no other.
-    let login = entry.as_ref().and_then(|fields| fields.first().copied()).unwrap_or("");
-    let member = |fields: &Vec<&str>| {
-        let members = fields.get(3).copied().unwrap_or_default();
-        !login.is_empty() && members.split(',').any(|member| member == login)
-    };
-    let groups = if wanted_group.is_some() {
-        Vec::new()
-    } else {
-        lines().filter(member).filter_map(|fields| number(&fields, 2)).collect()
-    };
-    let home = entry.and_then(|fields| fields.get(5).map(ToString::to_string));
-    Ok(User { uid, gid, groups, home: home.filter(|home| !home.is_empty()) })
+fn security(container: &ContainerSpec) -> Result<Security, Error> {
+    let mut security = Security::default();
+    for option in &container.security_options {
+        let (name, value) = option.split_once([':', '=']).unwrap_or((option, ""));
+        match (name, value) {
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.unconfined = true,
+            ("apparmor", profile) => {
+                security.apparmor = Some(profile.to_owned()).filter(|it| it != "unconfined");
+            }
+            _ => return Err(Error::Spec(format!("invalid --security-opt: {option:?}"))),
+        }
+    }
+    Ok(security)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:Web:/srv:/bin/false\n";
-    const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:40:web,root\n";
-
-    #[test]
-    fn users_are_found_as_docker_finds_them() {
-        let found = |wish| resolve_user(wish, PASSWD, GROUP).map(|u| (u.uid, u.gid, u.groups));
-        assert_eq!(found("").ok(), Some((0, 0, vec![40])));
-        assert_eq!(found("web").ok(), Some((33, 34, vec![40])));
-        assert_eq!(found("33").ok(), Some((33, 34, vec![40])));
-        assert_eq!(found("web:logs").ok(), Some((33, 40, vec![])));
-        assert_eq!(found("1000").ok(), Some((1000, 0, vec![])));
-        assert_eq!(found("1000:1001").ok(), Some((1000, 1001, vec![])));
-        assert!(found("nobody").is_err());
-        assert!(found("web:nogroup").is_err());
-    }
 
     #[test]
     fn an_entry_point_of_ones_own_drops_the_images_command() {
@@ -427,5 +326,18 @@ mod tests {
         assert_eq!(held(&["SYS_ADMIN"], &["kill"]), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
         assert_eq!(held(&["CAP_KILL"], &["ALL"]), ["CAP_KILL"]);
         assert_eq!(held(&["SYS_TIME"], &["ALL"]), [""; 0]);
+    }
+
+    #[test]
+    fn security_options_are_dockers() {
+        let options = |list: &[&str]| {
+            let security_options = list.iter().map(ToString::to_string).collect();
+            security(&ContainerSpec { security_options, ..ContainerSpec::default() }).ok()
+        };
+        let own = options(&["no-new-privileges", "apparmor:mine"]).expect("known");
+        assert_eq!((own.no_new_privileges, own.apparmor.as_deref()), (true, Some("mine")));
+        assert_eq!(options(&["no-new-privileges:false"]), Some(Security::default()));
+        assert!(options(&["seccomp=unconfined"]).is_some_and(|it| it.unconfined));
+        assert_eq!(options(&["label:type:x"]), None, "there is no SELinux here");
     }
 }

@@ -69,7 +69,10 @@ fn name(health: Health) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{ContainerSpec, Desired, HealthCheck, Network, Task, TaskArn, TaskSpec};
+    use crate::engine::{
+        ContainerSpec, Desired, HealthCheck, Network, Sharing, Task, TaskArn, TaskSpec,
+    };
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     #[test]
@@ -95,6 +98,9 @@ mod tests {
             cpu: None,
             memory_mib: None,
             credentials_id: None,
+            volumes: BTreeMap::new(),
+            pids: Sharing::Own,
+            ipc: Sharing::Own,
             containers: vec![
                 container("web", true),
                 container("side", false),

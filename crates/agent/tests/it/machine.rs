@@ -2,7 +2,8 @@
 //! which are gone when it goes, however the test ends.
 
 use agent::engine::{
-    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, TaskArn, TaskSpec,
+    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, Sharing, TaskArn,
+    TaskSpec,
 };
 use agent::images::PullBehavior;
 use agent::rim::{Reporter, Rim, Tools};
@@ -280,6 +281,9 @@ pub(crate) fn task(network: Network, containers: Vec<ContainerSpec>) -> TaskSpec
         network,
         cpu: None,
         memory_mib: None,
+        volumes: BTreeMap::new(),
+        pids: Sharing::Own,
+        ipc: Sharing::Own,
         containers,
         credentials_id: None,
     }
@@ -307,8 +311,15 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// Waits for a container to have written `text`.
 pub(crate) async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: &str) -> String {
-    until(text, || machine.log(arn, name).contains(text)).await;
-    machine.log(arn, name)
+    let begun = Instant::now();
+    loop {
+        let log = machine.log(arn, name);
+        if log.contains(text) {
+            return log;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{name} never wrote {text:?}: {log}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Ends everything, of which nothing may be left.

@@ -1,7 +1,9 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
 mod control;
+mod kernel;
 mod machine;
 mod order;
 mod pulls;
 mod runs;
+mod volumes;

@@ -99,7 +99,9 @@ async fn failures_bear_their_official_names() {
     agent.run(spec.clone()).await;
     let report = agent.stopped().await;
     let reason = last(&report, "web").reason.clone().expect("a reason");
-    assert!(reason.starts_with("CannotStartContainerError: "), "{reason}");
+    let beginning = "CannotStartContainerError: Error response from daemon: failed to create task \
+                     for container: failed to create shim task: OCI runtime create failed: ";
+    assert!(reason.starts_with(beginning), "{reason}");
     assert!(reason.contains("/no/such/program"), "{reason}");
     assert_eq!(last(&report, "web").exit_code, None);
     assert_eq!(report.reason, "");
@@ -113,7 +115,12 @@ async fn failures_bear_their_official_names() {
     agent.run(spec.clone()).await;
     let report = agent.stopped().await;
     let reason = last(&report, "web").reason.clone().expect("a reason");
-    assert!(reason.starts_with("CannotCreateContainerError: "), "{reason}");
+    // Where Docker looks for it.
+    assert_eq!(
+        reason,
+        "CannotStartContainerError: Error response from daemon: unable to find user \
+         nobody-here: no matching entries in passwd file"
+    );
     agent.finished(&spec.arn).await;
 
     let spec = task(Network::Isolated, vec![stranger]);

@@ -132,6 +132,7 @@ fn container(
         mount_points: Some(mount_points(definition)),
         volumes_from: Some(volumes_from(definition)),
         depends_on: depends_on(definition),
+        environment_files: environment_files(definition),
         start_timeout: definition.start_timeout,
         stop_timeout: definition.stop_timeout,
         health_check_type: definition.health_check.as_ref().map(|_| "docker".to_owned()),
@@ -207,6 +208,15 @@ fn volumes_from(definition: &ContainerDefinition) -> Vec<acs::VolumeFrom> {
             source_container: other.source_container.clone(),
         })
         .collect()
+}
+
+fn environment_files(definition: &ContainerDefinition) -> Option<Vec<acs::EnvironmentFile>> {
+    let files = definition.environment_files.as_ref().filter(|files| !files.is_empty())?;
+    let show = |file: &wire::ecs::EnvironmentFile| acs::EnvironmentFile {
+        r#type: file.r#type.clone(),
+        value: file.value.clone(),
+    };
+    Some(files.iter().map(show).collect())
 }
 
 fn depends_on(definition: &ContainerDefinition) -> Option<Vec<acs::ContainerDependency>> {

@@ -13,7 +13,6 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
         ("networkMode bridge", spec.network_mode == NetworkMode::Bridge),
         ("proxyConfiguration", spec.proxy_configuration.is_some()),
         ("inferenceAccelerators", !spec.inference_accelerators.is_empty()),
-        ("ephemeralStorage", spec.ephemeral_storage.is_some()),
         ("trustedExecutionConfiguration", spec.trusted_execution_configuration.is_some()),
         ("fault injection", spec.enable_fault_injection == Some(true)),
     ];
@@ -25,6 +24,10 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
             || volume.fsx_windows_file_server_volume_configuration.is_some()
             || volume.s3files_volume_configuration.is_some()
             || volume.configured_at_launch == Some(true)
+            || volume.docker_volume_configuration.as_ref().is_some_and(|docker| {
+                // What its driver is asked for; the driver itself is an attribute.
+                given(docker.driver_opts.as_ref().map(BTreeMap::len))
+            })
     });
     if let Some(volume) = foreign {
         let name = volume.name.as_deref().unwrap_or_default();
@@ -36,11 +39,8 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
         // Other drivers are an attribute that the machine lacks.
         let json = log.filter(|log| log.log_driver.as_deref() == Some("json-file"));
         let log_options = json.and_then(|log| log.options.as_ref().map(BTreeMap::len));
-        let linux = container.linux_parameters.as_ref();
-        let devices = linux.and_then(|linux| linux.devices.as_ref().map(Vec::len));
         let table = [
             ("secrets", given(container.secrets.as_ref().map(Vec::len)) || given(secret_options)),
-            ("environmentFiles", given(container.environment_files.as_ref().map(Vec::len))),
             ("repositoryCredentials", container.repository_credentials.is_some()),
             ("firelensConfiguration", container.firelens_configuration.is_some()),
             ("credentialSpecs", given(container.credential_specs.as_ref().map(Vec::len))),
@@ -48,25 +48,8 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
                 "resourceRequirements other than whole GPUs",
                 container.resource_requirements.iter().flatten().any(|it| !is_whole_gpus(it)),
             ),
-            ("mountPoints", given(container.mount_points.as_ref().map(Vec::len))),
-            ("volumesFrom", given(container.volumes_from.as_ref().map(Vec::len))),
             ("links", given(container.links.as_ref().map(Vec::len))),
-            ("dnsServers", given(container.dns_servers.as_ref().map(Vec::len))),
-            ("dnsSearchDomains", given(container.dns_search_domains.as_ref().map(Vec::len))),
-            (
-                "dockerSecurityOptions",
-                given(container.docker_security_options.as_ref().map(Vec::len)),
-            ),
-            ("interactive", container.interactive == Some(true)),
-            ("pseudoTerminal", container.pseudo_terminal == Some(true)),
             ("disableNetworking", container.disable_networking == Some(true)),
-            (
-                "linuxParameters.initProcessEnabled",
-                linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
-            ),
-            ("linuxParameters.devices", given(devices)),
-            ("linuxParameters.maxSwap", linux.is_some_and(|linux| linux.max_swap.is_some())),
-            ("linuxParameters.swappiness", linux.is_some_and(|linux| linux.swappiness.is_some())),
             ("logConfiguration.options of json-file", given(log_options)),
         ];
         let name = container.name.as_deref().unwrap_or_default();
@@ -79,8 +62,7 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
 mod tests {
     use super::*;
     use wire::ecs::{
-        ContainerDefinition, LinuxParameters, LogConfiguration, MountPoint, ResourceRequirement,
-        Secret, SharingStrategy, VolumeFrom,
+        ContainerDefinition, LogConfiguration, ResourceRequirement, Secret, SharingStrategy,
     };
 
     fn spec(mode: NetworkMode) -> Spec {
@@ -122,16 +104,8 @@ mod tests {
             assert_eq!(unsupported(&gpus).is_none(), obeyed, "{wanted:?}");
         }
         for (found, what) in [
-            (one(|c| c.mount_points = Some(vec![MountPoint::default()])), "mountPoints"),
-            (one(|c| c.volumes_from = Some(vec![VolumeFrom::default()])), "volumesFrom"),
-            (one(|c| c.pseudo_terminal = Some(true)), "pseudoTerminal"),
-            (
-                one(|c| {
-                    c.linux_parameters =
-                        Some(LinuxParameters { max_swap: Some(0), ..Default::default() });
-                }),
-                "linuxParameters.maxSwap",
-            ),
+            (one(|c| c.links = Some(vec!["db".to_owned()])), "links"),
+            (one(|c| c.disable_networking = Some(true)), "disableNetworking"),
         ] {
             assert_eq!(found, Some(format!("{what} (container 'web')")));
         }
@@ -140,7 +114,7 @@ mod tests {
         assert!(unsupported(&logging).is_some_and(|what| what.starts_with("logConfiguration")));
         logging.container_definitions[0].log_configuration = Some(log("awslogs"));
         assert_eq!(unsupported(&logging), None, "what the machine lacks is an attribute");
-        let nothing = one(|c| (c.interactive, c.mount_points) = (Some(false), Some(vec![])));
+        let nothing = one(|c| (c.disable_networking, c.links) = (Some(false), Some(vec![])));
         assert_eq!(nothing, None, "what asks for nothing is obeyed");
     }
 }

@@ -23,6 +23,9 @@ fn spec(containers: &[(&str, bool)]) -> TaskSpec {
         cpu: None,
         memory_mib: None,
         credentials_id: None,
+        volumes: BTreeMap::new(),
+        pids: Sharing::Own,
+        ipc: Sharing::Own,
         containers: containers
             .iter()
             .map(|(name, essential)| ContainerSpec {

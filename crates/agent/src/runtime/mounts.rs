@@ -1,0 +1,115 @@
+//! What a container finds mounted in its file system.
+
+use super::Error;
+use super::spec::Parts;
+use crate::engine::{ContainerSpec, Sharing};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where a container finds our first process; Docker's place for its own.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
+/// A file or directory of the machine that a container sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Where the container sees it.
+    pub destination: String,
+    /// Where it is.
+    pub source: PathBuf,
+    /// Whether the container may only look.
+    pub read_only: bool,
+}
+
+/// Where the containers of a task share memory, if they do.
+pub(super) fn shared_memory(task_id: &str) -> PathBuf {
+    Path::new("/dev/shm").join(format!("landfall-{task_id}"))
+}
+
+/// The `mounts` of a specification.
+pub(super) fn list(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Value, Error> {
+    let order = parts.order;
+    let mut own = BTreeMap::new();
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        let source = order.files.join(name);
+        own.insert(format!("/etc/{name}"), bound(&format!("/etc/{name}"), &source, false)?);
+    }
+    for (path, options) in &container.tmpfs {
+        let path = plain(path);
+        // Docker's defaults, which the definition may take back one by one.
+        let options: Vec<&str> = ["noexec", "nosuid", "nodev"]
+            .into_iter()
+            .chain(options.split(',').filter(|option| !option.is_empty()))
+            .collect();
+        own.insert(path.clone(), mount(&path, "tmpfs", "tmpfs", &options));
+    }
+    for bind in &parts.binds {
+        let path = plain(&bind.destination);
+        own.insert(path.clone(), bound(&path, &bind.source, bind.read_only)?);
+    }
+    if container.init {
+        own.insert(INIT.to_owned(), bound(INIT, &parts.init, true)?);
+    }
+    // What is asked for comes after what Docker gives, and in place of it. By name,
+    // since what lies in a directory must be mounted after it.
+    let given = defaults(parts, container)?;
+    let given = given.into_iter().filter(|(path, _)| !own.contains_key(path));
+    let mut all: Vec<Value> = given.map(|(_, mount)| mount).collect();
+    all.extend(own.into_values());
+    Ok(Value::Array(all))
+}
+
+/// What Docker gives every container.
+fn defaults(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Vec<(String, Value)>, Error> {
+    let writable = if container.privileged { "rw" } else { "ro" };
+    let size = format!("size={}", container.shm_size.unwrap_or(64 << 20));
+    let task = parts.order.task;
+    let shm = "/dev/shm";
+    let shm = match task.ipc {
+        Sharing::Host => bound(shm, Path::new(shm), false)?,
+        Sharing::Task => bound(shm, &shared_memory(&task.arn.id()), false)?,
+        Sharing::Own => {
+            mount(shm, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+        }
+    };
+    let list = [
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
+        // Whose queues it shows is a matter of the namespace.
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        shm,
+        mount(
+            "/sys/fs/cgroup",
+            if parts.unified { "cgroup2" } else { "cgroup" },
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", writable],
+        ),
+    ];
+    let path = |mount: &Value| mount["destination"].as_str().unwrap_or_default().to_owned();
+    Ok(list.into_iter().map(|mount| (path(&mount), mount)).collect())
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
+fn bound(destination: &str, source: &Path, read_only: bool) -> Result<Value, Error> {
+    let source =
+        source.to_str().ok_or_else(|| Error::Spec(format!("path {}", source.display())))?;
+    let access = if read_only { "ro" } else { "rw" };
+    Ok(mount(destination, "bind", source, &["rbind", "rprivate", access]))
+}
+
+/// A path as it is compared: from the root, and without a slash at its end.
+fn plain(path: &str) -> String {
+    let parts: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
+}

@@ -1,0 +1,101 @@
+//! Who the process of a container is.
+
+use super::Error;
+use std::path::{Path, PathBuf};
+
+/// Who a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Home directory, if the image's passwd file names one.
+    pub home: Option<String>,
+}
+
+/// Finds a user in the layers of an image, topmost first.
+///
+/// The layers are read where they lie instead of being mounted, which takes no
+/// time and leaves nothing to clean up. A symbolic link is not followed: it
+/// could lead out of the image.
+pub(super) fn find_user(wish: &str, layers: &[PathBuf]) -> Result<User, Error> {
+    let read = |name: &str| {
+        let found = layers.iter().map(|layer| layer.join("etc").join(name)).find(|path| {
+            path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+                && path.parent().is_some_and(is_real_dir)
+        });
+        found.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    };
+    resolve_user(wish, &read("passwd"), &read("group"))
+}
+
+fn is_real_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
+    let (name, wanted_group) = match wish.split_once(':') {
+        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
+        None => (wish, None),
+    };
+    let name = if name.is_empty() { "0" } else { name };
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
+    let number = |fields: &Vec<&str>, at: usize| fields.get(at).and_then(|n| n.parse::<u32>().ok());
+    let by_entry = entry.as_ref().and_then(|fields| number(fields, 2));
+    let uid = by_entry.or_else(|| name.parse().ok()).ok_or_else(|| {
+        Error::NoUser(format!("unable to find user {name}: no matching entries in passwd file"))
+    })?;
+    let lines = || group.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let gid = match wanted_group {
+        Some(wanted) => lines()
+            .find(|fields| fields.first() == Some(&wanted))
+            .and_then(|fields| number(&fields, 2))
+            .or_else(|| wanted.parse().ok())
+            .ok_or_else(|| {
+                Error::NoUser(format!(
+                    "unable to find group {wanted}: no matching entries in group file"
+                ))
+            })?,
+        None => entry.as_ref().and_then(|fields| number(fields, 3)).unwrap_or(0),
+    };
+    // Naming a group means that group and no other.
+    let login = entry.as_ref().and_then(|fields| fields.first().copied()).unwrap_or("");
+    let member = |fields: &Vec<&str>| {
+        let members = fields.get(3).copied().unwrap_or_default();
+        !login.is_empty() && members.split(',').any(|member| member == login)
+    };
+    let groups = if wanted_group.is_some() {
+        Vec::new()
+    } else {
+        lines().filter(member).filter_map(|fields| number(&fields, 2)).collect()
+    };
+    let home = entry.and_then(|fields| fields.get(5).map(ToString::to_string));
+    Ok(User { uid, gid, groups, home: home.filter(|home| !home.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:Web:/srv:/bin/false\n";
+    const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:40:web,root\n";
+
+    #[test]
+    fn users_are_found_as_docker_finds_them() {
+        let found = |wish| resolve_user(wish, PASSWD, GROUP).map(|u| (u.uid, u.gid, u.groups));
+        assert_eq!(found("").ok(), Some((0, 0, vec![40])));
+        assert_eq!(found("web").ok(), Some((33, 34, vec![40])));
+        assert_eq!(found("33").ok(), Some((33, 34, vec![40])));
+        assert_eq!(found("web:logs").ok(), Some((33, 40, vec![])));
+        assert_eq!(found("1000").ok(), Some((1000, 0, vec![])));
+        assert_eq!(found("1000:1001").ok(), Some((1000, 1001, vec![])));
+        assert!(found("nobody").is_err());
+        assert!(found("web:nogroup").is_err());
+    }
+}

@@ -1,0 +1,363 @@
+//! The volumes of tasks: where their files are, and what is in them at first.
+
+use super::Error;
+use super::Order;
+use super::mounts::Bind;
+use super::spec::definition;
+use crate::engine::VolumeSource;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::chdir;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// A volume as one container sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mounted {
+    /// Where it is, and where the container sees it.
+    pub bind: Bind,
+    /// Whether it begins with what the image has at that place, as Docker has it.
+    pub fills: bool,
+}
+
+/// The paths that the image of a container declares to be volumes.
+pub(super) type Declared = BTreeMap<usize, Vec<String>>;
+
+/// The containers whose volumes the one of this order has, itself among them.
+pub(super) fn relatives(order: &Order<'_>) -> Result<BTreeSet<usize>, Error> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![order.index];
+    while let Some(index) = left.pop() {
+        if found.insert(index) {
+            let spec = definition(&Order { index, ..order.clone() })?;
+            for from in &spec.volumes_from {
+                left.push(position(order, &from.container)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn position(order: &Order<'_>, name: &str) -> Result<usize, Error> {
+    let found = order.task.containers.iter().position(|other| other.name == name);
+    found.ok_or_else(|| Error::NoVolume(name.to_owned()))
+}
+
+/// What the container of this order mounts: what others mount that it has volumes from,
+/// then its own, and where it has nothing, what its image declares.
+pub(super) fn mounted(
+    order: &Order<'_>,
+    shared: &Path,
+    declared: &Declared,
+) -> Result<Vec<Mounted>, Error> {
+    let mut all = BTreeMap::new();
+    gather(order, shared, declared, &mut BTreeSet::new(), &mut all)?;
+    Ok(all.into_values().collect())
+}
+
+fn gather(
+    order: &Order<'_>,
+    shared: &Path,
+    declared: &Declared,
+    seen: &mut BTreeSet<usize>,
+    all: &mut BTreeMap<String, Mounted>,
+) -> Result<(), Error> {
+    if !seen.insert(order.index) {
+        return Ok(());
+    }
+    let spec = definition(order)?;
+    for from in &spec.volumes_from {
+        let mut others = BTreeMap::new();
+        let other = Order { index: position(order, &from.container)?, ..order.clone() };
+        gather(&other, shared, declared, seen, &mut others)?;
+        for (path, mut mounted) in others {
+            mounted.bind.read_only |= from.read_only;
+            all.insert(path, mounted);
+        }
+    }
+    for point in &spec.mount_points {
+        let unknown = || Error::NoVolume(point.volume.clone());
+        let source = order.task.volumes.get(&point.volume).ok_or_else(unknown)?;
+        if !is_plain(&point.volume) {
+            return Err(unknown());
+        }
+        let (source, fills) = match source {
+            VolumeSource::Task => (order.volumes.join(&point.volume), true),
+            VolumeSource::Shared => (shared.join(&point.volume), true),
+            VolumeSource::Host(path) => (PathBuf::from(path), false),
+        };
+        let bind = Bind { destination: point.path.clone(), source, read_only: point.read_only };
+        all.insert(point.path.clone(), Mounted { bind, fills });
+    }
+    for (position, path) in declared.get(&order.index).into_iter().flatten().enumerate() {
+        let source = order.volumes.join(format!(".{}-{position}", order.index));
+        let bind = Bind { destination: path.clone(), source, read_only: false };
+        all.entry(path.clone()).or_insert(Mounted { bind, fills: true });
+    }
+    Ok(())
+}
+
+/// Whether a name is one that cannot lead anywhere else.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= 255 && name.chars().all(plain)
+}
+
+/// One volume may be wanted by two tasks at once, and is filled once.
+static FILLING: Mutex<()> = Mutex::new(());
+
+/// Makes the directories of volumes that are not there, and puts into those that are
+/// empty what the image has at their place. `layers` are the image's, topmost first.
+pub(super) fn prepare(volumes: &[Mounted], layers: &[PathBuf]) -> Result<(), Error> {
+    let _alone = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut empty = Vec::new();
+    for Mounted { bind, fills } in volumes {
+        let source = &bind.source;
+        fs::create_dir_all(source).or_else(|error| {
+            // A single file of the machine may be mounted too.
+            if source.exists() { Ok(()) } else { Err(Error::io("make", source)(error)) }
+        })?;
+        let mut entries = fs::read_dir(source).ok();
+        if *fills && entries.as_mut().is_some_and(|entries| entries.next().is_none()) {
+            empty.push(bind.clone());
+        }
+    }
+    if empty.is_empty() {
+        return Ok(());
+    }
+    let layers = layers.to_vec();
+    // In a thread of its own, since what it mounts is seen by it alone, and is gone
+    // when it is.
+    let filled = std::thread::spawn(move || fill(&empty, &layers)).join();
+    filled.unwrap_or_else(|_| Err(io::Error::other("panic"))).map_err(Error::io("fill", "a volume"))
+}
+
+fn fill(volumes: &[Bind], layers: &[PathBuf]) -> io::Result<()> {
+    let Some(top) = layers.first() else { return Ok(()) };
+    let root = if layers.len() > 1 {
+        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+        // Names are short from here: all of them together must fit into one page.
+        let common = common_directory(layers);
+        chdir(&common)?;
+        let short = |layer: &PathBuf| {
+            layer.strip_prefix(&common).unwrap_or(layer).to_string_lossy().into_owned()
+        };
+        let lower: Vec<String> = layers.iter().map(short).collect();
+        let options = format!("lowerdir={}", lower.join(":"));
+        // Some directory that there is on every machine, and that we can do without.
+        let at = Path::new("/sys");
+        mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_RDONLY, Some(&*options))?;
+        at
+    } else {
+        top.as_path()
+    };
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(root, directory, Mode::empty())?;
+    for volume in volumes {
+        // Within the image, wherever its links lead.
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let relative = volume.destination.trim_start_matches('/');
+        let Ok(from) = openat2(&root, relative, how) else { continue };
+        copy_into(&from, &volume.source)?;
+    }
+    Ok(())
+}
+
+/// The directory that all of these are below.
+fn common_directory(paths: &[PathBuf]) -> PathBuf {
+    let mut common = paths.first().cloned().unwrap_or_default();
+    while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
+    common
+}
+
+/// Copies what is in a directory, and to whom it belongs, into one that is empty.
+fn copy_into(from: &OwnedFd, to: &Path) -> io::Result<()> {
+    let from = PathBuf::from(format!("/proc/thread-self/fd/{}", from.as_raw_fd()));
+    copy_tree(&from, to)?;
+    let meta = fs::metadata(&from)?;
+    lchown(to, Some(meta.uid()), Some(meta.gid()))?;
+    fs::set_permissions(to, meta.permissions())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            fs::create_dir(&target)?;
+            copy_tree(&source, &target)?;
+        } else if meta.is_symlink() {
+            symlink(fs::read_link(&source)?, &target)?;
+        } else if meta.is_file() {
+            fs::copy(&source, &target)?;
+        } else {
+            continue;
+        }
+        lchown(&target, Some(meta.uid()), Some(meta.gid()))?;
+        if !meta.is_symlink() {
+            // After the owner, whose change takes some of them away.
+            fs::set_permissions(&target, meta.permissions())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{
+        ContainerSpec, MountPoint, Network, Sharing, TaskArn, TaskSpec, VolumesFrom,
+    };
+    use std::os::unix::fs::PermissionsExt;
+
+    fn point(volume: &str, path: &str) -> MountPoint {
+        MountPoint { volume: volume.to_owned(), path: path.to_owned(), read_only: false }
+    }
+
+    fn task() -> TaskSpec {
+        let from = |name: &str, read_only| VolumesFrom { container: name.to_owned(), read_only };
+        let volumes = [
+            ("own", VolumeSource::Task),
+            ("kept", VolumeSource::Shared),
+            ("host", VolumeSource::Host("/srv/x".to_owned())),
+        ];
+        TaskSpec {
+            arn: TaskArn::new("arn:t/1"),
+            cluster: String::new(),
+            family: String::new(),
+            version: String::new(),
+            network: Network::Isolated,
+            cpu: None,
+            memory_mib: None,
+            credentials_id: None,
+            volumes: volumes.into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
+            pids: Sharing::Own,
+            ipc: Sharing::Own,
+            containers: vec![
+                ContainerSpec {
+                    name: "a".to_owned(),
+                    mount_points: vec![point("own", "/data"), point("host", "/host")],
+                    ..ContainerSpec::default()
+                },
+                ContainerSpec {
+                    name: "b".to_owned(),
+                    mount_points: vec![point("kept", "/data")],
+                    volumes_from: vec![from("a", true)],
+                    ..ContainerSpec::default()
+                },
+                ContainerSpec {
+                    name: "c".to_owned(),
+                    volumes_from: vec![from("b", false)],
+                    ..ContainerSpec::default()
+                },
+            ],
+        }
+    }
+
+    fn order(task: &TaskSpec, index: usize) -> Order<'_> {
+        Order {
+            runtime_id: "x",
+            task,
+            index,
+            netns: None,
+            files: PathBuf::new(),
+            log: PathBuf::new(),
+            volumes: PathBuf::from("/v"),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    fn seen(task: &TaskSpec, index: usize, declared: &Declared) -> Vec<String> {
+        let all = mounted(&order(task, index), Path::new("/s"), declared).expect("known");
+        let shown = all.iter().map(|it| {
+            let access = if it.bind.read_only { "ro" } else { "rw" };
+            let fills = if it.fills { " fills" } else { "" };
+            format!("{}:{}:{access}{fills}", it.bind.source.display(), it.bind.destination)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn volumes_come_from_others_and_ones_own_come_before_those() {
+        let task = task();
+        let declared: Declared =
+            [(0, vec!["/data".to_owned(), "/image".to_owned()])].into_iter().collect();
+        assert_eq!(
+            seen(&task, 0, &declared),
+            ["/v/own:/data:rw fills", "/srv/x:/host:rw", "/v/.0-1:/image:rw fills"]
+        );
+        let from_a = ["/s/kept:/data:rw fills", "/srv/x:/host:ro", "/v/.0-1:/image:ro fills"];
+        assert_eq!(seen(&task, 1, &declared), from_a);
+        assert_eq!(seen(&task, 2, &declared), from_a, "at second hand");
+        assert_eq!(relatives(&order(&task, 2)).expect("known"), [0, 1, 2].into());
+    }
+
+    #[test]
+    fn volumes_that_are_none_are_named() {
+        let mut task = task();
+        task.containers[0].mount_points = vec![point("zz", "/data")];
+        let refused = mounted(&order(&task, 0), Path::new("/s"), &Declared::new());
+        let refused = refused.expect_err("unknown").message();
+        assert_eq!(refused, "Invalid volume referenced: zz");
+        task.containers[0].mount_points = vec![point("../zz", "/data")];
+        task.volumes.insert("../zz".to_owned(), VolumeSource::Task);
+        assert!(mounted(&order(&task, 0), Path::new("/s"), &Declared::new()).is_err());
+    }
+
+    #[test]
+    fn an_empty_volume_is_filled_with_what_the_image_has_there_and_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let layers = [directory.path().join("l2/fs"), directory.path().join("l1/fs")];
+        for (layer, name) in layers.iter().zip(["new", "old"]) {
+            fs::create_dir_all(layer.join("srv/data/sub")).expect("made");
+            fs::write(layer.join("srv/data/sub").join(name), name).expect("written");
+            fs::write(layer.join("srv/data/both"), name).expect("written");
+        }
+        // Wherever a link leads, it leads to the image.
+        symlink("/srv/data", layers[1].join("linked")).expect("linked");
+        symlink("/nowhere", layers[0].join("srv/data/dangling")).expect("linked");
+        let mode = fs::Permissions::from_mode(0o1751);
+        fs::set_permissions(layers[0].join("srv/data"), mode).expect("set");
+        lchown(layers[0].join("srv/data/both"), Some(33), Some(34)).expect("given away");
+        let volume = |name: &str| Mounted {
+            bind: Bind {
+                destination: "/linked".to_owned(),
+                source: directory.path().join(name),
+                read_only: false,
+            },
+            fills: true,
+        };
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let before = mounts();
+        let first = volume("first");
+        let used = volume("used");
+        fs::create_dir(&used.bind.source).expect("made");
+        fs::write(used.bind.source.join("mine"), "").expect("written");
+        prepare(&[first.clone(), used.clone()], &layers).expect("prepared");
+        let at = |name: &str| first.bind.source.join(name);
+        assert_eq!(fs::read_to_string(at("both")).ok().as_deref(), Some("new"));
+        assert_eq!(fs::read_to_string(at("sub/old")).ok().as_deref(), Some("old"));
+        assert!(at("dangling").symlink_metadata().expect("there").is_symlink());
+        let meta = fs::metadata(at("both")).expect("there");
+        assert_eq!((meta.uid(), meta.gid()), (33, 34));
+        assert_eq!(fs::metadata(at("")).expect("there").mode() & 0o7777, 0o1751);
+        assert_eq!(fs::read_dir(&used.bind.source).expect("there").count(), 1, "not empty");
+        // One layer alone needs no mount.
+        let second = volume("second");
+        prepare(std::slice::from_ref(&second), &layers[1..]).expect("prepared");
+        assert!(second.bind.source.join("sub/old").exists());
+        assert_eq!(mounts(), before, "nothing stays mounted");
+    }
+}
