@@ -43,9 +43,9 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     };
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = Rim::start(tools).await?;
-    let (known, led) = (rim.clone(), doors.clone());
-    let lead = async move {
-        led.lead_to(known).await;
+    let engine = rim.clone();
+    let opening = async move {
+        doors.lead_to(engine).await;
         std::future::pending::<Infallible>().await
     };
     let output = crate::output::keep(config.tasks_dir(), config.max_output);
@@ -63,7 +63,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         () = worker.run(shutdown.clone()) => Ok(()),
         never = host.keep_containerd() => match never {},
         never = output => match never {},
-        never = lead => match never {},
+        never = opening => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
 }
