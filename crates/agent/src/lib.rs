@@ -7,7 +7,8 @@
 //!
 //! - [`engine`] decides. It is pure: no clock, no file, no thread.
 //! - [`rim`] carries out what it decides, and keeps its memory on disk.
-//! - [`runtime`], [`images`] and [`netns`] are what the rim works with.
+//! - [`runtime`], [`images`] and [`netns`] are what the rim works with. A program that
+//!   runs inside containers, as their first process, is in `init/`.
 //! - [`acs`], [`tcs`] and [`api`] are the ways to the control plane.
 //! - [`run`] puts them together; [`teardown`] leaves no trace of them.
 //!

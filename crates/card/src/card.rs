@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How often a VPC is looked at anew in one call, if things change meanwhile.
@@ -42,7 +43,7 @@ impl Config {
             state_dir: state_dir.into(),
             netns_dir: PathBuf::from(netns::RUN_DIR),
             host: Netns::current()?,
-            period: Duration::from_secs(10),
+            period: Duration::from_secs(2),
         })
     }
 }
@@ -82,7 +83,9 @@ pub struct Card {
     /// The plan that was accepted last.
     plan: Option<CardPlan>,
     /// Whether that is the one on disk.
-    kept: bool,
+    is_kept: bool,
+    /// Writes it there, if that is going on.
+    keeping: JoinSet<Result<(), CardError>>,
     last_work: Work,
 }
 
@@ -100,7 +103,8 @@ impl Card {
             config,
             host: None,
             routers: BTreeMap::new(),
-            kept: plan.is_some(),
+            is_kept: plan.is_some(),
+            keeping: JoinSet::new(),
             plan,
             last_work: Work::default(),
         }
@@ -131,7 +135,9 @@ impl Card {
         }
         if self.plan.as_ref() != Some(plan) {
             self.plan = Some(plan.clone());
-            self.kept = false;
+            // Who keeps another now must not be believed to have kept this one.
+            self.kept().await;
+            self.is_kept = false;
         }
         self.converge(plan).await
     }
@@ -148,8 +154,9 @@ impl Card {
         let started = Instant::now();
         let mut work = Work::default();
         self.remove_routers_except(&BTreeSet::new(), &mut work).await?;
+        self.kept().await;
         keep::forget(&self.config.state_dir)?;
-        (self.plan, self.kept) = (None, false);
+        (self.plan, self.is_kept) = (None, false);
         self.last_work = Work { elapsed: started.elapsed(), ..work };
         Ok(())
     }
@@ -166,7 +173,7 @@ impl Card {
     async fn converge(&mut self, plan: &CardPlan) -> Result<CardReport, CardError> {
         let started = Instant::now();
         let mut work = Work::default();
-        self.keep(plan);
+        self.keep(plan).await;
         let wanted: BTreeSet<String> =
             plan.vpcs.iter().map(|vpc| names::router(&self.config.prefix, &vpc.vpc)).collect();
         self.remove_routers_except(&wanted, &mut work).await?;
@@ -192,6 +199,7 @@ impl Card {
             tracing::warn!(%eni, reason, "an interface is not as it should be");
         }
 
+        self.kept().await;
         work.elapsed = started.elapsed();
         self.last_work = work;
         tracing::debug!(
@@ -206,14 +214,27 @@ impl Card {
         Ok(report)
     }
 
-    /// Keeps the plan on disk, if it is not there. A full disk is no reason to
-    /// leave tasks without their network; the next call tries again.
-    fn keep(&mut self, plan: &CardPlan) {
-        if !self.kept {
-            match keep::save(&self.config.state_dir, plan) {
-                Ok(()) => self.kept = true,
-                Err(error) => tracing::error!(error = error.chain(), "the plan was not kept"),
+    /// Begins to keep the plan on disk, if it is not there. That the disk must be
+    /// waited for is no reason for the network to wait.
+    async fn keep(&mut self, plan: &CardPlan) {
+        // A call that was given up may have left one behind: one after another.
+        self.kept().await;
+        if !self.is_kept {
+            let (directory, plan) = (self.config.state_dir.clone(), plan.clone());
+            self.keeping.spawn_blocking(move || keep::save(&directory, &plan));
+        }
+    }
+
+    /// Waits until the plan is kept. A full disk is no reason to leave tasks without
+    /// their network; the next call tries again.
+    async fn kept(&mut self) {
+        match self.keeping.join_next().await {
+            Some(Ok(Ok(()))) => self.is_kept = true,
+            Some(Ok(Err(error))) => {
+                tracing::error!(error = error.chain(), "the plan was not kept");
             }
+            Some(Err(error)) => tracing::error!(%error, "the plan was not kept"),
+            None => {}
         }
     }
 

@@ -106,11 +106,16 @@ impl CardError {
     /// ends takes its interface with it at any moment. Looking again helps.
     pub(crate) fn is_race(&self) -> bool {
         let gone = [libc::ENODEV, libc::ENXIO, libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL];
+        // A listing that was given up goes on in the kernel for a moment.
+        let busy = libc::EBUSY;
         let down = [libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTUNREACH];
         match self {
             Self::Netlink { source: rtnetlink::Error::NetlinkError(error), .. } => {
                 let errno = -error.raw_code();
-                errno == libc::EEXIST || gone.contains(&errno) || down.contains(&errno)
+                errno == libc::EEXIST
+                    || errno == busy
+                    || gone.contains(&errno)
+                    || down.contains(&errno)
             }
             // Somebody else changed the rules while ours were on their way.
             Self::Rules { source } => source.raw_os_error() == Some(ERESTART),

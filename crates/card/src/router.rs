@@ -16,6 +16,7 @@ use crate::netns::Netns;
 use crate::nft::{self, Counters, Loaded};
 use crate::rtnl::{Link, Route, Rtnl, Via};
 use crate::{names, sysctl};
+use futures::future::try_join_all;
 use ident::EniId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use net::mac::MacAddress;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Where the indices of card ends begin. If both ends of a pair had the same
@@ -42,6 +44,12 @@ pub(crate) struct Router {
     rtnl: Rtnl,
     rules: Loaded,
     advertiser: Option<Advertiser>,
+    /// Whether it was there before this card opened it, and had a life of its own.
+    was_found: bool,
+    /// Which interface was the last to have each address, since the card opened it.
+    owners: BTreeMap<IpAddr, EniId>,
+    /// The plan that it obeyed when it was last looked at.
+    obeyed: Option<VpcPlan>,
 }
 
 /// What a router has come to, rules apart.
@@ -59,7 +67,15 @@ impl Router {
         let (netns, new) = Netns::ensure(path)?;
         work.adjusted += usize::from(new);
         let rtnl = Rtnl::connect(&netns).await?;
-        Ok(Self { netns, rtnl, rules: Loaded::default(), advertiser: None })
+        Ok(Self {
+            netns,
+            rtnl,
+            rules: Loaded::default(),
+            advertiser: None,
+            was_found: !new,
+            owners: BTreeMap::new(),
+            obeyed: None,
+        })
     }
 
     /// Whether `path` still is the name of this router.
@@ -75,22 +91,30 @@ impl Router {
         host: &Host,
         work: &mut Work,
     ) -> Result<Failures, CardError> {
-        work.adjusted += self.netns.run(sysctl::prepare).await??;
+        // There are many switches, and each is a file. A new plan changes none of
+        // those that were there before; the next look at the same plan is at all.
+        let before = self.obeyed.take();
+        let tuned = before.filter(|before| before != plan);
+        if tuned.is_none() {
+            work.adjusted += self.netns.run(sysctl::prepare).await??;
+        }
         // Rules name links, and do not mind if those are not there yet or any
         // more. So the two are made at the same time: starting `nft` is what
         // takes longest.
         let mut rules = mem::take(&mut self.rules);
         let (loaded, ready) = tokio::join!(
             rules.converge(&self.netns, Filter::of(plan)),
-            self.converge_network(plan, host, work),
+            self.converge_network(plan, tuned.as_ref(), host, work),
         );
         self.rules = rules;
         let Ready { mut failures, advertise_on } = ready?;
         work.loaded += usize::from(loaded?);
-        self.forget_strangers(plan, host).await?;
-        work.adjusted += self.netns.run(sysctl::forward).await??;
-        self.advertise(advertise_on).await?;
         let outside = host.links().await?;
+        self.forget_strangers(plan, &outside).await?;
+        if tuned.is_none() {
+            work.adjusted += self.netns.run(sysctl::forward).await??;
+        }
+        self.advertise(advertise_on).await?;
         for eni in &plan.enis {
             if failures.contains_key(&eni.eni) {
                 continue;
@@ -99,25 +123,39 @@ impl Router {
                 failures.insert(eni.eni.clone(), error);
             }
         }
+        self.obeyed = failures.is_empty().then(|| plan.clone());
         Ok(failures)
     }
 
     /// Makes the tracker forget the flows of interfaces that nobody has used yet:
     /// whatever had their addresses before, what was permitted to it is not
     /// permitted to them.
-    async fn forget_strangers(&self, plan: &VpcPlan, host: &Host) -> Result<(), CardError> {
-        let outside = host.links().await?;
+    ///
+    /// To look for these flows, the kernel goes through those of the whole machine.
+    /// So it is not asked about an address that had no owner before.
+    async fn forget_strangers(
+        &mut self,
+        plan: &VpcPlan,
+        outside: &[Link],
+    ) -> Result<(), CardError> {
         let unused = plan.enis.iter().filter(|eni| {
-            host::nic_end(&outside, eni).is_some_and(|nic_end| host::is_veiled(nic_end, eni))
+            host::nic_end(outside, eni).is_some_and(|nic_end| host::is_veiled(nic_end, eni))
         });
-        let addresses: BTreeSet<IpAddr> = unused.flat_map(EniPlan::addresses).collect();
-        if addresses.is_empty() {
-            return Ok(());
+        let theirs = unused.flat_map(|eni| eni.addresses().map(move |own| (own, &eni.eni)));
+        let suspect = theirs.filter(|(address, eni)| match self.owners.get(address) {
+            Some(owner) => owner != *eni,
+            None => self.was_found,
+        });
+        let addresses: BTreeSet<IpAddr> = suspect.map(|(address, _)| address).collect();
+        if !addresses.is_empty() {
+            let forget = move || flows::forget(&addresses);
+            let forgotten = self.netns.run(forget).await?;
+            let forgotten = forgotten.map_err(|source| CardError::Conntrack { source })?;
+            tracing::debug!(forgotten, "forgot the flows of former owners");
         }
-        let forget = move || flows::forget(&addresses);
-        let forgotten = self.netns.run(forget).await?;
-        let forgotten = forgotten.map_err(|source| CardError::Conntrack { source })?;
-        tracing::debug!(forgotten, "forgot the flows of former owners");
+        for eni in &plan.enis {
+            self.owners.extend(eni.addresses().map(|own| (own, eni.eni.clone())));
+        }
         Ok(())
     }
 
@@ -139,16 +177,20 @@ impl Router {
     async fn converge_network(
         &self,
         plan: &VpcPlan,
+        tuned: Option<&VpcPlan>,
         host: &Host,
         work: &mut Work,
     ) -> Result<Ready, CardError> {
-        let failures = self.converge_links(plan, host, work).await?;
+        let (failures, made) = self.converge_links(plan, host, work).await?;
         let links = self.rtnl.links().await?;
-        let cards = self.converge_cards(plan, &links, work).await?;
-        self.converge_addresses(plan, &links, &cards, work).await?;
-        self.converge_neighbours(plan, &cards, work).await?;
-        self.converge_proxies(plan, &cards, work).await?;
-        self.converge_routes(plan, &cards, work).await?;
+        let cards =
+            self.converge_cards(plan, tuned.map(|tuned| (tuned, &made)), &links, work).await?;
+        // One after another: a socket can list one thing at a time.
+        let addresses = self.converge_addresses(plan, &links, &cards).await?;
+        let neighbours = self.converge_neighbours(plan, &cards).await?;
+        let proxies = self.converge_proxies(plan, &cards).await?;
+        let routes = self.converge_routes(plan, &cards).await?;
+        work.adjusted += addresses + neighbours + proxies + routes;
         // The node itself would take the VPC's router for its own way out.
         let asking = plan.enis.iter().filter(|eni| eni.user == EniUser::Task);
         let asking = asking.filter(|eni| !eni.ipv6.is_empty());
@@ -166,8 +208,8 @@ impl Router {
         plan: &VpcPlan,
         host: &Host,
         work: &mut Work,
-    ) -> Result<Failures, CardError> {
-        let mut failures = Failures::new();
+    ) -> Result<(Failures, BTreeSet<EniId>), CardError> {
+        let (mut failures, mut made) = (Failures::new(), BTreeSet::new());
         let outside = host.links().await?;
         let mut inside = self.rtnl.links().await?;
         let fit: BTreeSet<String> = plan
@@ -191,6 +233,7 @@ impl Router {
                 Ok(()) => {
                     index += 1;
                     work.made += 1;
+                    made.insert(eni.eni.clone());
                     let micros = started.elapsed().as_micros();
                     tracing::debug!(eni = %eni.eni, micros, "made an interface");
                 }
@@ -199,12 +242,36 @@ impl Router {
                 }
             }
         }
-        Ok(failures)
+        Ok((failures, made))
     }
 
+    /// Removes links. The kernel shuts them and lists them no more at once, and then
+    /// takes its time, some 15 ms, to be sure that nobody uses them. That is waited
+    /// for on a thread of its own, and not here.
     async fn remove(&self, links: &[Link], work: &mut Work) -> Result<(), CardError> {
+        if links.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
-        self.rtnl.delete_links(links).await?;
+        let (netns, doomed) = (self.netns.clone(), links.to_vec());
+        let mut deletion = JoinSet::new();
+        deletion.spawn(async move { netns.run(move || Rtnl::delete_links(&doomed)).await });
+        let doomed: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        // The kernel answers when it is not changing links, so this waits for it.
+        while self.rtnl.links().await?.iter().any(|link| doomed.contains(&link.index)) {
+            match deletion.try_join_next() {
+                Some(Ok(deleted)) => deleted??,
+                Some(Err(error)) => {
+                    return Err(CardError::Netns {
+                        action: "remove links of",
+                        path: self.netns.path().to_owned(),
+                        source: std::io::Error::other(error),
+                    });
+                }
+                None => {}
+            }
+        }
+        deletion.detach_all();
         work.removed += links.len();
         let micros = started.elapsed().as_micros();
         for link in links {
@@ -219,14 +286,17 @@ impl Router {
         let (card_end, nic_end) = (names::card_end(&eni.eni), names::nic_end(&eni.eni));
         let mac = host::veiled(eni.mac);
         self.rtnl.add_pair(&card_end, index, &nic_end, mac, &host.netns).await?;
-        self.rtnl.set_alias(&card_end, eni.eni.as_str()).await?;
-        host.rtnl.set_alias(&nic_end, eni.eni.as_str()).await
+        let near = self.rtnl.set_alias(&card_end, eni.eni.as_str());
+        let far = host.rtnl.set_alias(&nic_end, eni.eni.as_str());
+        tokio::try_join!(near, far).map(|_| ())
     }
 
-    /// Makes sure of every card end, and says which index each interface's has.
+    /// Makes sure of every card end, and says which index each interface's has. The
+    /// switches of those in `tuned` are not looked at, but for those made since.
     async fn converge_cards(
         &self,
         plan: &VpcPlan,
+        tuned: Option<(&VpcPlan, &BTreeSet<EniId>)>,
         links: &[Link],
         work: &mut Work,
     ) -> Result<BTreeMap<EniId, u32>, CardError> {
@@ -244,11 +314,18 @@ impl Router {
                 work.adjusted += 1;
             }
             cards.insert(eni.eni.clone(), link.index);
-            switches.push(name);
+            let is_tuned = tuned.is_some_and(|(before, made)| {
+                before.enis.iter().any(|old| old.eni == eni.eni) && !made.contains(&eni.eni)
+            });
+            if !is_tuned {
+                switches.push(name);
+            }
         }
-        let set = move || switches.iter().map(|name| sysctl::link(name)).sum();
-        let changed: Result<usize, CardError> = self.netns.run(set).await?;
-        work.adjusted += changed?;
+        if !switches.is_empty() {
+            let set = move || switches.iter().map(|name| sysctl::link(name)).sum();
+            let changed: Result<usize, CardError> = self.netns.run(set).await?;
+            work.adjusted += changed?;
+        }
         Ok(cards)
     }
 
@@ -261,14 +338,14 @@ impl Router {
         plan: &VpcPlan,
         links: &[Link],
         cards: &BTreeMap<EniId, u32>,
-        work: &mut Work,
-    ) -> Result<(), CardError> {
+    ) -> Result<usize, CardError> {
+        let mut changed = 0;
         let Some(lo) = links.iter().find(|link| link.name == "lo") else {
             return Err(CardError::Disappeared("lo".to_owned()));
         };
         if !lo.up {
             self.rtnl.set_lo_up().await?;
-            work.adjusted += 1;
+            changed += 1;
         }
         let near_gateway = |eni: &EniPlan| {
             let subnet = plan.subnets.iter().find(|subnet| subnet.subnet == eni.subnet)?;
@@ -287,14 +364,14 @@ impl Router {
         for (index, address) in &present {
             if !address.addr().is_loopback() && !wanted.contains(&(*index, *address)) {
                 self.rtnl.delete_address(*index, *address).await?;
-                work.adjusted += 1;
+                changed += 1;
             }
         }
-        for (index, address) in wanted.iter().filter(|wanted| !present.contains(wanted)) {
-            self.rtnl.add_address(*index, *address).await?;
-            work.adjusted += 1;
-        }
-        Ok(())
+        let missing: Vec<_> = wanted.iter().filter(|wanted| !present.contains(wanted)).collect();
+        let add = |(index, address): &&(u32, IpNet)| self.rtnl.add_address(*index, *address);
+        try_join_all(missing.iter().map(add)).await?;
+        changed += missing.len();
+        Ok(changed)
     }
 
     /// The router never asks who has an address: it knows.
@@ -302,8 +379,8 @@ impl Router {
         &self,
         plan: &VpcPlan,
         cards: &BTreeMap<EniId, u32>,
-        work: &mut Work,
-    ) -> Result<(), CardError> {
+    ) -> Result<usize, CardError> {
+        let mut changed = 0;
         let known = plan.enis.iter().filter_map(|eni| Some((*cards.get(&eni.eni)?, eni)));
         let wanted: BTreeSet<(u32, IpAddr, MacAddress)> = known
             .flat_map(|(index, eni)| eni.addresses().map(move |own| (index, own, eni.mac)))
@@ -315,15 +392,16 @@ impl Router {
             if !wanted.iter().any(|wanted| same(&wanted)) {
                 tracing::debug!(%address, %mac, "a neighbour is gone");
                 self.rtnl.delete_neighbour(*index, *address).await?;
-                work.adjusted += 1;
+                changed += 1;
             }
         }
-        for wanted in wanted.iter().filter(|wanted| !present.contains(wanted)) {
-            let (index, address, mac) = *wanted;
-            self.rtnl.set_neighbour(index, address, mac).await?;
-            work.adjusted += 1;
-        }
-        Ok(())
+        let missing: Vec<_> = wanted.iter().filter(|wanted| !present.contains(wanted)).collect();
+        let set = |(index, address, mac): &&(u32, IpAddr, MacAddress)| {
+            self.rtnl.set_neighbour(*index, *address, *mac)
+        };
+        try_join_all(missing.iter().map(set)).await?;
+        changed += missing.len();
+        Ok(changed)
     }
 
     /// An interface may take all of its subnet to be on its own link, so its card
@@ -333,8 +411,8 @@ impl Router {
         &self,
         plan: &VpcPlan,
         cards: &BTreeMap<EniId, u32>,
-        work: &mut Work,
-    ) -> Result<(), CardError> {
+    ) -> Result<usize, CardError> {
+        let mut changed = 0;
         let mut wanted = BTreeSet::new();
         for eni in plan.enis.iter().filter(|eni| !eni.ipv6.is_empty()) {
             let Some(index) = cards.get(&eni.eni) else { continue };
@@ -347,15 +425,14 @@ impl Router {
             );
         }
         let present: BTreeSet<(u32, IpAddr)> = self.rtnl.proxies().await?.into_iter().collect();
-        for (index, address) in present.difference(&wanted) {
-            self.rtnl.delete_proxy(*index, *address).await?;
-            work.adjusted += 1;
-        }
-        for (index, address) in wanted.difference(&present) {
-            self.rtnl.add_proxy(*index, *address).await?;
-            work.adjusted += 1;
-        }
-        Ok(())
+        let gone: Vec<_> = present.difference(&wanted).collect();
+        let missing: Vec<_> = wanted.difference(&present).collect();
+        let delete = |(index, address): &&(u32, IpAddr)| self.rtnl.delete_proxy(*index, *address);
+        let add = |(index, address): &&(u32, IpAddr)| self.rtnl.add_proxy(*index, *address);
+        try_join_all(gone.iter().map(delete)).await?;
+        try_join_all(missing.iter().map(add)).await?;
+        changed += gone.len() + missing.len();
+        Ok(changed)
     }
 
     /// A route to each interface, and to everywhere else none, in silence, as on
@@ -364,8 +441,8 @@ impl Router {
         &self,
         plan: &VpcPlan,
         cards: &BTreeMap<EniId, u32>,
-        work: &mut Work,
-    ) -> Result<(), CardError> {
+    ) -> Result<usize, CardError> {
+        let mut changed = 0;
         let everywhere = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
         let nowhere = host::blocks(plan).chain(everywhere);
         let nowhere = nowhere.map(|destination| Route { destination, via: Via::Blackhole });
@@ -380,16 +457,14 @@ impl Router {
         for (route, message) in &present {
             if !wanted.contains(route) {
                 self.rtnl.delete_route(message.clone()).await?;
-                work.adjusted += 1;
+                changed += 1;
             }
         }
-        for route in wanted {
-            if !present.iter().any(|(present, _)| *present == route) {
-                self.rtnl.add_route(route).await?;
-                work.adjusted += 1;
-            }
-        }
-        Ok(())
+        let present: BTreeSet<Route> = present.into_iter().map(|(route, _)| route).collect();
+        let missing: Vec<Route> = wanted.difference(&present).copied().collect();
+        try_join_all(missing.iter().map(|route| self.rtnl.add_route(*route))).await?;
+        changed += missing.len();
+        Ok(changed)
     }
 
     /// What passed and what did not.

@@ -9,7 +9,9 @@ use net::mac::MacAddress;
 use net::plan::ENI_MTU;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -17,6 +19,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use std::io;
 use std::net::IpAddr;
 use tokio::task::JoinSet;
 
@@ -69,14 +72,19 @@ impl Rtnl {
                 // The socket is made here, in the namespace, and watched by the
                 // runtime, which is somewhere else.
                 let _context = runtime.enter();
-                rtnetlink::new_connection()
+                Self::open()
             })
             .await?;
-        let (connection, handle, _unsolicited) = opened.map_err(|source| CardError::Netns {
+        opened.map_err(|source| CardError::Netns {
             action: "talk to",
             path: netns.path().to_owned(),
             source,
-        })?;
+        })
+    }
+
+    /// Opens a conversation with the namespace of the calling thread, in a runtime.
+    fn open() -> io::Result<Self> {
+        let (connection, handle, _unsolicited) = rtnetlink::new_connection()?;
         let mut speaker = JoinSet::new();
         speaker.spawn(connection);
         Ok(Self { handle, _speaker: speaker })
@@ -84,7 +92,10 @@ impl Rtnl {
 
     /// All links.
     pub(crate) async fn links(&self) -> Result<Vec<Link>, CardError> {
-        let links = collect("list links", self.handle.link().get().execute()).await?;
+        // Without what they have counted: it is most of what there is to a link.
+        let lean = vec![LinkExtentMask::SkipStats];
+        let request = self.handle.link().get().set_filter_mask(AddressFamily::Unspec, lean);
+        let links = collect("list links", request.execute()).await?;
         Ok(links.into_iter().map(link).collect())
     }
 
@@ -142,12 +153,24 @@ impl Rtnl {
         changed.map_err(refused(|| format!("change the link {name}")))
     }
 
-    /// Removes links, and with each the other end of its pair; one that is gone
-    /// already is no trouble.
-    ///
-    /// The kernel takes some 15 ms to be sure that nobody uses a link any more,
-    /// and as long for a whole group of them.
-    pub(crate) async fn delete_links(&self, links: &[Link]) -> Result<(), CardError> {
+    /// Removes links of the calling thread's namespace, and with each the other end
+    /// of its pair, and waits until the kernel has quite done with them; one that is
+    /// gone already is no trouble.
+    pub(crate) fn delete_links(links: &[Link]) -> Result<(), CardError> {
+        let failed = |source: io::Error| CardError::Netns {
+            action: "remove links of",
+            path: "/proc/thread-self/ns/net".into(),
+            source,
+        };
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_io().build().map_err(failed)?;
+        let context = runtime.enter();
+        let rtnl = Self::open().map_err(failed)?;
+        drop(context);
+        runtime.block_on(rtnl.delete(links))
+    }
+
+    async fn delete(&self, links: &[Link]) -> Result<(), CardError> {
         let mut request = self.handle.link().del(0);
         match links {
             [] => return Ok(()),
@@ -212,7 +235,7 @@ impl Rtnl {
         let (block, prefix) = (route.destination.addr(), route.destination.prefix_len());
         let refuse = |error: &dyn std::fmt::Display| CardError::Route {
             route: route.destination.to_string(),
-            source: std::io::Error::other(error.to_string()),
+            source: io::Error::other(error.to_string()),
         };
         let to = RouteMessageBuilder::<IpAddr>::new();
         let to = to.destination_prefix(block, prefix).map_err(|error| refuse(&error))?;

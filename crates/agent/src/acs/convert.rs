@@ -516,4 +516,77 @@ mod tests {
         given.desired_status = Some("STOPPED".to_owned());
         assert!(matches!(task(&given, "c"), Some(Input::Want { desired: Desired::Stopped, .. })));
     }
+
+    #[test]
+    fn what_a_container_waits_for_and_mounts_arrives() {
+        let mut given = payload();
+        let json = serde_json::json!([
+            { "name": "db", "image": "i", "healthCheckType": "docker", "startTimeout": 9,
+              "restartPolicy": { "enabled": true, "ignoredExitCodes": [3] },
+              "dockerConfig": { "config": "{\"Healthcheck\":{\"Test\":[\"CMD-SHELL\",\"up\"],\
+                  \"Interval\":5000000000,\"Retries\":2}}" } },
+            { "name": "app", "image": "i",
+              "dependsOn": [{ "containerName": "db", "condition": "HEALTHY" }],
+              "volumesFrom": [{ "sourceContainer": "db", "readOnly": true }],
+              "mountPoints": [{ "sourceVolume": "v", "containerPath": "/v" }],
+              "dockerConfig": { "hostConfig": "{\"Devices\":[{\"PathOnHost\":\"/dev/null\"}],\
+                  \"MemorySwap\":-1,\"Init\":true,\"Dns\":[\"1.1.1.1\"]}" } },
+        ]);
+        given.containers = serde_json::from_value(json).expect("containers");
+        let json = serde_json::json!([
+            { "name": "v", "type": "docker",
+              "dockerVolumeConfiguration": { "scope": "shared", "driver": "local" } },
+            { "name": "w", "type": "host", "host": { "sourcePath": "" } },
+            { "name": "x", "type": "host", "host": { "sourcePath": "/srv" } },
+        ]);
+        given.volumes = serde_json::from_value(json).expect("volumes");
+        let Some(Input::Want { spec, .. }) = task(&given, "c") else { panic!("wanted") };
+        let volumes: Vec<_> = spec.volumes.values().cloned().collect();
+        let host = VolumeSource::Host("/srv".to_owned());
+        assert_eq!(volumes, [VolumeSource::Shared, VolumeSource::Task, host]);
+        let [db, app] = &spec.containers[..] else { panic!("two, and none of ours") };
+        let check = db.health_check.as_ref().expect("a check");
+        assert_eq!(check.command, ["/bin/sh", "-c", "up"]);
+        assert_eq!((check.interval, check.retries), (Duration::from_secs(5), 2));
+        let policy = db.restart_policy.as_ref().expect("a policy");
+        assert_eq!(
+            (policy.attempt_period, &policy.ignored_exit_codes[..]),
+            (Duration::from_mins(5), &[3][..])
+        );
+        let waits: Vec<_> = app.depends_on.iter().map(|it| (&*it.on, it.condition)).collect();
+        assert_eq!(waits, [("db", Condition::Healthy), ("db", Condition::Create)]);
+        assert_eq!(
+            (app.devices[0].path.as_str(), app.devices[0].access.as_str()),
+            ("/dev/null", "rwm")
+        );
+        assert_eq!((app.memory_swap, app.init, &*app.dns[0]), (Some(-1), true, "1.1.1.1"));
+
+        // What is shared is held by a container of ours, which comes up first.
+        given.pid_mode = Some("task".to_owned());
+        let Some(Input::Want { spec, .. }) = task(&given, "c") else { panic!("wanted") };
+        assert!(spec.containers[0].internal && spec.containers[0].essential);
+        let all = &spec.containers[1..];
+        let waits =
+            |it: &ContainerSpec| it.depends_on.iter().any(|d| d.on == spec.containers[0].name);
+        assert!(all.len() == 2 && all.iter().all(waits));
+    }
+
+    #[test]
+    fn what_can_never_come_up_is_refused_in_the_official_words() {
+        let mut given = payload();
+        let json = serde_json::json!([
+            { "name": "a", "image": "i", "volumesFrom": [{ "sourceContainer": "b" }] },
+            { "name": "b", "image": "i", "dependsOn": [{ "containerName": "a", "condition": "START" }] },
+        ]);
+        given.containers = serde_json::from_value(json).expect("containers");
+        let Some(Input::Refuse { reason, .. }) = task(&given, "c") else { panic!("refused") };
+        assert_eq!(
+            reason,
+            "Task dependencies cannot be resolved, taskArn: arn:aws:ecs:us-east-1:1:task/c/aaaa"
+        );
+        let json = serde_json::json!([{ "name": "a", "image": "i", "healthCheckType": "docker" }]);
+        given.containers = serde_json::from_value(json).expect("containers");
+        let Some(Input::Refuse { reason, .. }) = task(&given, "c") else { panic!("refused") };
+        assert!(reason.contains("docker health check is nil"), "{reason}");
+    }
 }

@@ -10,6 +10,7 @@ mod gates;
 mod host;
 mod lab;
 mod links;
+mod mtu;
 mod obey;
 mod pace;
 mod packets;
