@@ -166,6 +166,8 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
         Ok(cgroups) => note(cgroups.remove_all().map_err(Error::from)),
         Err(error) => note(Err(error.into())),
     }
+    let memory = crate::runtime::remove_shared_memory(&config.prefix);
+    note(memory.map_err(Error::io("remove what is in", "/dev/shm")));
     if leave == Leave::Nothing {
         note(remove_dir(&config.data_dir.join("volumes")));
     }

@@ -51,6 +51,11 @@ impl Cgroups {
         found
     }
 
+    /// The name of our top, which is the installation's prefix.
+    pub fn top(&self) -> &str {
+        &self.top
+    }
+
     /// Whether this machine has one tree for all controllers.
     pub fn is_unified(&self) -> bool {
         self.unified.is_some()

@@ -119,7 +119,7 @@ impl Containerd {
     async fn prepare_volumes(&self, order: &Order<'_>, rootfs: &[Mount]) -> Result<(), Error> {
         let all = self.volumes(order).await?;
         if order.task.ipc == Sharing::Task {
-            make_shared_memory(&mounts::shared_memory(&order.task.arn.id()))?;
+            make_shared_memory(&self.shared_memory(&order.task.arn.id()))?;
         }
         if all.is_empty() {
             return Ok(());
@@ -219,6 +219,7 @@ impl Containerd {
             binds,
             nodes: devices::find(definition)?,
             holder: self.holder(order).await?,
+            memory: self.shared_memory(&task_id),
             init: self.init.clone(),
             cgroup: self.cgroups.container_path(&task_id, order.runtime_id),
             unified: self.cgroups.is_unified(),
@@ -326,6 +327,10 @@ impl Containerd {
         let record = answer.map_err(Error::rpc("find a container"))?.into_inner().container;
         let wish = record.and_then(|record| record.labels.get(STOP_SIGNAL).cloned());
         Ok(wish.and_then(|wish| signal_number(&wish)).unwrap_or(15))
+    }
+
+    fn shared_memory(&self, task_id: &str) -> PathBuf {
+        mounts::shared_memory(self.cgroups.top(), task_id)
     }
 
     fn task_of(runtime_id: &str) -> &str {
@@ -522,7 +527,7 @@ impl Containers for Containerd {
     }
 
     async fn delete_task(&self, task_id: &str) -> Result<(), Error> {
-        let memory = mounts::shared_memory(task_id);
+        let memory = self.shared_memory(task_id);
         match std::fs::remove_dir_all(&memory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", memory)(error));

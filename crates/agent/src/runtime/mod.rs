@@ -20,6 +20,7 @@ mod user;
 mod volumes;
 
 pub use init::IMAGE as PAUSE;
+pub(crate) use mounts::remove_shared_memory;
 
 use crate::engine::{Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec};
 use async_trait::async_trait;

@@ -5,6 +5,8 @@ use super::spec::Parts;
 use crate::engine::{ContainerSpec, Sharing};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where a container finds our first process; Docker's place for its own.
@@ -21,9 +23,27 @@ pub struct Bind {
     pub read_only: bool,
 }
 
-/// Where the containers of a task share memory, if they do.
-pub(super) fn shared_memory(task_id: &str) -> PathBuf {
-    Path::new("/dev/shm").join(format!("landfall-{task_id}"))
+/// Where the file systems in memory of the machine are.
+const MEMORY: &str = "/dev/shm";
+
+/// Where the containers of a task share memory, if they do; `prefix` is the
+/// installation's.
+pub(super) fn shared_memory(prefix: &str, task_id: &str) -> PathBuf {
+    Path::new(MEMORY).join(format!("{prefix}-{task_id}"))
+}
+
+/// Removes the memory that tasks of an installation shared and left.
+pub(crate) fn remove_shared_memory(prefix: &str) -> io::Result<()> {
+    let start = format!("{prefix}-");
+    for entry in fs::read_dir(MEMORY)?.flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        // Another installation's prefix may begin with ours and go on.
+        let task = name.strip_prefix(&start).filter(|id| id.chars().all(char::is_alphanumeric));
+        if task.is_some() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The `mounts` of a specification.
@@ -67,7 +87,7 @@ fn defaults(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Vec<(String,
     let shm = "/dev/shm";
     let shm = match task.ipc {
         Sharing::Host => bound(shm, Path::new(shm), false)?,
-        Sharing::Task => bound(shm, &shared_memory(&task.arn.id()), false)?,
+        Sharing::Task => bound(shm, &parts.memory, false)?,
         Sharing::Own => {
             mount(shm, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
         }

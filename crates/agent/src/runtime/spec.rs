@@ -54,6 +54,8 @@ pub struct Parts<'a> {
     pub nodes: Vec<Node>,
     /// The process that holds the namespaces that the task's containers share.
     pub holder: Option<u32>,
+    /// The directory in memory that the task's containers share.
+    pub memory: PathBuf,
     /// Where our first process is on the machine.
     pub init: PathBuf,
     /// Where its cgroup is.

@@ -184,12 +184,19 @@ async fn processes_and_memory_are_the_tasks_or_the_hosts() {
     assert!(log.contains("from one") && log.contains("pause\n"), "{log}");
     let namespaces: Vec<_> = log.lines().filter(|line| line.starts_with("ipc:")).collect();
     assert!(namespaces.len() == 2 && namespaces[0] == namespaces[1], "{log}");
+    let shared = std::path::Path::new("/dev/shm").join(format!(
+        "{}-{}",
+        machine.config.prefix,
+        spec.arn.id()
+    ));
+    assert!(shared.exists());
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
     assert_eq!(report.containers.len(), 2);
     agent.finished(&spec.arn).await;
-    let shared = std::path::Path::new("/dev/shm").join(format!("landfall-{}", spec.arn.id()));
     assert!(!shared.exists());
+    // Nor does it stay if its task is not there to take it along.
+    std::fs::create_dir(&shared).expect("made");
 
     let ours = std::fs::read_link("/proc/self/ns/ipc").expect("a namespace");
     let script = "readlink /proc/self/ns/ipc; echo $$; exec sleep 99";

@@ -182,7 +182,8 @@ impl Machine {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let ours = |line: &str| [&data, &run, prefix].iter().any(|word| line.contains(*word));
         traces.extend(mounts.lines().filter(|line| ours(line)).map(str::to_owned));
-        for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let dirs = ["/run/netns", "/dev/shm"].map(fs::read_dir);
+        for entry in dirs.into_iter().flatten().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             traces.extend(name.contains(prefix.as_str()).then_some(name));
         }
