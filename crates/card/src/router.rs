@@ -55,7 +55,16 @@ pub(crate) struct Router {
 /// What a router has come to, rules apart.
 struct Ready {
     failures: Failures,
+    outside: Vec<Link>,
     advertise_on: Links,
+}
+
+/// The links of a router and of its host, after those were made that were missing.
+struct Pairs {
+    inside: Vec<Link>,
+    outside: Vec<Link>,
+    made: BTreeSet<EniId>,
+    failures: Failures,
 }
 
 /// The interfaces that could not be made, and why.
@@ -99,17 +108,15 @@ impl Router {
             work.adjusted += self.netns.run(sysctl::prepare).await??;
         }
         // Rules name links, and do not mind if those are not there yet or any
-        // more. So the two are made at the same time: starting `nft` is what
-        // takes longest.
+        // more. So the two are made at the same time.
         let mut rules = mem::take(&mut self.rules);
         let (loaded, ready) = tokio::join!(
             rules.converge(&self.netns, Filter::of(plan)),
             self.converge_network(plan, tuned.as_ref(), host, work),
         );
         self.rules = rules;
-        let Ready { mut failures, advertise_on } = ready?;
+        let Ready { mut failures, outside, advertise_on } = ready?;
         work.loaded += usize::from(loaded?);
-        let outside = host.links().await?;
         self.forget_strangers(plan, &outside).await?;
         if tuned.is_none() {
             work.adjusted += self.netns.run(sysctl::forward).await??;
@@ -181,10 +188,10 @@ impl Router {
         host: &Host,
         work: &mut Work,
     ) -> Result<Ready, CardError> {
-        let (failures, made) = self.converge_links(plan, host, work).await?;
-        let links = self.rtnl.links().await?;
-        let cards =
-            self.converge_cards(plan, tuned.map(|tuned| (tuned, &made)), &links, work).await?;
+        let Pairs { inside: links, outside, made, failures } =
+            self.converge_links(plan, host, work).await?;
+        let tuned = tuned.map(|tuned| (tuned, &made));
+        let cards = self.converge_cards(plan, tuned, &links, work).await?;
         // One after another: a socket can list one thing at a time.
         let addresses = self.converge_addresses(plan, &links, &cards).await?;
         let neighbours = self.converge_neighbours(plan, &cards).await?;
@@ -198,7 +205,7 @@ impl Router {
             asking.filter_map(|eni| cards.get(&eni.eni).copied()).collect();
         let told = links.iter().filter(|link| indices.contains(&link.index));
         let advertise_on = told.filter_map(|link| Some((link.index, link.mac?))).collect();
-        Ok(Ready { failures, advertise_on })
+        Ok(Ready { failures, outside, advertise_on })
     }
 
     /// Removes the links that the plan does not want as they are, and makes
@@ -208,10 +215,10 @@ impl Router {
         plan: &VpcPlan,
         host: &Host,
         work: &mut Work,
-    ) -> Result<(Failures, BTreeSet<EniId>), CardError> {
+    ) -> Result<Pairs, CardError> {
         let (mut failures, mut made) = (Failures::new(), BTreeSet::new());
-        let outside = host.links().await?;
-        let mut inside = self.rtnl.links().await?;
+        let (outside, inside) = tokio::try_join!(host.links(), self.rtnl.links())?;
+        let (mut outside, mut inside) = (outside, inside);
         let fit: BTreeSet<String> = plan
             .enis
             .iter()
@@ -221,6 +228,9 @@ impl Router {
         let unfit = |link: &mut Link| is_ours(link) && !fit.contains(&link.name);
         let unfit: Vec<Link> = inside.extract_if(.., unfit).collect();
         self.remove(&unfit, work).await?;
+        if !unfit.is_empty() {
+            outside = host.links().await?;
+        }
         let indices = inside.iter().map(|link| link.index);
         let mut index = indices.fold(LOWEST_INDEX, |highest, index| highest.max(index + 1));
         for eni in &plan.enis {
@@ -230,7 +240,9 @@ impl Router {
             }
             let started = Instant::now();
             match self.make(eni, index, host).await {
-                Ok(()) => {
+                Ok((card, nic)) => {
+                    inside.push(card);
+                    outside.push(nic);
                     index += 1;
                     work.made += 1;
                     made.insert(eni.eni.clone());
@@ -242,7 +254,7 @@ impl Router {
                 }
             }
         }
-        Ok((failures, made))
+        Ok(Pairs { inside, outside, made, failures })
     }
 
     /// Removes links. The kernel shuts them and lists them no more at once, and then
@@ -280,15 +292,21 @@ impl Router {
         Ok(())
     }
 
-    /// Makes an interface. Both ends say whose they are, and the NIC end is not
-    /// yet what anybody looks for.
-    async fn make(&self, eni: &EniPlan, index: u32, host: &Host) -> Result<(), CardError> {
+    /// Makes an interface, and returns its card end and its NIC end. Both say whose
+    /// they are, and the NIC end is not yet what anybody looks for.
+    async fn make(
+        &self,
+        eni: &EniPlan,
+        index: u32,
+        host: &Host,
+    ) -> Result<(Link, Link), CardError> {
         let (card_end, nic_end) = (names::card_end(&eni.eni), names::nic_end(&eni.eni));
         let mac = host::veiled(eni.mac);
         self.rtnl.add_pair(&card_end, index, &nic_end, mac, &host.netns).await?;
         let near = self.rtnl.set_alias(&card_end, eni.eni.as_str());
         let far = host.rtnl.set_alias(&nic_end, eni.eni.as_str());
-        tokio::try_join!(near, far).map(|_| ())
+        tokio::try_join!(near, far)?;
+        tokio::try_join!(self.rtnl.link(&card_end), host.rtnl.link(&nic_end))
     }
 
     /// Makes sure of every card end, and says which index each interface's has. The

@@ -99,6 +99,14 @@ impl Rtnl {
         Ok(links.into_iter().map(link).collect())
     }
 
+    /// The link of this name.
+    pub(crate) async fn link(&self, name: &str) -> Result<Link, CardError> {
+        let request = self.handle.link().get().match_name(name);
+        let links = collect("look at a link", request.execute()).await?;
+        let found = links.into_iter().next().map(link);
+        found.ok_or_else(|| CardError::Disappeared(name.to_owned()))
+    }
+
     /// Makes a veth pair: `near`, which is up and gets this index, here, and
     /// `far`, which is down and has the hardware address `mac`, in the namespace
     /// `there`.
