@@ -62,14 +62,13 @@ def test_a_definition_comes_back_as_it_was_given(landfall):
 
 
 @pytest.mark.parametrize("part", [
-    {"mountPoints": [{"sourceVolume": "data", "containerPath": "/data"}]}, {"pseudoTerminal": True}, {"startTimeout": 3},
-    {"linuxParameters": {"initProcessEnabled": True}}, {"dockerSecurityOptions": ["no-new-privileges"]},
+    {"repositoryCredentials": {"credentialsParameter": "arn:aws:secretsmanager:us-east-1:000000000000:secret:x"}},
     {"secrets": [{"name": "S", "valueFrom": "x"}]}, {"logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}}},
 ], ids=lambda part: next(iter(part)))
 def test_what_would_be_ignored_is_refused_by_name(landfall, network, part):
     name = next(iter(part))
     role = "arn:aws:iam::000000000000:role/e"
-    asking = register(landfall, f"asks-{name}", web(**part), volumes=[{"name": "data"}], executionRoleArn=role)
+    asking = register(landfall, f"asks-{name}", web(**part), executionRoleArn=role)
     status, code, message = refused(landfall.ecs.run_task, taskDefinition=asking, networkConfiguration=awsvpc([network.subnet]))
     assert (status, code) == (400, "ClientException") and name in message, message
 
