@@ -37,6 +37,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Connections to one door at once; more wait.
 const CONNECTIONS: usize = 32;
@@ -143,7 +144,7 @@ fn has_door(task: &TaskSpec) -> bool {
 
 /// Answers whoever comes through the door of a task.
 async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) {
-    let limit = Arc::new(Limit::new());
+    let limit = Arc::new(Limit::new(Instant::now()));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -164,7 +165,7 @@ async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) {
             let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
                 let (inside, task, limit) = (inside.clone(), task.clone(), limit.clone());
                 async move {
-                    let answer = if limit.admits() {
+                    let answer = if limit.admits(Instant::now()) {
                         routes::answer(&inside, &task, request.method(), request.uri()).await
                     } else {
                         routes::too_many()
