@@ -128,11 +128,11 @@ pub(crate) fn messages(changes: &[Change<'_>]) -> Vec<Message> {
                 let this = Attributes::default().text(SET_TABLE, NAME).text(SET_NAME, name);
                 messages.push(to(DELSET, 0, *table, this));
             }
-            Change::AddElements(set, elements) => {
-                add_elements(&mut messages, NEWSETELEM, CREATE, set, elements);
+            Change::AddElements(set, maps, elements) => {
+                add_elements(&mut messages, (NEWSETELEM, CREATE), set, *maps, elements);
             }
-            Change::DeleteElements(set, elements) => {
-                add_elements(&mut messages, DELSETELEM, 0, set, elements);
+            Change::DeleteElements(set, maps, elements) => {
+                add_elements(&mut messages, (DELSETELEM, 0), set, *maps, elements);
             }
             Change::AddChain(name, table, hook) => {
                 messages.push(to(NEWCHAIN, CREATE, *table, new_chain(name, *hook)));
@@ -274,15 +274,15 @@ fn part_length(part: Part) -> u32 {
 
 fn add_elements(
     messages: &mut Vec<Message>,
-    kind: u16,
-    flags: u16,
+    (kind, flags): (u16, u16),
     (table, set): &(Table, String),
+    maps: Maps,
     elements: &[&Element],
 ) {
     for portion in elements.chunks(ELEMENTS_AT_ONCE) {
         let mut list = Attributes::default();
         for element in portion {
-            list = list.nest(LIST_ELEM, &new_element(set, element));
+            list = list.nest(LIST_ELEM, &new_element(maps, element));
             if let Some(end) = element.end.as_ref().filter(|end| !end.is_empty()) {
                 let end = Attributes::default()
                     .nest(ELEMENT_KEY, &value(end))
@@ -295,15 +295,15 @@ fn add_elements(
     }
 }
 
-fn new_element(set: &str, element: &Element) -> Attributes {
+fn new_element(maps: Maps, element: &Element) -> Attributes {
     let this = Attributes::default().nest(ELEMENT_KEY, &value(&element.key));
-    if element.target.is_empty() {
-        this
-    } else if matches!(set, "egress" | "ingress") {
-        let jump = verdict(&Verdict::Jump(element.target.clone()));
-        this.nest(ELEMENT_DATA, &jump)
-    } else {
-        this.text(ELEMENT_OBJECT, &element.target)
+    match maps {
+        Maps::Nothing => this,
+        Maps::Verdicts => {
+            let jump = verdict(&Verdict::Jump(element.target.clone()));
+            this.nest(ELEMENT_DATA, &jump)
+        }
+        Maps::Counters => this.text(ELEMENT_OBJECT, &element.target),
     }
 }
 
@@ -468,7 +468,7 @@ mod tests {
             })
             .collect();
         let set = (Table::Inet, "egress".to_owned());
-        let change = Change::AddElements(&set, elements.iter().collect());
+        let change = Change::AddElements(&set, Maps::Verdicts, elements.iter().collect());
         let messages = messages(&[change]);
         assert_eq!(messages.len(), 10_000_usize.div_ceil(ELEMENTS_AT_ONCE));
         assert!(messages.iter().all(|m| m.attributes.bytes().len() < usize::from(u16::MAX)));

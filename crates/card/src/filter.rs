@@ -88,8 +88,8 @@ pub(crate) enum Change<'a> {
     DeleteCounter(&'a str),
     AddSet(&'a Name, &'a Set),
     DeleteSet(&'a Name),
-    AddElements(&'a Name, Vec<&'a Element>),
-    DeleteElements(&'a Name, Vec<&'a Element>),
+    AddElements(&'a Name, Maps, Vec<&'a Element>),
+    DeleteElements(&'a Name, Maps, Vec<&'a Element>),
     AddChain(&'a str, Table, Option<Hook>),
     FlushChain(&'a Name),
     DeleteChain(&'a str, Table),
@@ -366,7 +366,7 @@ impl Filter {
                 set.elements.iter().filter(|e| !kept.is_some_and(|s| s.elements.contains(e)));
             let gone: Vec<_> = gone.collect();
             if !gone.is_empty() {
-                changes.push(Change::DeleteElements(name, gone));
+                changes.push(Change::DeleteElements(name, set.maps, gone));
             }
         }
         // Then what is new.
@@ -375,7 +375,7 @@ impl Filter {
             let new = set.elements.iter().filter(|e| !had.is_some_and(|s| s.elements.contains(e)));
             let new: Vec<_> = new.collect();
             if !new.is_empty() {
-                changes.push(Change::AddElements(name, new));
+                changes.push(Change::AddElements(name, set.maps, new));
             }
         }
         for (name, chain) in &self.chains {

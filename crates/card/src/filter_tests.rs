@@ -80,8 +80,8 @@ fn a_new_member_changes_one_set() {
         [
             Change::DeleteChain("in-force-1", Table::Arp),
             Change::AddChain("in-force-2", Table::Arp, None),
-            Change::DeleteElements(&set, vec![&before]),
-            Change::AddElements(&set, vec![&after]),
+            Change::DeleteElements(&set, Maps::Nothing, vec![&before]),
+            Change::AddElements(&set, Maps::Nothing, vec![&after]),
         ]
     );
 }

@@ -3,7 +3,7 @@
 use crate::nfnl::{
     ACKNOWLEDGE, AF_UNSPEC, Attributes, DUMP, Message, REQUEST, ask, attributes, connect,
 };
-use crate::rules::octets;
+use crate::rules::{FAMILY_V4, FAMILY_V6, octets};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -13,8 +13,6 @@ const CT_GET: u16 = 1 << 8 | 1;
 const CT_DELETE: u16 = 1 << 8 | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_IP: u16 = 1;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 /// Makes the connection tracker forget every flow from or to one of these
 /// addresses, and says how many there were.
@@ -57,7 +55,7 @@ fn concerns(tuple: &[u8], addresses: &BTreeSet<Vec<u8>>) -> Option<u8> {
     // Source and destination are its first two attributes, and its only ones.
     let mut both = ip.flat_map(|(_, ip)| attributes(ip)).map(|(_, address)| address);
     let found = both.find(|address| addresses.contains(*address))?;
-    Some(if found.len() == 4 { AF_INET } else { AF_INET6 })
+    Some(if found.len() == 4 { FAMILY_V4 } else { FAMILY_V6 })
 }
 
 #[cfg(test)]
@@ -67,8 +65,8 @@ mod tests {
     #[test]
     fn a_flow_concerns_both_its_ends() {
         for (family, texts) in [
-            (AF_INET, ["10.0.1.1", "10.0.1.2", "10.0.1.3"]),
-            (AF_INET6, ["fd00::1", "fd00::2", "fd00::3"]),
+            (FAMILY_V4, ["10.0.1.1", "10.0.1.2", "10.0.1.3"]),
+            (FAMILY_V6, ["fd00::1", "fd00::2", "fd00::3"]),
         ] {
             let [a, b, c] = texts.map(|text| octets(text.parse().expect("an address")));
             let ip = Attributes::default().with(1, &a).with(2, &b);

@@ -97,8 +97,10 @@ impl Field {
     }
 }
 
-const FAMILY_V4: u8 = 2;
-const FAMILY_V6: u8 = 10;
+/// The kernel's number for IPv4 as a protocol family.
+pub(crate) const FAMILY_V4: u8 = 2;
+/// The same for IPv6.
+pub(crate) const FAMILY_V6: u8 = 10;
 
 /// The connection tracker's word on a packet, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
