@@ -6,7 +6,10 @@
 //! state is not a licence to make credentials that nobody knows of. The price is
 //! one commit for each AssumeRole, and a [`Sweeper`].
 
+use crate::bootstrap::{ID_LETTERS, SECRET_LETTERS, secret, spell};
+use crate::error::Error;
 use crate::records::{ACCOUNT, directory};
+use crate::roles::Role;
 use async_trait::async_trait;
 use chassis::{BoxError, Controller, Platform, RoleSession, Secret};
 use ident::{AccountId, Scope, Timestamp};
@@ -18,6 +21,9 @@ use store::{MAX_OPERATIONS, Record, StoreError};
 /// How long a session that has ended is remembered, so that who still uses it is
 /// told that it ended, and not that there never was one.
 pub const REMEMBERED: Duration = Duration::from_hours(24);
+
+/// How often 20 characters make a session token.
+const TOKEN_PARTS: usize = 8;
 
 /// The credentials of one session, in the [`directory`] as all keys are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,28 +54,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session from `created` until `expires`, with all the rights of its role.
+    /// A session of `role` called `name` from `created` until `expires`, with all the
+    /// rights of its role and credentials that nobody has yet.
     pub(crate) fn new(
-        id: String,
-        (secret, token): (Secret, Secret),
-        account: AccountId,
-        principal: RoleSession,
+        platform: &Platform,
+        role: &Role,
+        name: &str,
         (created, expires): (Timestamp, Timestamp),
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let token = (0..TOKEN_PARTS).map(|_| spell(platform.bits(), SECRET_LETTERS, 20));
+        let token: String = token.collect();
+        let account = role.arn.split(':').nth(4).and_then(|account| account.parse().ok());
+        Ok(Self {
             directory: directory(),
-            id,
-            secret,
-            token,
-            account,
-            principal,
+            id: format!("ASIA{}", spell(platform.bits(), ID_LETTERS, 16)),
+            secret: secret(platform),
+            token: Secret::new(token),
+            account: account.ok_or_else(|| Error::NoRole(role.name.clone()))?,
+            principal: RoleSession {
+                role: role.name.clone(),
+                role_id: role.id.clone(),
+                session: name.to_owned(),
+            },
             policies: Vec::new(),
             policy_arns: Vec::new(),
             tags: BTreeMap::new(),
             source_identity: None,
             created,
             expires,
-        }
+        })
     }
 }
 

@@ -1,13 +1,12 @@
 //! The credentials of tasks: sessions of the roles that their definitions name,
 //! which ECS asks for in their stead.
 
-use crate::bootstrap::{ID_LETTERS, SECRET_LETTERS, secret, spell};
 use crate::document::{Document, Kind, Verdict};
 use crate::error::Error;
 use crate::records::directory;
 use crate::roles::by_arn;
 use crate::sessions::Session;
-use chassis::{Platform, RoleSession, Secret};
+use chassis::Platform;
 use ident::{AccountId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +17,6 @@ pub const SERVICE: &str = "ecs-tasks.amazonaws.com";
 
 /// How long the credentials of a task last; they are replaced before.
 pub const LASTS: Duration = Duration::from_hours(6);
-
-/// How often 20 characters make a session token.
-const TOKEN_PARTS: usize = 8;
 
 /// Makes credentials of the role `arn` of `account` for what is called `session`
 /// until [`LASTS`] from now.
@@ -45,17 +41,7 @@ pub fn issue(
     if !own || trust.trusts_service("sts:AssumeRole", SERVICE) != Verdict::Allowed {
         return Err(may_not());
     }
-    let token: String =
-        (0..TOKEN_PARTS).map(|_| spell(platform.bits(), SECRET_LETTERS, 20)).collect();
-    let principal = RoleSession {
-        role: role.name.clone(),
-        role_id: role.id.clone(),
-        session: session.to_owned(),
-    };
-    let id = format!("ASIA{}", spell(platform.bits(), ID_LETTERS, 16));
-    let secrets = (secret(platform), Secret::new(token));
-    let times = (now, now.after(LASTS));
-    let made = Session::new(id, secrets, account.clone(), principal, times);
+    let made = Session::new(platform, &role, session, (now, now.after(LASTS)))?;
     txn.put(made.clone());
     Ok(made)
 }

@@ -4,14 +4,12 @@
 //! other users yet.
 
 use super::{check_name, tagged};
-use crate::bootstrap::{ID_LETTERS, SECRET_LETTERS, secret, spell};
 use crate::document::{Document, Kind, Verdict};
 use crate::error::Error;
 use crate::managed;
 use crate::roles::{Role, by_arn, named};
 use crate::sessions::Session;
-use chassis::{Cx, Principal, RoleSession, Secret};
-use ident::AccountId;
+use chassis::{Cx, Principal, RoleSession};
 use std::time::Duration;
 use store::View;
 use wire::sts::{AssumeRoleRequest, AssumeRoleResponse, AssumedRoleUser, Credentials};
@@ -22,8 +20,6 @@ const CHAINED: i32 = 3600;
 const MAX_POLICY: usize = 2048;
 /// How many managed policies a session can name.
 const MAX_POLICY_ARNS: usize = 10;
-/// How often 20 characters make a session token.
-const TOKEN_PARTS: usize = 8;
 
 /// Makes temporary credentials, if the role's trust policy lets the caller have them.
 pub(super) async fn assume(
@@ -78,25 +74,13 @@ pub(super) async fn assume(
         // Without a role nobody came so far.
         let role = role.ok_or_else(|| Error::NoRole(arn.clone()))?;
         let seconds = duration(cx, &role, request.duration_seconds)?;
-        let mut token = String::new();
-        for _ in 0..TOKEN_PARTS {
-            token.push_str(&spell(cx.bits(), SECRET_LETTERS, 20));
-        }
-        let principal = RoleSession {
-            role: role.name.clone(),
-            role_id: role.id.clone(),
-            session: name.clone(),
-        };
-        let id = format!("ASIA{}", spell(cx.bits(), ID_LETTERS, 16));
-        let secrets = (secret(&cx.platform), Secret::new(token));
         let times = (now, now.after(Duration::from_secs(seconds)));
-        let account = account_of(&role)?;
         let session = Session {
             policies: policy.clone().into_iter().collect(),
             policy_arns: policy_arns.clone(),
             tags: tags.clone(),
             source_identity: source_identity.clone(),
-            ..Session::new(id, secrets, account, principal, times)
+            ..Session::new(&cx.platform, &role, &name, times)?
         };
         txn.put(session.clone());
         Ok((session, role.arn.split(':').nth(1).unwrap_or("aws").to_owned()))
@@ -142,11 +126,6 @@ fn duration(cx: &Cx, role: &Role, wanted: Option<i32>) -> Result<u64, Error> {
         ));
     }
     Ok(u64::try_from(wanted).unwrap_or_default())
-}
-
-fn account_of(role: &Role) -> Result<AccountId, Error> {
-    let account = role.arn.split(':').nth(4).and_then(|account| account.parse().ok());
-    account.ok_or_else(|| Error::NoRole(role.name.clone()))
 }
 
 /// Whether the caller is the principal that a trust policy calls `name`: everybody
