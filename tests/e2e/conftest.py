@@ -24,6 +24,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("LANDFALL", ROOT / "target/debug/landfall")).resolve()
 AWS = ROOT / ".venv/bin/aws"
 
+# Whom the role of a task trusts.
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
 
 def eventually(what, probe, seconds=30.0):
     """The first true answer of `probe`, which is asked until time is up."""
@@ -287,6 +293,17 @@ def stop(landfall, *arns):
 def address(task_):
     details = {d["name"]: d["value"] for d in task_["attachments"][0]["details"]}
     return details["privateIPv4Address"]
+
+
+def inside(landfall, arn, *command, environment=None, check=True):
+    """What a program prints in a task's network namespace."""
+    namespace = f"{landfall.prefix}-{arn.rsplit('/', 1)[-1][:12]}"
+    done = subprocess.run(
+        ["ip", "netns", "exec", namespace, *command],
+        capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def fetch(host, port=80, timeout=2.0) -> str | None:

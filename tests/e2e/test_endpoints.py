@@ -1,18 +1,13 @@
 """What a task learns of itself, and the credentials of its role."""
 
 import json
-import subprocess
 import sys
 
 import botocore.exceptions
 import pytest
 
-from conftest import eventually, register, run, stop, wait, web
+from conftest import TRUST, eventually, inside, register, run, stop, wait, web
 
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
 MAY_LIST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecs:ListClusters", "Resource": "*"}]}
 
 # boto3's own way to the credentials of a container, from inside the task's namespace.
@@ -22,17 +17,6 @@ found = boto3.Session().get_credentials()
 frozen = found.get_frozen_credentials()
 print(json.dumps({"method": found.method, "key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}))
 """
-
-
-def inside(landfall, arn, *command, environment=None):
-    """What a program prints in a task's network namespace."""
-    namespace = f"{landfall.prefix}-{arn.rsplit('/', 1)[-1][:12]}"
-    done = subprocess.run(
-        ["ip", "netns", "exec", namespace, *command],
-        capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def variables(landfall, arn):
