@@ -1,7 +1,7 @@
 //! The documents about a task and its containers, in the forms of the official
 //! agent: field names, formats and what is left out when it is not known.
 
-use crate::engine::{Container, ContainerSpec, Desired, Eni, Health, Known, Network, Task};
+use crate::engine::{Container, Desired, Eni, Known, Network, Task};
 use ident::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
         "DockerName": container.runtime_id,
         "Image": spec.image,
         "ImageID": container.image_digest.as_deref().unwrap_or_default(),
-        "Labels": labels(task, spec),
+        "Labels": task.spec.labels(spec),
         "DesiredStatus": desired(task.desired),
         "KnownStatus": status(container.known),
         "Limits": { "CPU": spec.cpu, "Memory": spec.memory_mib.unwrap_or(0) },
@@ -80,29 +80,9 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
 
 /// How a container that is checked fares.
 fn health(container: &Container) -> Value {
-    let status = match container.health {
-        Health::Unknown => "UNKNOWN",
-        Health::Healthy => "HEALTHY",
-        Health::Unhealthy => "UNHEALTHY",
-    };
-    let mut shown = json!({ "status": status });
+    let mut shown = json!({ "status": container.health.as_str() });
     add(&mut shown, present([("statusSince", moment(container.health_since))]));
     shown
-}
-
-/// The labels that the official agent puts on each container, over its own.
-fn labels(task: &Task, spec: &ContainerSpec) -> Value {
-    let mut all = spec.labels.clone();
-    for (name, value) in [
-        ("cluster", task.spec.cluster.as_str()),
-        ("container-name", spec.name.as_str()),
-        ("task-arn", task.spec.arn.as_str()),
-        ("task-definition-family", task.spec.family.as_str()),
-        ("task-definition-version", task.spec.version.as_str()),
-    ] {
-        all.insert(format!("com.amazonaws.ecs.{name}"), value.to_owned());
-    }
-    json!(all)
 }
 
 /// What a container sees of the network, once it is there.
@@ -191,8 +171,7 @@ fn add(document: &mut Value, members: Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Sharing, TaskArn, TaskSpec};
-    use std::collections::BTreeMap;
+    use crate::engine::{ContainerSpec, TaskArn, TaskSpec};
 
     fn running() -> Task {
         let eni = Eni {
@@ -217,7 +196,6 @@ mod tests {
         };
         let mut task = Task::new(
             TaskSpec {
-                arn: TaskArn::new("arn:aws:ecs:us-east-1:000000000001:task/c/0123abcd"),
                 cluster: "c".to_owned(),
                 family: "web".to_owned(),
                 version: "3".to_owned(),
@@ -225,10 +203,7 @@ mod tests {
                 cpu: Some(0.25),
                 memory_mib: Some(512),
                 containers: vec![web],
-                credentials_id: None,
-                volumes: BTreeMap::new(),
-                pids: Sharing::Own,
-                ipc: Sharing::Own,
+                ..TaskSpec::new(TaskArn::new("arn:aws:ecs:us-east-1:000000000001:task/c/0123abcd"))
             },
             Desired::Running,
         );

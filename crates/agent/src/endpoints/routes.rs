@@ -53,17 +53,13 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
                 ["task" | "taskWithTags"] => of_task(form),
                 ["stats"] => stats_of(inside, &task, id).await,
                 ["task", "stats"] => found(stats::task(inside, &task).await),
-                ["associations", kind] => associations(kind),
+                // None has any: they are elastic inference's, which is no more.
+                ["associations", _] => found(json!({ "Associations": [] })),
                 _ => nothing(),
             }
         }
         _ => nothing(),
     }
-}
-
-/// No task has associations: they are elastic inference's, which is no more.
-fn associations(_kind: &str) -> Answer {
-    found(json!({ "Associations": [] }))
 }
 
 async fn stats_of(inside: &Inside, task: &Task, id: &str) -> Answer {

@@ -81,6 +81,41 @@ pub struct TaskSpec {
     pub ipc: Sharing,
 }
 
+impl TaskSpec {
+    /// A task of this name with nothing in it yet.
+    pub fn new(arn: TaskArn) -> Self {
+        Self {
+            arn,
+            cluster: String::new(),
+            family: String::new(),
+            version: String::new(),
+            network: Network::Isolated,
+            cpu: None,
+            memory_mib: None,
+            containers: Vec::new(),
+            credentials_id: None,
+            volumes: BTreeMap::new(),
+            pids: Sharing::Own,
+            ipc: Sharing::Own,
+        }
+    }
+
+    /// The labels of one of its containers: its own, and over them those by which
+    /// the official agent says what a container is.
+    pub fn labels(&self, container: &ContainerSpec) -> BTreeMap<String, String> {
+        let ours = [
+            ("cluster", self.cluster.as_str()),
+            ("container-name", &container.name),
+            ("task-arn", self.arn.as_str()),
+            ("task-definition-family", &self.family),
+            ("task-definition-version", &self.version),
+        ];
+        let ours =
+            ours.map(|(name, value)| (format!("com.amazonaws.ecs.{name}"), value.to_owned()));
+        container.labels.clone().into_iter().chain(ours).collect()
+    }
+}
+
 /// Whose namespace the containers of a task are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sharing {

@@ -20,7 +20,7 @@ const SMALL: usize = 8 << 20;
 const CHUNK: usize = 1 << 20;
 
 /// The digest of some bytes.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 

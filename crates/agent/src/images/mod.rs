@@ -13,6 +13,7 @@ mod pull;
 mod unpack;
 
 pub use archive::{Loaded, load};
+pub(crate) use blob::digest;
 pub use pull::PullError;
 
 use crate::engine::RegistryLogin;
@@ -134,14 +135,19 @@ struct Manifest {
     manifests: Vec<Descriptor>,
 }
 
+/// This machine's architecture, as images name it.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 impl Manifest {
     /// The manifest in this index that fits this machine.
     fn choose(&self) -> Option<&Descriptor> {
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let arch = architecture();
         let fits = |d: &&Descriptor| {
             d.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == arch)
         };

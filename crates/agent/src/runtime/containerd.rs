@@ -53,7 +53,13 @@ pub struct Containerd {
     bounding: BTreeSet<String>,
     ceilings: BTreeMap<String, u64>,
     /// The file systems of containers that wait for their network.
-    laid_out: Mutex<HashMap<String, Vec<Mount>>>,
+    laid_out: Mutex<HashMap<String, LaidOut>>,
+}
+
+/// What there is of a container before its process.
+struct LaidOut {
+    rootfs: Vec<Mount>,
+    volumes: Vec<Mounted>,
 }
 
 impl Containerd {
@@ -95,20 +101,26 @@ impl Containerd {
     }
 
     /// Everything up to the process.
-    async fn lay_out(&self, order: &Order<'_>) -> Result<Vec<Mount>, Error> {
+    async fn lay_out(&self, order: &Order<'_>) -> Result<LaidOut, Error> {
         let definition = spec::definition(order)?;
         let image = self.images.local(&definition.image).await?;
-        let mounts = self.prepare_rootfs(order.runtime_id, &image).await?;
-        self.record(order, &image, &mounts).await?;
-        Ok(mounts)
+        let rootfs = self.prepare_rootfs(order.runtime_id, &image).await?;
+        let volumes = self.volumes(order, &image).await?;
+        let laid_out = LaidOut { rootfs, volumes };
+        self.record(order, &image, &laid_out).await?;
+        Ok(laid_out)
     }
 
-    /// What a container mounts of the machine.
-    async fn volumes(&self, order: &Order<'_>) -> Result<Vec<Mounted>, Error> {
+    /// What a container of this image mounts of the machine.
+    async fn volumes(&self, order: &Order<'_>, own: &Arc<Image>) -> Result<Vec<Mounted>, Error> {
         let mut declared = volumes::Declared::new();
         for index in volumes::relatives(order)? {
             let other = spec::definition(&Order { index, ..order.clone() })?;
-            let image = self.images.local(&other.image).await?;
+            let image = if index == order.index {
+                Arc::clone(own)
+            } else {
+                self.images.local(&other.image).await?
+            };
             let paths = image.config.volumes.iter().flatten().map(|(path, _)| path.clone());
             declared.insert(index, paths.collect());
         }
@@ -116,15 +128,14 @@ impl Containerd {
     }
 
     /// Makes the volumes of a container, which comes after whoever it waited for.
-    async fn prepare_volumes(&self, order: &Order<'_>, rootfs: &[Mount]) -> Result<(), Error> {
-        let all = self.volumes(order).await?;
+    async fn prepare_volumes(&self, order: &Order<'_>, laid_out: &LaidOut) -> Result<(), Error> {
         if order.task.ipc == Sharing::Task {
             make_shared_memory(&self.shared_memory(&order.task.arn.id()))?;
         }
-        if all.is_empty() {
+        if laid_out.volumes.is_empty() {
             return Ok(());
         }
-        let layers = layers(rootfs);
+        let (all, layers) = (laid_out.volumes.clone(), layers(&laid_out.rootfs));
         let made = tokio::task::spawn_blocking(move || volumes::prepare(&all, &layers)).await;
         made.map_err(|error| Error::Spec(error.to_string()))?
     }
@@ -164,17 +175,17 @@ impl Containerd {
         let refuse = |error: Error| (blame(&error), error);
         self.cgroups.prepare(order.task).map_err(refuse)?;
         let ready = self.laid_out().remove(order.runtime_id);
-        let mounts = match ready {
-            Some(mounts) => mounts,
+        let laid_out = match ready {
+            Some(laid_out) => laid_out,
             None => self.lay_out(order).await.map_err(refuse)?,
         };
-        self.prepare_volumes(order, &mounts).await.map_err(refuse)?;
+        self.prepare_volumes(order, &laid_out).await.map_err(refuse)?;
         // What Docker does when it starts a container, and thus what ECS calls a
         // failure to start: a command that does not exist shows here.
-        self.spawn(order, mounts).await.map_err(|error| (FailureKind::Start, error))
+        self.spawn(order, laid_out.rootfs).await.map_err(|error| (FailureKind::Start, error))
     }
 
-    fn laid_out(&self) -> MutexGuard<'_, HashMap<String, Vec<Mount>>> {
+    fn laid_out(&self) -> MutexGuard<'_, HashMap<String, LaidOut>> {
         self.laid_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,14 +213,14 @@ impl Containerd {
         &self,
         order: &Order<'_>,
         image: &Image,
-        mounts: &[Mount],
+        laid_out: &LaidOut,
     ) -> Result<(), Error> {
         let definition = spec::definition(order)?;
         let wish = definition.user.as_deref().filter(|user| !user.is_empty());
         let wish = wish.or(image.config.user.as_deref()).unwrap_or_default();
-        let user: User = user::find_user(wish, &layers(mounts))?;
+        let user: User = user::find_user(wish, &layers(&laid_out.rootfs))?;
         let variables = environment::read(&self.objects, &definition.environment_files)?;
-        let binds = self.volumes(order).await?.into_iter().map(|it| it.bind).collect();
+        let binds = laid_out.volumes.iter().map(|it| it.bind.clone()).collect();
         let task_id = order.task.arn.id();
         let composed = spec::compose(&Parts {
             order,
@@ -229,18 +240,7 @@ impl Containerd {
         })?;
         let json = serde_json::to_vec(&composed).map_err(|e| Error::Spec(e.to_string()))?;
         let signal = definition.stop_signal.clone().or_else(|| image.config.stop_signal.clone());
-        let task = order.task;
-        let mut labels: HashMap<_, _> = definition.labels.clone().into_iter().collect();
-        labels.extend(
-            [
-                ("task-arn", task.arn.as_str()),
-                ("container-name", &definition.name),
-                ("cluster", &task.cluster),
-                ("task-definition-family", &task.family),
-                ("task-definition-version", &task.version),
-            ]
-            .map(|(name, value)| (format!("com.amazonaws.ecs.{name}"), value.to_owned())),
-        );
+        let mut labels: HashMap<_, _> = order.task.labels(definition).into_iter().collect();
         labels.extend(signal.map(|signal| (STOP_SIGNAL.to_owned(), signal)));
         // containerd refuses labels that are longer than this together.
         labels.retain(|key, value| key.len() + value.len() <= 4096);
@@ -402,7 +402,7 @@ impl Containers for Containerd {
             return; // It takes the process of another, which may not be there yet.
         }
         match self.lay_out(order).await {
-            Ok(mounts) => drop(self.laid_out().insert(order.runtime_id.to_owned(), mounts)),
+            Ok(laid_out) => drop(self.laid_out().insert(order.runtime_id.to_owned(), laid_out)),
             Err(error) => {
                 let error = crate::error::chain(&error);
                 tracing::debug!(container = order.runtime_id, error, "not prepared");

@@ -2,9 +2,8 @@
 
 use super::Error;
 use super::connection::Connection;
-use crate::images;
+use crate::images::{self, digest};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -45,13 +44,8 @@ fn archive() -> io::Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, "pause", PROGRAM, 0o755)?;
     let layer = layer.into_inner()?;
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let config = json!({
-        "architecture": architecture, "os": "linux",
+        "architecture": images::architecture(), "os": "linux",
         "config": { "Entrypoint": ["/pause"] },
         "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
     });
@@ -86,8 +80,4 @@ fn append<W: Write>(
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     tar.append_data(&mut header, name, bytes)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

@@ -217,9 +217,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{
-        ContainerSpec, MountPoint, Network, Sharing, TaskArn, TaskSpec, VolumesFrom,
-    };
+    use crate::engine::{ContainerSpec, MountPoint, TaskArn, TaskSpec, VolumesFrom};
     use std::os::unix::fs::PermissionsExt;
 
     fn point(volume: &str, path: &str) -> MountPoint {
@@ -234,17 +232,7 @@ mod tests {
             ("host", VolumeSource::Host("/srv/x".to_owned())),
         ];
         TaskSpec {
-            arn: TaskArn::new("arn:t/1"),
-            cluster: String::new(),
-            family: String::new(),
-            version: String::new(),
-            network: Network::Isolated,
-            cpu: None,
-            memory_mib: None,
-            credentials_id: None,
             volumes: volumes.into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
-            pids: Sharing::Own,
-            ipc: Sharing::Own,
             containers: vec![
                 ContainerSpec {
                     name: "a".to_owned(),
@@ -263,6 +251,7 @@ mod tests {
                     ..ContainerSpec::default()
                 },
             ],
+            ..TaskSpec::new(TaskArn::new("arn:t/1"))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::TASKS_PER_FRAME;
 use crate::api::Identity;
-use crate::engine::{EngineState, Health, Known};
+use crate::engine::{EngineState, Known};
 use ident::Timestamp;
 use wire::tcs::{self, Message};
 
@@ -14,7 +14,7 @@ pub(super) fn report(state: &EngineState) -> Vec<tcs::TaskHealth> {
             all.filter(|(spec, c)| spec.health_check.is_some() && c.known == Known::Running);
         let containers = checked.map(|(_, container)| tcs::ContainerHealth {
             container_name: Some(container.name.clone()),
-            health_status: Some(name(container.health).to_owned()),
+            health_status: Some(container.health.as_str().to_owned()),
             status_since: container
                 .health_since
                 .or(container.started_at)
@@ -58,21 +58,10 @@ pub(super) fn frames(
     frames.into_iter().enumerate().map(frame).collect()
 }
 
-fn name(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => tcs::health_status::HEALTHY,
-        Health::Unhealthy => tcs::health_status::UNHEALTHY,
-        Health::Unknown => tcs::health_status::UNKNOWN,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{
-        ContainerSpec, Desired, HealthCheck, Network, Sharing, Task, TaskArn, TaskSpec,
-    };
-    use std::collections::BTreeMap;
+    use crate::engine::{ContainerSpec, Desired, Health, HealthCheck, Task, TaskArn, TaskSpec};
     use std::time::Duration;
 
     #[test]
@@ -90,22 +79,14 @@ mod tests {
             ..ContainerSpec::default()
         };
         let spec = TaskSpec {
-            arn: TaskArn::new("arn:t/1"),
-            cluster: "c".to_owned(),
             family: "f".to_owned(),
             version: "1".to_owned(),
-            network: Network::Isolated,
-            cpu: None,
-            memory_mib: None,
-            credentials_id: None,
-            volumes: BTreeMap::new(),
-            pids: Sharing::Own,
-            ipc: Sharing::Own,
             containers: vec![
                 container("web", true),
                 container("side", false),
                 container("over", true),
             ],
+            ..TaskSpec::new(TaskArn::new("arn:t/1"))
         };
         let mut task = Task::new(spec, Desired::Running);
         for container in &mut task.containers[..2] {

@@ -1,6 +1,6 @@
 //! What containers ask of the kernel.
 
-use crate::machine::{Machine, container, end, last, task, written};
+use crate::machine::{Machine, conclude, container, end, last, task, written};
 use agent::engine::{
     Condition, ContainerSpec, Dependency, Device, Known, Network, Sharing, TaskSpec,
 };
@@ -116,10 +116,7 @@ async fn a_terminal_and_an_open_input() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let state = agent.rim.state().await;
     assert!(state.tasks[&spec.arn].containers.iter().all(|c| c.known == Known::Running));
-    agent.stop(spec.clone()).await;
-    agent.stopped().await;
-    agent.finished(&spec.arn).await;
-    end(machine, agent).await;
+    conclude(machine, agent, spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,8 +204,5 @@ async fn processes_and_memory_are_the_tasks_or_the_hosts() {
     assert!(log.contains(ours.to_str().expect("utf-8")), "{log}");
     let log = written(&machine, &spec.arn, "web", "]\n").await;
     assert!(!log.contains("\n1\n"), "it is not the first of the machine: {log}");
-    agent.stop(spec.clone()).await;
-    agent.stopped().await;
-    agent.finished(&spec.arn).await;
-    end(machine, agent).await;
+    conclude(machine, agent, spec).await;
 }

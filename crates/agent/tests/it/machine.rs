@@ -2,8 +2,7 @@
 //! which are gone when it goes, however the test ends.
 
 use agent::engine::{
-    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, Sharing, TaskArn,
-    TaskSpec,
+    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, TaskArn, TaskSpec,
 };
 use agent::images::PullBehavior;
 use agent::rim::{Reporter, Rim, Tools};
@@ -275,18 +274,14 @@ impl Agent {
 pub(crate) fn task(network: Network, containers: Vec<ContainerSpec>) -> TaskSpec {
     let id = format!("{:0<32}", unique("7a5c"));
     TaskSpec {
-        arn: TaskArn::new(format!("arn:aws:ecs:us-east-1:000000000000:task/default/{id}")),
         cluster: "default".into(),
         family: "test".into(),
         version: "1".into(),
         network,
-        cpu: None,
-        memory_mib: None,
-        volumes: BTreeMap::new(),
-        pids: Sharing::Own,
-        ipc: Sharing::Own,
         containers,
-        credentials_id: None,
+        ..TaskSpec::new(TaskArn::new(format!(
+            "arn:aws:ecs:us-east-1:000000000000:task/default/{id}"
+        )))
     }
 }
 
@@ -324,6 +319,15 @@ pub(crate) async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: 
 }
 
 /// Ends everything, of which nothing may be left.
+/// Stops the task that runs, and then all else.
+pub(crate) async fn conclude(machine: Machine, mut agent: Agent, spec: TaskSpec) {
+    let arn = spec.arn.clone();
+    agent.stop(spec).await;
+    agent.stopped().await;
+    agent.finished(&arn).await;
+    end(machine, agent).await;
+}
+
 pub(crate) async fn end(machine: Machine, agent: Agent) {
     agent.crash().await;
     agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");

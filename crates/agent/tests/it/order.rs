@@ -1,6 +1,6 @@
 //! Containers that wait for one another, are looked after, and come again.
 
-use crate::machine::{Machine, container, end, last, task, until, written};
+use crate::machine::{Machine, conclude, container, end, last, task, until, written};
 use agent::engine::{Condition, Dependency, Health, HealthCheck, Known, Network, RestartPolicy};
 use std::time::Duration;
 
@@ -90,10 +90,7 @@ async fn health_is_what_the_check_says_inside_the_container() {
     healths([Health::Healthy, Health::Unhealthy, Health::Unhealthy]).await;
     let state = agent.rim.state().await;
     assert!(state.tasks[&spec.arn].containers.iter().all(|c| c.known == Known::Running));
-    agent.stop(spec.clone()).await;
-    agent.stopped().await;
-    agent.finished(&spec.arn).await;
-    end(machine, agent).await;
+    conclude(machine, agent, spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

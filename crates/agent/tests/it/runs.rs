@@ -1,6 +1,6 @@
 //! Tasks, from wish to cleanup.
 
-use crate::machine::{Machine, container, end, last, oci_archive, task, until, written};
+use crate::machine::{Machine, conclude, container, end, last, oci_archive, task, until, written};
 use agent::engine::{Known, Network, TaskArn};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -52,10 +52,7 @@ async fn containers_of_a_task_share_localhost_and_one_shim() {
     let shims = machine.traces();
     let shims = shims.iter().filter(|line| line.contains("containerd-shim-runc-v2")).count();
     assert_eq!(shims, 1);
-    agent.stop(spec.clone()).await;
-    agent.stopped().await;
-    agent.finished(&spec.arn).await;
-    end(machine, agent).await;
+    conclude(machine, agent, spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

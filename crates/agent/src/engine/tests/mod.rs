@@ -15,17 +15,9 @@ use super::*;
 
 fn spec(containers: &[(&str, bool)]) -> TaskSpec {
     TaskSpec {
-        arn: TaskArn::new("arn:aws:ecs:r:1:task/c/0123456789abcdef"),
         cluster: "c".to_owned(),
         family: "f".to_owned(),
         version: "1".to_owned(),
-        network: Network::Isolated,
-        cpu: None,
-        memory_mib: None,
-        credentials_id: None,
-        volumes: BTreeMap::new(),
-        pids: Sharing::Own,
-        ipc: Sharing::Own,
         containers: containers
             .iter()
             .map(|(name, essential)| ContainerSpec {
@@ -36,6 +28,7 @@ fn spec(containers: &[(&str, bool)]) -> TaskSpec {
                 ..ContainerSpec::default()
             })
             .collect(),
+        ..TaskSpec::new(TaskArn::new("arn:aws:ecs:r:1:task/c/0123456789abcdef"))
     }
 }
 
