@@ -58,7 +58,7 @@ impl Host {
         )?;
         Ok(Self {
             containers: Arc::new(containers),
-            networks: Arc::new(Namespaces::new(config.prefix.as_str())),
+            networks: Arc::new(Namespaces::new(config.prefix.as_str(), &config.run_dir)),
             state: StateDir::open(config.tasks_dir())?,
             connection,
             namespace: config.prefix.clone(),
@@ -147,7 +147,7 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
             Err(error) => note(Err(error)),
         }
     }
-    let networks = Namespaces::new(config.prefix.as_str());
+    let networks = Namespaces::new(config.prefix.as_str(), &config.run_dir);
     match networks.list() {
         Ok(ids) => {
             for id in ids {
@@ -156,6 +156,7 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
         }
         Err(error) => note(Err(error.into())),
     }
+    note(networks.dismantle().await.map_err(Error::from));
     if config.containerd.is_none() {
         note(process::stop(&paths).await.map_err(Error::from));
         if leave == Leave::Nothing {

@@ -8,6 +8,7 @@ use agent::engine::{
     ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known, Network, Orphan,
     Report, Signal, TaskSpec, Which, limits,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::Timestamp;
 use wire::ecs::{self, Api as _};
@@ -103,12 +104,12 @@ impl World {
         here.runtime.networks.insert(spec.arn.short_id());
         let there = match &spec.network {
             Network::Awsvpc(eni) => here.kernel.keys().any(|id| id.as_str() == eni.id),
-            Network::Isolated | Network::Host => true,
+            Network::Isolated | Network::Bridge | Network::Host => true,
         };
         let result = if fails || self.now > limit {
             Err(Failure::new(FailureKind::Network, "the interface did not appear"))
         } else if there {
-            Ok(())
+            Ok(BTreeMap::new())
         } else {
             let due = self.now + PAUSE;
             let effect = Effect::PrepareNetwork(spec);
@@ -138,7 +139,7 @@ impl World {
                     task: spec.arn.as_str().to_owned(),
                     eni: match &spec.network {
                         Network::Awsvpc(eni) => Some(eni.id.clone()),
-                        Network::Isolated | Network::Host => None,
+                        Network::Isolated | Network::Bridge | Network::Host => None,
                     },
                     // One half made has a name and no process.
                     state: if fails { FoundState::Recorded } else { FoundState::Created },

@@ -3,6 +3,7 @@
 //! What a payload asks for and we do not obey yet is named in a warning, member
 //! by member, so that no wish is dropped in silence.
 
+use super::bridge;
 use super::docker::{DeviceMapping, Healthcheck, Overrides, docker, parse};
 use crate::engine::{
     Condition, ContainerSpec, Dependency, Desired, Device, Eni, Failure, FailureKind, HealthCheck,
@@ -178,10 +179,8 @@ fn network(task: &acs::Task) -> Result<Network, String> {
             }
             self::eni(eni).map(Network::Awsvpc)
         }
-        other => Err(format!(
-            "network mode {} is not supported by this agent",
-            other.filter(|mode| !mode.is_empty()).unwrap_or("bridge")
-        )),
+        None | Some("" | "bridge") => Ok(Network::Bridge),
+        Some(other) => Err(format!("network mode {other} is not supported by this agent")),
     }
 }
 
@@ -289,6 +288,9 @@ fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
         user: config.user,
         working_dir: config.working_dir,
         hostname: config.hostname,
+        ports: bridge::ports(given)?,
+        links: bridge::links(given),
+        offline: config.network_disabled,
         privileged: host.privileged || given.privileged == Some(true),
         readonly_rootfs: host.readonly_rootfs,
         cap_add: host.cap_add.unwrap_or_default(),
@@ -330,7 +332,7 @@ fn depends_on(given: &acs::Container) -> Result<Vec<Dependency>, String> {
         let on = other.source_container.clone().unwrap_or_default();
         Ok(Dependency { on, condition: Condition::Create })
     });
-    ordered.chain(from).collect()
+    ordered.chain(from).chain(bridge::linked(given).map(Ok)).collect()
 }
 
 fn mount_points(given: &acs::Container) -> Vec<MountPoint> {
@@ -419,7 +421,6 @@ fn unheeded_of_container(given: &acs::Container) -> Vec<&'static str> {
     let rest = |rest: &BTreeMap<String, Value>| rest.values().any(|value| !empty(value));
     let log = host.log_config.kind.as_str();
     let checks = [
-        ("links", present(given.links.as_ref())),
         ("secrets", present(given.secrets.as_ref())),
         ("registryAuthentication", given.registry_authentication.is_some()),
         ("firelensConfiguration", given.firelens_configuration.is_some()),
@@ -460,7 +461,7 @@ mod tests {
                 "essential": true, "stopTimeout": 5, "secrets": [{ "name": "X" }],
                 "overrides": "{\"command\":[\"b\"]}",
                 "dockerConfig": {
-                    "config": "{\"User\":\"web\",\"NetworkDisabled\":true}",
+                    "config": "{\"User\":\"web\",\"Domainname\":\"x\"}",
                     "hostConfig": "{\"CapAdd\":[\"NET_ADMIN\"],\"Privileged\":false,\
                         \"MemoryReservation\":33554432,\
                         \"Ulimits\":[{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":-1}]}",
@@ -502,11 +503,11 @@ mod tests {
     #[test]
     fn what_cannot_run_is_refused_and_what_is_to_stop_is_not() {
         let mut given = payload();
-        given.network_mode = None;
+        given.network_mode = Some("nat".to_owned());
         let Some(Input::Refuse { reason, .. }) = task(&given, "c") else { panic!("refused") };
         assert_eq!(
             reason,
-            "UnrecogniedTaskError: Error loading task - network mode bridge is not supported by \
+            "UnrecogniedTaskError: Error loading task - network mode nat is not supported by \
              this agent"
         );
         let gpu = acs::Association { r#type: Some("gpu".to_owned()), ..Default::default() };

@@ -25,6 +25,7 @@ pub(super) struct DockerConfig {
     pub(super) healthcheck: Option<Healthcheck>,
     pub(super) tty: bool,
     pub(super) open_stdin: bool,
+    pub(super) network_disabled: bool,
     #[serde(flatten)]
     pub(super) rest: BTreeMap<String, Value>,
 }

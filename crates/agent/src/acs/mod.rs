@@ -1,5 +1,6 @@
 //! ACS: over which the control plane says what is to run.
 
+mod bridge;
 mod convert;
 mod docker;
 mod session;

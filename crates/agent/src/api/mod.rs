@@ -7,7 +7,7 @@ pub use register::resources;
 use crate::backoff::{Backoff, Jitter};
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{Known, Report};
+use crate::engine::{Binding, Known, Report};
 use crate::error::Error;
 use crate::rim::Reporter;
 use async_trait::async_trait;
@@ -152,13 +152,31 @@ fn status(known: Known) -> &'static str {
     }
 }
 
+fn binding(binding: &Binding) -> ecs::NetworkBinding {
+    let range = |(first, last): (u16, u16)| format!("{first}-{last}");
+    let mut shown = ecs::NetworkBinding {
+        bind_ip: Some("0.0.0.0".to_owned()),
+        protocol: Some(binding.protocol.as_str().to_owned()),
+        ..Default::default()
+    };
+    if binding.is_range {
+        shown.container_port_range = Some(range(binding.container));
+        shown.host_port_range = Some(range(binding.host));
+    } else {
+        shown.container_port = Some(i32::from(binding.container.0));
+        shown.host_port = Some(i32::from(binding.host.0));
+    }
+    shown
+}
+
 fn change(report: &Report) -> ecs::SubmitTaskStateChangeRequest {
     let moment = |at: Option<ident::Timestamp>| at.map(|at| wire::Timestamp::from_millis(at.0));
     let containers = report.containers.iter().map(|container| ecs::ContainerStateChange {
         container_name: Some(container.name.clone()),
         exit_code: container.exit_code,
         image_digest: container.image_digest.clone(),
-        network_bindings: None,
+        network_bindings: Some(container.bindings.iter().map(binding).collect())
+            .filter(|bindings: &Vec<_>| !bindings.is_empty()),
         reason: container.reason.clone(),
         runtime_id: Some(container.runtime_id.clone()),
         status: Some(status(container.status).to_owned()),

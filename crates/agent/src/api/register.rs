@@ -17,13 +17,14 @@ const REMOTE_APIS: [&str; 13] = [
 
 /// What we can do, in the words that placement looks for. A capability is listed
 /// when it works, not when it is planned.
-const CAPABILITIES: [&str; 14] = [
+const CAPABILITIES: [&str; 15] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "ecs.capability.full-sync",
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
     "ecs.capability.container-restart-policy",
+    "ecs.capability.network.container-port-range",
     "ecs.capability.docker-plugin.local",
     // From a directory of the machine, as long as there is no S3 here.
     "ecs.capability.env-files.s3",

@@ -67,6 +67,7 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
         ("FinishedAt", moment(container.finished_at)),
         ("Health", spec.health_check.as_ref().map(|_| health(container))),
         ("Networks", networks(task, container, form)),
+        ("Ports", ports(container)),
     ];
     if form == Form::V4 {
         more.push(("ContainerARN", spec.arn.as_deref().map(Value::from)));
@@ -105,9 +106,31 @@ fn networks(task: &Task, container: &Container, form: Form) -> Option<Value> {
             }
             Some(json!([network]))
         }
+        Network::Bridge => Some(json!([{
+            "NetworkMode": "bridge",
+            "IPv4Addresses": container.attachment.iter().map(|at| at.ipv4).collect::<Vec<_>>(),
+        }])),
         Network::Isolated => Some(json!([{ "NetworkMode": "none" }])),
         Network::Host => Some(json!([{ "NetworkMode": "host" }])),
     }
+}
+
+/// By which ports of the machine a container is reached.
+fn ports(container: &Container) -> Option<Value> {
+    let at = container.attachment.as_ref().filter(|at| !at.bindings.is_empty())?;
+    let all = at.bindings.iter().flat_map(|binding| {
+        let inside = binding.container.0..=binding.container.1;
+        let outside = binding.host.0..=binding.host.1;
+        inside.zip(outside).map(|(inside, outside)| {
+            json!({
+                "ContainerPort": inside,
+                "Protocol": binding.protocol.as_str(),
+                "HostPort": outside,
+                "HostIp": "0.0.0.0",
+            })
+        })
+    });
+    Some(all.collect())
 }
 
 /// What only the fourth version tells of an interface.

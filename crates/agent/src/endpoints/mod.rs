@@ -17,7 +17,7 @@ mod routes;
 mod stats;
 
 use crate::credentials::Credentials;
-use crate::engine::{Failure, Network, NetworkPhase, Task, TaskArn, TaskSpec};
+use crate::engine::{Attachment, Failure, Network, NetworkPhase, Task, TaskArn, TaskSpec};
 use crate::error::chain;
 use crate::netns::{self, Namespaces, Networks, TASK_ENDPOINT};
 use crate::rim::Rim;
@@ -78,42 +78,48 @@ impl Doors {
         _ = self.inside.rim.set(rim);
         let started = |task: &&Task| task.network == NetworkPhase::Ready;
         for task in tasks.values().filter(started).filter(|task| has_door(&task.spec)) {
-            if let Err(error) = self.open(&task.spec.arn).await {
+            if let Err(error) = self.open(&task.spec).await {
                 let task = &task.spec.arn;
                 tracing::error!(%task, error = chain(&error), "the task cannot ask us anything");
             }
         }
     }
 
-    async fn open(&self, task: &TaskArn) -> Result<(), netns::Error> {
+    async fn open(&self, task: &TaskSpec) -> Result<(), netns::Error> {
         let mut open = self.open.lock().await;
-        let short_id = task.short_id();
+        let short_id = task.arn.short_id();
         if open.contains_key(&short_id) {
             return Ok(());
         }
-        let listener = self.namespaces.open_door(task).await?;
-        let mut door = JoinSet::new();
-        door.spawn(serve(listener, self.inside.clone(), task.clone()));
-        open.insert(short_id, door);
+        let mut doors = JoinSet::new();
+        for room in self.namespaces.rooms(task) {
+            let listener = self.namespaces.open_door(&room).await?;
+            doors.spawn(serve(listener, self.inside.clone(), task.arn.clone()));
+        }
+        open.insert(short_id, doors);
         Ok(())
     }
 }
 
 #[async_trait]
 impl Networks for Doors {
+    fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
+        self.namespaces.attach(task)
+    }
+
     async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure> {
         self.namespaces.prepare(task).await?;
         if has_door(task) {
-            self.open(&task.arn).await.map_err(|error| error.failure())?;
+            self.open(task).await.map_err(|error| error.failure())?;
         }
         Ok(())
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), netns::Error> {
-        let door = self.open.lock().await.remove(short_id);
-        if let Some(mut door) = door {
+        let doors = self.open.lock().await.remove(short_id);
+        if let Some(mut doors) = doors {
             // A socket would keep the namespace.
-            door.shutdown().await;
+            doors.shutdown().await;
         }
         self.namespaces.remove(short_id).await
     }
@@ -122,8 +128,8 @@ impl Networks for Doors {
         self.namespaces.list()
     }
 
-    fn path(&self, task: &TaskArn) -> PathBuf {
-        self.namespaces.path(task)
+    fn path(&self, task: &TaskSpec, index: usize) -> Option<PathBuf> {
+        self.namespaces.path(task, index)
     }
 }
 
@@ -137,7 +143,7 @@ impl Inside {
 /// Whether a task has a namespace of its own to have a door in.
 fn has_door(task: &TaskSpec) -> bool {
     match task.network {
-        Network::Awsvpc(_) | Network::Isolated => true,
+        Network::Awsvpc(_) | Network::Isolated | Network::Bridge => true,
         Network::Host => false,
     }
 }

@@ -87,4 +87,9 @@ pub(super) fn found(
     if network && task.containers.iter().any(|c| c.known >= Known::Created && !c.deleted) {
         task.network = task.network.max(NetworkPhase::Ready);
     }
+    // The bridge is made again all the same: the ports of its containers are held by
+    // whoever is the agent.
+    if task.spec.network == Network::Bridge && task.network == NetworkPhase::Ready {
+        task.network = NetworkPhase::Preparing;
+    }
 }

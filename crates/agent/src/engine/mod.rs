@@ -31,9 +31,9 @@ pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
 pub use model::{Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, Task, Work};
 pub use order::can_come_up;
 pub use spec::{
-    Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Device, Eni, HealthCheck,
-    MountPoint, Network, RegistryLogin, RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource,
-    VolumesFrom,
+    Attachment, Binding, Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Device, Eni,
+    HealthCheck, Link, MountPoint, Network, PortMapping, Protocol, RegistryLogin, RestartPolicy,
+    Sharing, TaskArn, TaskSpec, VolumeSource, VolumesFrom,
 };
 
 use ident::Timestamp;
@@ -115,8 +115,8 @@ pub enum Input {
     NetworkReady {
         /// Whose.
         task: TaskArn,
-        /// What came of it.
-        result: Result<(), Failure>,
+        /// The places of its containers on the bridge, those that have one, by position.
+        result: Result<BTreeMap<usize, Attachment>, Failure>,
     },
     /// A network is gone, or could not be removed.
     NetworkRemoved {
@@ -316,6 +316,8 @@ pub struct ContainerReport {
     pub runtime_id: String,
     /// The digest of its image.
     pub image_digest: Option<String>,
+    /// By which ports of the instance it is reached.
+    pub bindings: Vec<Binding>,
 }
 
 /// The engine. See the module.

@@ -1,6 +1,6 @@
 //! What the engine knows of a task: what was asked for, and how far it got.
 
-use super::spec::{TaskArn, TaskSpec};
+use super::spec::{Attachment, TaskArn, TaskSpec};
 use ident::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -114,6 +114,9 @@ pub struct Container {
     pub image_digest: Option<String>,
     /// The runtime's name for it.
     pub runtime_id: String,
+    /// Its place on the bridge, if it has one.
+    #[serde(default)]
+    pub attachment: Option<Attachment>,
     /// When its process started.
     pub started_at: Option<Timestamp>,
     /// When its process was gone.
@@ -237,6 +240,7 @@ impl Task {
                 reason: None,
                 image_digest: None,
                 runtime_id: format!("{id}-{index}"),
+                attachment: None,
                 started_at: None,
                 finished_at: None,
                 health: Health::Unknown,
@@ -300,6 +304,7 @@ impl Task {
             container.image_digest = None;
             if container.known <= Known::Created {
                 container.known = Known::None;
+                container.attachment = None;
             }
         }
         task

@@ -100,6 +100,11 @@ impl TaskSpec {
         }
     }
 
+    /// Whether a container of this task has a place on the bridge.
+    pub fn is_bridged(&self, container: &ContainerSpec) -> bool {
+        self.network == Network::Bridge && !container.internal && !container.offline
+    }
+
     /// The labels of one of its containers: its own, and over them those by which
     /// the official agent says what a container is.
     pub fn labels(&self, container: &ContainerSpec) -> BTreeMap<String, String> {
@@ -177,6 +182,8 @@ pub enum Network {
     Awsvpc(Eni),
     /// A namespace of its own with nothing but loopback.
     Isolated,
+    /// A namespace for each container, all of them on one bridge of the instance.
+    Bridge,
     /// The instance's own namespace.
     Host,
 }
@@ -202,6 +209,77 @@ pub struct Eni {
     pub search: Vec<String>,
     /// The private DNS name, which becomes the host name.
     pub hostname: Option<String>,
+}
+
+/// Which transport a port is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Ports of a container that are to be reached at ports of the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// The first and the last port of the container.
+    pub container: (u16, u16),
+    /// Whether the definition names a range, be it of one.
+    pub is_range: bool,
+    /// The first of as many ports of the instance; any that are free if absent.
+    pub host: Option<u16>,
+    /// Their transport.
+    pub protocol: Protocol,
+}
+
+/// Another container of the task that this one knows by a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The other's name in the task definition.
+    pub container: String,
+    /// By which name it is known.
+    pub alias: String,
+}
+
+/// The place of a container on the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its address there.
+    pub ipv4: Ipv4Addr,
+    /// By which ports of the instance it is reached, in the order of its mappings.
+    pub bindings: Vec<Binding>,
+}
+
+impl Attachment {
+    /// The ports of the instance that lead to it.
+    pub fn ports(&self) -> impl Iterator<Item = (Protocol, u16)> {
+        let all = self.bindings.iter().map(|binding| (binding.protocol, binding.host));
+        all.flat_map(|(protocol, (first, last))| (first..=last).map(move |at| (protocol, at)))
+    }
+}
+
+/// What a [`PortMapping`] has become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The first and the last port of the container.
+    pub container: (u16, u16),
+    /// Whether the definition names a range.
+    pub is_range: bool,
+    /// The first and the last port of the instance.
+    pub host: (u16, u16),
+    /// Their transport.
+    pub protocol: Protocol,
 }
 
 /// A container as the control plane wants it.
@@ -246,6 +324,12 @@ pub struct ContainerSpec {
     pub working_dir: Option<String>,
     /// Host name, where the task has no network interface to name it.
     pub hostname: Option<String>,
+    /// Its ports that the instance's lead to, if it is on the bridge.
+    pub ports: Vec<PortMapping>,
+    /// Other containers on the bridge that it knows by name.
+    pub links: Vec<Link>,
+    /// Whether it has no network, though its task has.
+    pub offline: bool,
     /// All capabilities and devices.
     pub privileged: bool,
     /// No writes to the root file system.

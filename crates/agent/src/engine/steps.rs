@@ -2,11 +2,12 @@
 
 use super::order::{self, Gate, UNRESOLVED};
 use super::{
-    ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind, Known,
-    Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which, Work,
-    clip, health, next_attempt,
+    Attachment, ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind,
+    Known, Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
+    Work, clip, health, next_attempt,
 };
 use ident::Timestamp;
+use std::collections::BTreeMap;
 
 /// Derives what is owed to a task from the state it is in.
 pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -320,6 +321,7 @@ fn report(task: &mut Task, effects: &mut Vec<Effect>) {
             reason: container.reason.clone().filter(|_| status == Known::Stopped),
             runtime_id: container.runtime_id.clone(),
             image_digest: container.image_digest.clone(),
+            bindings: container.attachment.iter().flat_map(|at| at.bindings.clone()).collect(),
         };
         let running = container.ran && container.acked < Known::Running;
         let stopped = container.known == Known::Stopped
@@ -353,13 +355,22 @@ pub(super) fn reported(task: &mut Task, number: u64) {
     }
 }
 
-pub(super) fn network_ready(task: &mut Task, result: Result<(), Failure>, now: Timestamp) {
+pub(super) fn network_ready(
+    task: &mut Task,
+    result: Result<BTreeMap<usize, Attachment>, Failure>,
+    now: Timestamp,
+) {
     if task.network != NetworkPhase::Preparing {
         return; // It is being removed meanwhile.
     }
     task.network_busy = false;
     match result {
-        Ok(()) => task.network = NetworkPhase::Ready,
+        Ok(mut attachments) => {
+            task.network = NetworkPhase::Ready;
+            for (index, container) in task.containers.iter_mut().enumerate() {
+                container.attachment = attachments.remove(&index);
+            }
+        }
         Err(failure) => {
             // No container is to blame, so the task says it.
             task.reason = Some(clip(&failure.to_string()));

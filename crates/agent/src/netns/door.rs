@@ -6,14 +6,13 @@
 //! rule of the namespace (`tproxy`). No packet is rewritten and no connection
 //! tracked: the rule says which socket a packet is for.
 
-use super::TASK_ENDPOINT;
+use super::{TASK_ENDPOINT, nft};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// Where the door is: the official agent's port for the same.
 const PORT: u16 = 51679;
@@ -42,19 +41,5 @@ fn hand_over() -> io::Result<()> {
            }}\n\
          }}\n"
     );
-    let mut nft = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(rules.as_bytes())?;
-    }
-    let done = nft.wait_with_output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr);
-    Err(io::Error::other(format!("nft refuses the rule: {}", said.trim())))
+    nft::apply(&rules)
 }

@@ -8,13 +8,14 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::sys::SocketAddr;
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use tokio::task::JoinSet;
 
 const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
 
 /// A netlink socket, with the task that reads it.
 pub(super) struct Socket {
@@ -109,23 +110,109 @@ async fn appears(news: &mut News, mac: &str) -> Result<u32, Error> {
     Err(Error::NoLink(mac.to_owned()))
 }
 
+/// What a namespace has beside its loopback.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nic {
+    /// In lower case with colons.
+    pub(super) mac: String,
+    /// Addresses with the lengths of their blocks.
+    pub(super) v4: Vec<(Ipv4Addr, u8)>,
+    pub(super) v6: Vec<(Ipv6Addr, u8)>,
+    /// Where default routes go.
+    pub(super) gateway_v4: Option<Ipv4Addr>,
+    pub(super) gateway_v6: Option<Ipv6Addr>,
+}
+
+impl From<&Eni> for Nic {
+    fn from(eni: &Eni) -> Self {
+        Self {
+            mac: eni.mac.clone(),
+            v4: eni.ipv4.clone(),
+            v6: eni.ipv6.clone(),
+            gateway_v4: eni.gateway_v4,
+            gateway_v6: eni.gateway_v6,
+        }
+    }
+}
+
+/// The index of the link of this name.
+async fn named(handle: &Handle, name: &str) -> Result<Option<u32>, Error> {
+    let mut found = handle.link().get().match_name(name.to_owned()).execute();
+    match found.try_next().await {
+        Ok(link) => Ok(link.map(|link| link.header.index)),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code().abs() == ENODEV => Ok(None),
+        Err(error) => Err(Error::netlink(format!("find the link {name}"))(error)),
+    }
+}
+
+/// Makes a bridge of this name, unless it is there, with an address of its own. Its
+/// hardware address is given, or it would change with what hangs on it.
+pub(super) async fn bridge(
+    handle: &Handle,
+    name: &str,
+    (address, length): (Ipv4Addr, u8),
+    mac: &[u8; 6],
+) -> Result<(), Error> {
+    let failed = || Error::netlink(format!("make the bridge {name}"));
+    if named(handle, name).await?.is_none() {
+        let link = LinkBridge::new(name).address(mac.to_vec()).build();
+        made(handle.link().add(link).execute().await).map_err(failed())?;
+    }
+    let index = named(handle, name).await?.ok_or_else(|| Error::NoLink(name.to_owned()))?;
+    let added = handle.address().add(index, IpAddr::V4(address), length).execute().await;
+    made(added).map_err(failed())?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.map_err(failed())
+}
+
+/// Makes a pair of links, unless it is there: `outside` on the bridge, and `eth0` in
+/// the namespace. It is made where it belongs, since moving a link takes long.
+pub(super) async fn pair(
+    handle: &Handle,
+    outside: &str,
+    bridge: &str,
+    mac: &[u8; 6],
+    namespace: &File,
+) -> Result<(), Error> {
+    let failed = || Error::netlink(format!("make the link {outside}"));
+    if named(handle, outside).await?.is_none() {
+        let inside = LinkVeth::new("eth0", outside);
+        let inside = inside.address(mac.to_vec()).setns_by_fd(namespace.as_raw_fd());
+        made(handle.link().add(inside.build()).execute().await).map_err(failed())?;
+    }
+    let index = named(handle, outside).await?.ok_or_else(|| Error::NoLink(outside.to_owned()))?;
+    let to = named(handle, bridge).await?.ok_or_else(|| Error::NoLink(bridge.to_owned()))?;
+    let hung = LinkUnspec::new_with_index(index).controller(to).up().build();
+    handle.link().set(hung).execute().await.map_err(failed())
+}
+
+/// Removes the link of this name, if there is one.
+pub(super) async fn remove(handle: &Handle, name: &str) -> Result<(), Error> {
+    let Some(index) = named(handle, name).await? else { return Ok(()) };
+    match handle.link().del(index).execute().await {
+        // It went with its other end.
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code().abs() == ENODEV => Ok(()),
+        other => other.map_err(Error::netlink(format!("remove the link {name}"))),
+    }
+}
+
 /// Gives the link its name, addresses and routes. Its MTU is its maker's business.
-pub(super) async fn configure(handle: &Handle, eni: &Eni) -> Result<(), Error> {
-    let index = find(handle, &eni.mac).await?.ok_or_else(|| Error::NoLink(eni.mac.clone()))?;
-    let v4 = eni.ipv4.iter().map(|(address, prefix)| (IpAddr::V4(*address), *prefix));
-    let v6 = eni.ipv6.iter().map(|(address, prefix)| (IpAddr::V6(*address), *prefix));
+pub(super) async fn configure(handle: &Handle, nic: &Nic) -> Result<(), Error> {
+    let index = find(handle, &nic.mac).await?.ok_or_else(|| Error::NoLink(nic.mac.clone()))?;
+    let v4 = nic.v4.iter().map(|(address, prefix)| (IpAddr::V4(*address), *prefix));
+    let v6 = nic.v6.iter().map(|(address, prefix)| (IpAddr::V6(*address), *prefix));
     for (address, prefix) in v4.chain(v6) {
         let added = handle.address().add(index, address, prefix).execute().await;
         made(added).map_err(Error::netlink(format!("add the address {address}/{prefix}")))?;
     }
     let up = LinkUnspec::new_with_index(index).up().build();
     handle.link().set(up).execute().await.map_err(Error::netlink("bring up eth0"))?;
-    if let Some(gateway) = eni.gateway_v4 {
+    if let Some(gateway) = nic.gateway_v4 {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
         let added = handle.route().add(route).execute().await;
         made(added).map_err(Error::netlink(format!("route by {gateway}")))?;
     }
-    if let Some(gateway) = eni.gateway_v6 {
+    if let Some(gateway) = nic.gateway_v6 {
         let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build();
         let added = handle.route().add(route).execute().await;
         made(added).map_err(Error::netlink(format!("route by {gateway}")))?;

@@ -5,16 +5,22 @@
 //! it, and shows in `ip netns`. The task's interface is not made here. Somebody
 //! else (Landfall's card, or a cloud) makes a link with the right MAC appear on
 //! the host, and we move it in.
+//!
+//! In bridge mode each container has a namespace, `<prefix>-<task>.<position>`,
+//! which [`bridge`] connects.
 
+mod bridge;
 mod door;
 mod link;
+mod nft;
 
-use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
+use crate::engine::{Attachment, Eni, Failure, FailureKind, Network, TaskSpec};
 use async_trait::async_trait;
+use bridge::Bridge;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
@@ -45,8 +51,14 @@ pub enum Error {
     #[error("no netlink socket")]
     Socket(#[source] io::Error),
     /// The interface is gone again.
-    #[error("no network interface has the address {0}")]
+    #[error("no network interface {0}")]
     NoLink(String),
+    /// Rules that did not come into force.
+    #[error("the rules for the bridge are not in force")]
+    Rules(#[source] io::Error),
+    /// The machine uses all blocks of addresses that a bridge may have.
+    #[error("no block of addresses is left for the bridge")]
+    NoSubnet,
 }
 
 impl Error {
@@ -67,15 +79,19 @@ impl Error {
 /// What the rim needs of networks: the seam for tests without a kernel.
 #[async_trait]
 pub trait Networks: Send + Sync + 'static {
-    /// Makes a task's namespace, or finishes one half made. Waits for the
+    /// Gives the containers of a task their places on the bridge, by their positions:
+    /// the same ones however often it is asked. A task of another mode has none.
+    fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure>;
+    /// Makes a task's namespaces, or finishes what is half made. Waits for the
     /// interface as long as it takes; whoever asks sets the limit.
     async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure>;
-    /// Removes a namespace. That there is none is no error.
+    /// Removes the namespaces of a task, and takes back what its containers have of
+    /// the bridge. That there is nothing is no error.
     async fn remove(&self, short_id: &str) -> Result<(), Error>;
-    /// The namespaces there are, by the short ids of their tasks.
+    /// The tasks that have anything here, by their short ids.
     fn list(&self) -> Result<BTreeSet<String>, Error>;
-    /// Where a task's namespace is.
-    fn path(&self, task: &TaskArn) -> PathBuf;
+    /// Where the namespace of a container is; nowhere if it is in the machine's.
+    fn path(&self, task: &TaskSpec, index: usize) -> Option<PathBuf>;
 }
 
 /// The namespaces with one prefix.
@@ -84,6 +100,7 @@ pub struct Namespaces {
     prefix: String,
     /// Held while a namespace is made or removed; see [`Wanted`].
     making: Arc<Mutex<()>>,
+    bridge: Bridge,
 }
 
 /// Tells the thread that makes a namespace whether anybody still wants it.
@@ -101,15 +118,24 @@ impl Drop for Wanted {
 }
 
 impl Namespaces {
-    /// Those whose names begin with `prefix`.
-    pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), making: Arc::default() }
+    /// Those whose names begin with `prefix`. What is known of the bridge lies in
+    /// `run_dir`, which does not survive a boot.
+    pub fn new(prefix: impl Into<String>, run_dir: &Path) -> Self {
+        let prefix = prefix.into();
+        let bridge = Bridge::new(&prefix, run_dir);
+        Self { prefix, making: Arc::default(), bridge }
     }
 
-    /// Listens at [`TASK_ENDPOINT`] in a task's namespace, which must be there; again
-    /// if need be, but not twice at once.
-    pub(crate) async fn open_door(&self, task: &TaskArn) -> Result<tokio::net::TcpListener, Error> {
-        let path = self.path(task);
+    /// The namespaces of a task in which its containers can ask for things.
+    pub(crate) fn rooms(&self, task: &TaskSpec) -> BTreeSet<PathBuf> {
+        let online = task.containers.iter().enumerate().filter(|(_, it)| !it.offline);
+        online.filter_map(|(index, _)| self.path(task, index)).collect()
+    }
+
+    /// Listens at [`TASK_ENDPOINT`] in a namespace, which must be there; again if need
+    /// be, but not twice at once.
+    pub(crate) async fn open_door(&self, path: &Path) -> Result<tokio::net::TcpListener, Error> {
+        let path = path.to_owned();
         // A thread of its own, which then is in no namespace that others count on.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -121,6 +147,60 @@ impl Namespaces {
         tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
     }
 
+    /// Removes what tasks shared, when there are none any more.
+    pub(crate) async fn dismantle(&self) -> Result<(), Error> {
+        self.bridge.dismantle().await
+    }
+
+    /// The containers of a task in bridge mode: each a namespace, and those that have
+    /// a place a link.
+    async fn bridged(&self, task: &TaskSpec) -> Result<(), Failure> {
+        let places = self.bridge.attach(task)?;
+        let made = async {
+            self.bridge.make().await?;
+            for index in 0..task.containers.len() {
+                let Some(path) = self.path(task, index) else { continue };
+                let inside = enter(&path, self.making.clone()).await?;
+                link::loopback(&inside, TASK_ENDPOINT).await?;
+                if let Some(at) = places.get(&index) {
+                    let outside = outside(&task.arn.short_id(), index);
+                    let nic = self.bridge.connect(&path, &outside, at).await?;
+                    link::configure(&inside, &nic).await?;
+                }
+            }
+            self.bridge.rule().await
+        };
+        made.await.map_err(|error| error.failure())
+    }
+
+    /// The namespaces that are there, each with the short id of its task and, where
+    /// each container has one, the position.
+    fn entries(&self) -> Result<Vec<(String, Option<usize>)>, Error> {
+        let dir = Path::new(DIR);
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("read", dir)(error)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let start = format!("{}-", self.prefix);
+        let ours = names.filter_map(|name| {
+            let rest = name.strip_prefix(&start)?;
+            let (short_id, index) = match rest.split_once('.') {
+                Some((short_id, index)) => (short_id, Some(index.parse().ok()?)),
+                None => (rest, None),
+            };
+            // Another installation's prefix may begin with ours and go on.
+            let plain = short_id.chars().all(|c| c.is_ascii_alphanumeric());
+            plain.then(|| (short_id.to_owned(), index))
+        });
+        Ok(ours.collect())
+    }
+
+    fn of_container(&self, short_id: &str, index: usize) -> PathBuf {
+        self.at(&format!("{short_id}.{index}"))
+    }
+
     fn at(&self, short_id: &str) -> PathBuf {
         Path::new(DIR).join(format!("{}-{short_id}", self.prefix))
     }
@@ -128,38 +208,57 @@ impl Namespaces {
 
 #[async_trait]
 impl Networks for Namespaces {
+    fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
+        match task.network {
+            Network::Bridge => self.bridge.attach(task),
+            Network::Awsvpc(_) | Network::Isolated | Network::Host => Ok(BTreeMap::new()),
+        }
+    }
+
     async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure> {
-        let path = self.path(&task.arn);
+        let path = self.at(&task.arn.short_id());
         let eni = match &task.network {
             Network::Awsvpc(eni) => Some(eni),
             Network::Isolated => None,
+            Network::Bridge => return self.bridged(task).await,
             Network::Host => return Ok(()),
         };
         set_up(&path, eni, &self.making).await.map_err(|error| error.failure())
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), Error> {
-        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        remove(&self.at(short_id))
+        let entries = self.entries()?;
+        let positions = entries.into_iter().filter(|(id, _)| id == short_id);
+        let positions: Vec<usize> = positions.filter_map(|(_, index)| index).collect();
+        {
+            let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            remove(&self.at(short_id))?;
+            for index in &positions {
+                remove(&self.of_container(short_id, *index))?;
+            }
+        }
+        let outsides: Vec<_> = positions.iter().map(|index| outside(short_id, *index)).collect();
+        self.bridge.detach(short_id, &outsides).await
     }
 
     fn list(&self) -> Result<BTreeSet<String>, Error> {
-        let dir = Path::new(DIR);
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            Err(error) => return Err(Error::io("read", dir)(error)),
-        };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let start = format!("{}-", self.prefix);
-        let ids = names.filter_map(|name| name.strip_prefix(&start).map(str::to_owned));
-        // Another installation's prefix may begin with ours and go on.
-        Ok(ids.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric())).collect())
+        let named = self.entries()?.into_iter().map(|(short_id, _)| short_id);
+        Ok(named.chain(self.bridge.tasks()?).collect())
     }
 
-    fn path(&self, task: &TaskArn) -> PathBuf {
-        self.at(&task.short_id())
+    fn path(&self, task: &TaskSpec, index: usize) -> Option<PathBuf> {
+        let short_id = task.arn.short_id();
+        match task.network {
+            Network::Awsvpc(_) | Network::Isolated => Some(self.at(&short_id)),
+            Network::Bridge => Some(self.of_container(&short_id, index)),
+            Network::Host => None,
+        }
     }
+}
+
+/// What the end of a link that is on the bridge is called.
+fn outside(short_id: &str, index: usize) -> String {
+    format!("v{short_id}{index}")
 }
 
 async fn set_up(path: &Path, eni: Option<&Eni>, making: &Arc<Mutex<()>>) -> Result<(), Error> {
@@ -170,7 +269,7 @@ async fn set_up(path: &Path, eni: Option<&Eni>, making: &Arc<Mutex<()>>) -> Resu
         let file = File::open(path).map_err(Error::io("open", path))?;
         link::bring_in(&eni.mac, &file).await?;
     }
-    link::configure(&inside, eni).await
+    link::configure(&inside, &eni.into()).await
 }
 
 /// A netlink socket in the namespace at `path`, which is made if need be.

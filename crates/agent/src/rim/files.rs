@@ -1,19 +1,24 @@
 //! The files that a container sees besides its image: `/etc/hosts` and its like.
 
-use crate::engine::{ContainerSpec, Network, TaskSpec};
+use crate::engine::{Attachment, ContainerSpec, Link, Network, TaskSpec};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Writes them, unless they are there: containers that run see the files
-/// themselves, not their names, so they are never replaced.
-pub(super) fn write(dir: &Path, task: &TaskSpec, container: &ContainerSpec) -> io::Result<()> {
+/// The places of a task's containers on the bridge, by position.
+pub(super) type Places = BTreeMap<usize, Attachment>;
+
+/// Writes them for the container at `index`, unless they are there: containers that
+/// run see the files themselves, not their names, so they are never replaced.
+pub(super) fn write(dir: &Path, task: &TaskSpec, index: usize, places: &Places) -> io::Result<()> {
+    let Some(container) = task.containers.get(index) else { return Ok(()) };
     fs::create_dir_all(dir)?;
     let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hostname = hostname(task, container);
     for (name, text) in [
-        ("hosts", hosts(task, &hostname)),
+        ("hosts", hosts(task, index, &hostname, places)),
         ("hostname", format!("{hostname}\n")),
         ("resolv.conf", asked(container, &resolvers(task, &host))),
     ] {
@@ -28,7 +33,7 @@ pub(super) fn write(dir: &Path, task: &TaskSpec, container: &ContainerSpec) -> i
 fn hostname(task: &TaskSpec, container: &ContainerSpec) -> String {
     let own = match &task.network {
         Network::Awsvpc(eni) => eni.hostname.clone(),
-        Network::Isolated => container.hostname.clone(),
+        Network::Isolated | Network::Bridge => container.hostname.clone(),
         Network::Host => {
             fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
         }
@@ -36,9 +41,60 @@ fn hostname(task: &TaskSpec, container: &ContainerSpec) -> String {
     own.unwrap_or_else(|| task.arn.short_id())
 }
 
-fn hosts(task: &TaskSpec, hostname: &str) -> String {
+/// The container that a link leads to, and where that is.
+fn linked<'t>(
+    task: &'t TaskSpec,
+    link: &Link,
+    places: &'t Places,
+) -> Option<(&'t ContainerSpec, &'t Attachment)> {
+    let at = task.containers.iter().position(|other| other.name == link.container)?;
+    Some((task.containers.get(at)?, places.get(&at)?))
+}
+
+/// The variables by which Docker tells a container of those it is linked to: for
+/// each port that the other maps, and for the first of them once more.
+pub(super) fn link_variables(
+    task: &TaskSpec,
+    index: usize,
+    places: &Places,
+) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let Some(own) = task.containers.get(index) else { return all };
+    for link in &own.links {
+        let Some((other, place)) = linked(task, link, places) else { continue };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let alias: String = link.alias.chars().map(plain).collect();
+        all.insert(format!("{alias}_NAME"), format!("/{}/{}", own.name, link.alias));
+        for mapping in other.ports.iter().rev() {
+            for port in (mapping.container.0..=mapping.container.1).rev() {
+                let protocol = mapping.protocol.as_str();
+                let address = place.ipv4;
+                let whole = format!("{protocol}://{address}:{port}");
+                let name = format!("{alias}_PORT_{port}_{}", protocol.to_uppercase());
+                all.insert(format!("{alias}_PORT"), whole.clone());
+                all.insert(format!("{name}_ADDR"), address.to_string());
+                all.insert(format!("{name}_PORT"), port.to_string());
+                all.insert(format!("{name}_PROTO"), protocol.to_owned());
+                all.insert(name, whole);
+            }
+        }
+    }
+    all
+}
+
+fn hosts(task: &TaskSpec, index: usize, hostname: &str, places: &Places) -> String {
     let host = fs::read_to_string("/etc/hosts").ok().filter(|_| task.network == Network::Host);
     let mut text = host.unwrap_or_else(|| own_hosts(task, hostname));
+    if let Some(place) = places.get(&index) {
+        _ = writeln!(text, "{}\t{hostname}", place.ipv4);
+    }
+    for link in task.containers.get(index).iter().flat_map(|own| &own.links) {
+        if let Some((other, place)) = linked(task, link, places) {
+            let (address, alias, name) = (place.ipv4, &link.alias, &other.name);
+            let names = if alias == name { name.clone() } else { format!("{alias} {name}") };
+            _ = writeln!(text, "{address}\t{names}");
+        }
+    }
     for (name, address) in task.containers.iter().flat_map(|c| &c.extra_hosts) {
         _ = writeln!(text, "{address}\t{name}");
     }
@@ -88,17 +144,13 @@ fn resolvers(task: &TaskSpec, host: &str) -> String {
     let eni = match &task.network {
         Network::Awsvpc(eni) => eni,
         Network::Isolated => return String::new(),
+        Network::Bridge => return not_local(host),
         Network::Host => return host.to_owned(),
     };
-    let mut text = String::new();
     if eni.name_servers.is_empty() {
-        // A resolver on the host's own loopback cannot be reached from here.
-        let local = |line: &&str| line.starts_with("nameserver 127.") || line.contains("::1");
-        for line in host.lines().filter(|line| !local(line)) {
-            _ = writeln!(text, "{line}");
-        }
-        return text;
+        return not_local(host);
     }
+    let mut text = String::new();
     if !eni.search.is_empty() {
         _ = writeln!(text, "search {}", eni.search.join(" "));
     }
@@ -106,6 +158,12 @@ fn resolvers(task: &TaskSpec, host: &str) -> String {
         _ = writeln!(text, "nameserver {server}");
     }
     text
+}
+
+/// A resolver on the host's own loopback cannot be reached from a namespace.
+fn not_local(host: &str) -> String {
+    let local = |line: &&str| line.starts_with("nameserver 127.") || line.contains("::1");
+    host.lines().filter(|line| !local(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Where the output of a container goes: to a file of its name, unless the name
@@ -122,6 +180,7 @@ pub(super) fn log(dir: &Path, name: &str, index: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{PortMapping, Protocol, TaskArn};
 
     #[test]
     fn a_container_may_have_resolvers_of_its_own() {
@@ -138,5 +197,42 @@ mod tests {
         );
         assert_eq!(with(&[], &["b", "c"]), "search b c\nnameserver 10.0.0.2\noptions ndots:2\n");
         assert_eq!(with(&[], &["."]), "nameserver 10.0.0.2\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn a_linked_container_is_known_by_its_names_and_variables() {
+        let link = |alias: &str| Link { container: "db".to_owned(), alias: alias.to_owned() };
+        let port = PortMapping {
+            container: (5432, 5432),
+            is_range: false,
+            host: None,
+            protocol: Protocol::Tcp,
+        };
+        let db =
+            ContainerSpec { name: "db".to_owned(), ports: vec![port], ..ContainerSpec::default() };
+        let web = ContainerSpec {
+            name: "web".to_owned(),
+            links: vec![link("db"), link("my-store")],
+            ..ContainerSpec::default()
+        };
+        let task = TaskSpec {
+            network: Network::Bridge,
+            containers: vec![db, web],
+            ..TaskSpec::new(TaskArn::new("arn:aws:ecs:us-east-1:1:task/c/0123"))
+        };
+        let at = |last: u8| Attachment {
+            ipv4: std::net::Ipv4Addr::new(172, 17, 0, last),
+            bindings: vec![],
+        };
+        let places = BTreeMap::from([(0, at(2)), (1, at(3))]);
+        let text = hosts(&task, 1, "web-host", &places);
+        let tail: Vec<_> = text.lines().skip(6).collect();
+        assert_eq!(tail, ["172.17.0.3\tweb-host", "172.17.0.2\tdb", "172.17.0.2\tmy-store db"]);
+        let variables = link_variables(&task, 1, &places);
+        let of = |name: &str| variables.get(name).map(String::as_str);
+        assert_eq!(of("DB_PORT"), Some("tcp://172.17.0.2:5432"));
+        assert_eq!(of("MY_STORE_PORT_5432_TCP_ADDR"), Some("172.17.0.2"));
+        assert_eq!(of("MY_STORE_NAME"), Some("/web/my-store"));
+        assert_eq!(link_variables(&task, 0, &places), BTreeMap::new());
     }
 }

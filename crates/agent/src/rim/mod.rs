@@ -330,6 +330,7 @@ impl Hand {
             let text = "the network interface did not appear in time";
             Err(Failure::new(FailureKind::Network, text))
         });
+        let result = result.and_then(|()| self.tools.networks.attach(spec));
         self.tell(Input::NetworkReady { task: spec.arn.clone(), result }).await;
     }
 
@@ -394,8 +395,8 @@ impl Hand {
     ) -> Result<Order<'a>, Failure> {
         let dir = self.tools.state.task_dir(&spec.arn);
         let files = dir.join(format!("etc-{index}"));
-        let own = spec.containers.get(index).map(|container| files::write(&files, spec, container));
-        own.transpose().map_err(|error| {
+        let places = self.tools.networks.attach(spec)?;
+        files::write(&files, spec, index, &places).map_err(|error| {
             let text = format!("cannot write into {}: {error}", files.display());
             Failure::new(FailureKind::Create, text)
         })?;
@@ -410,16 +411,12 @@ impl Hand {
             environment.retain(|name, _| !names.contains(&name.as_str()));
         }
         environment.extend(crate::endpoints::environment(spec, runtime_id));
+        environment.extend(files::link_variables(spec, index, &places));
         Ok(Order {
             runtime_id,
             task: spec,
             index,
-            netns: match &spec.network {
-                crate::engine::Network::Host => None,
-                crate::engine::Network::Awsvpc(_) | crate::engine::Network::Isolated => {
-                    Some(self.tools.networks.path(&spec.arn))
-                }
-            },
+            netns: self.tools.networks.path(spec, index),
             log: files::log(&dir, container.map_or("", |c| &c.name), index),
             volumes: self.tools.state.volumes_dir(&spec.arn),
             files,

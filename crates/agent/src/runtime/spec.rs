@@ -147,7 +147,7 @@ pub fn definition<'a>(order: &Order<'a>) -> Result<&'a ContainerSpec, Error> {
 pub fn hostname(order: &Order<'_>, container: &ContainerSpec) -> String {
     let from_eni = match &order.task.network {
         Network::Awsvpc(eni) => eni.hostname.clone(),
-        Network::Isolated | Network::Host => None,
+        Network::Isolated | Network::Bridge | Network::Host => None,
     };
     let name = from_eni.or_else(|| container.hostname.clone());
     // The kernel takes 64 bytes.

@@ -318,7 +318,6 @@ pub(crate) async fn written(machine: &Machine, arn: &TaskArn, name: &str, text: 
     }
 }
 
-/// Ends everything, of which nothing may be left.
 /// Stops the task that runs, and then all else.
 pub(crate) async fn conclude(machine: Machine, mut agent: Agent, spec: TaskSpec) {
     let arn = spec.arn.clone();
@@ -328,6 +327,7 @@ pub(crate) async fn conclude(machine: Machine, mut agent: Agent, spec: TaskSpec)
     end(machine, agent).await;
 }
 
+/// Ends everything, of which nothing may be left.
 pub(crate) async fn end(machine: Machine, agent: Agent) {
     agent.crash().await;
     agent::teardown(&machine.config, agent::Leave::Nothing).await.expect("torn down");
@@ -400,7 +400,7 @@ fn layer() -> Vec<u8> {
     append(&mut tar, "etc/group", b"root:x:0:\nweb:x:34:\n", 0o644);
     for applet in [
         "sh", "sleep", "cat", "id", "ip", "wget", "httpd", "nc", "true", "hostname", "tail", "dd",
-        "test", "ls", "stat", "mount", "env", "ps", "tty", "touch", "mkdir",
+        "test", "ls", "stat", "mount", "env", "ps", "tty", "touch", "mkdir", "sed",
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -1,5 +1,6 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
+mod bridge;
 mod control;
 mod kernel;
 mod machine;

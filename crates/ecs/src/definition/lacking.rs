@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
     let given = |list: Option<usize>| list.is_some_and(|length| length > 0);
     let task = [
-        // Also the mode of a definition that names none.
-        ("networkMode bridge", spec.network_mode == NetworkMode::Bridge),
         ("proxyConfiguration", spec.proxy_configuration.is_some()),
         ("inferenceAccelerators", !spec.inference_accelerators.is_empty()),
         ("trustedExecutionConfiguration", spec.trusted_execution_configuration.is_some()),
@@ -48,8 +46,12 @@ pub(crate) fn unsupported(spec: &Spec) -> Option<String> {
                 "resourceRequirements other than whole GPUs",
                 container.resource_requirements.iter().flatten().any(|it| !is_whole_gpus(it)),
             ),
-            ("links", given(container.links.as_ref().map(Vec::len))),
-            ("disableNetworking", container.disable_networking == Some(true)),
+            // The containers of a task on the bridge have a network each.
+            (
+                "disableNetworking but on the bridge",
+                container.disable_networking == Some(true)
+                    && spec.network_mode != NetworkMode::Bridge,
+            ),
             ("logConfiguration.options of json-file", given(log_options)),
         ];
         let name = container.name.as_deref().unwrap_or_default();
@@ -74,8 +76,7 @@ mod tests {
     fn what_we_lack_is_named() {
         assert_eq!(unsupported(&spec(NetworkMode::Awsvpc)), None);
         assert_eq!(unsupported(&spec(NetworkMode::Host)), None);
-        let bridge = unsupported(&spec(NetworkMode::Bridge));
-        assert_eq!(bridge.as_deref(), Some("networkMode bridge"));
+        assert_eq!(unsupported(&spec(NetworkMode::Bridge)), None);
         let mut secret = spec(NetworkMode::Awsvpc);
         secret.container_definitions[0].secrets = Some(vec![Secret::default()]);
         assert_eq!(unsupported(&secret).as_deref(), Some("secrets (container 'web')"));
@@ -103,12 +104,8 @@ mod tests {
             gpus.container_definitions[0].resource_requirements = Some(vec![wanted.clone()]);
             assert_eq!(unsupported(&gpus).is_none(), obeyed, "{wanted:?}");
         }
-        for (found, what) in [
-            (one(|c| c.links = Some(vec!["db".to_owned()])), "links"),
-            (one(|c| c.disable_networking = Some(true)), "disableNetworking"),
-        ] {
-            assert_eq!(found, Some(format!("{what} (container 'web')")));
-        }
+        let found = one(|c| c.disable_networking = Some(true));
+        assert_eq!(found.as_deref(), Some("disableNetworking but on the bridge (container 'web')"));
         let mut logging = spec(NetworkMode::Awsvpc);
         logging.container_definitions[0].log_configuration = Some(log("json-file"));
         assert!(unsupported(&logging).is_some_and(|what| what.starts_with("logConfiguration")));

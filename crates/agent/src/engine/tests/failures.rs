@@ -15,7 +15,7 @@ fn failures_become_the_containers_reason() {
     for (step, (kind, input)) in cases.into_iter().enumerate() {
         let spec = spec(&[("a", true), ("b", true)]);
         let mut engine = Engine::default();
-        let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(()) };
+        let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(BTreeMap::new()) };
         engine.handle(want(&spec, Desired::Running), Timestamp(0));
         engine.handle(ready, Timestamp(0));
         if step > 0 {
@@ -49,7 +49,7 @@ fn what_failed_has_stopped_only_when_nothing_is_left_of_it() {
     let spec = spec(&[("side", false), ("main", true)]);
     let (main, side) = (which(&spec, 1), which(&spec, 0));
     let mut engine = Engine::default();
-    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(()) };
+    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(BTreeMap::new()) };
     for input in [want(&spec, Desired::Running), ready] {
         engine.handle(input, Timestamp(0));
     }

@@ -8,7 +8,7 @@ fn the_life_of_a_task_with_a_sidecar() {
     let task = spec.arn.clone();
     let it = |index| which(&spec, index);
     let exit = |code| Exit { code, out_of_memory: false };
-    let ready = Input::NetworkReady { task: task.clone(), result: Ok(()) };
+    let ready = Input::NetworkReady { task: task.clone(), result: Ok(BTreeMap::new()) };
     let script: Vec<(Input, &[&str])> = vec![
         (want(&spec, Desired::Running), &["network", "pull 0", "pull 1"]),
         (want(&spec, Desired::Running), &[]),

@@ -71,7 +71,7 @@ fn running(spec: &TaskSpec) -> Engine {
     let mut engine = Engine::default();
     let task = spec.arn.clone();
     engine.handle(want(spec, Desired::Running), Timestamp(0));
-    engine.handle(Input::NetworkReady { task, result: Ok(()) }, Timestamp(0));
+    engine.handle(Input::NetworkReady { task, result: Ok(BTreeMap::new()) }, Timestamp(0));
     for index in 0..spec.containers.len() {
         engine.handle(Input::Pulled(which(spec, index), Ok(None)), Timestamp(0));
         engine.handle(Input::Created(which(spec, index), Ok(())), Timestamp(0));

@@ -18,7 +18,7 @@ fn pulled(spec: &TaskSpec) -> (Engine, Vec<String>) {
     let mut engine = Engine::default();
     feed(&mut engine, want(spec, Desired::Running), 0);
     feed(&mut engine, Input::Pulled(which(spec, 0), Ok(None)), 0);
-    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(()) };
+    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(BTreeMap::new()) };
     feed(&mut engine, ready, 0);
     let effects = feed(&mut engine, Input::Pulled(which(spec, 1), Ok(None)), 0);
     (engine, effects)
@@ -136,7 +136,7 @@ fn who_is_needed_stops_last() {
     spec.containers[2].depends_on = on("db");
     let mut engine = Engine::default();
     feed(&mut engine, want(&spec, Desired::Running), 0);
-    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(()) };
+    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(BTreeMap::new()) };
     feed(&mut engine, ready, 0);
     let mut begun = Vec::new();
     let mut news: Vec<Input> =

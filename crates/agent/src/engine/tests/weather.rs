@@ -57,6 +57,7 @@ impl World {
             Effect::PrepareNetwork(spec) => {
                 self.network = true;
                 let result = if fails { failed(FailureKind::Network) } else { Ok(()) };
+                let result = result.map(|()| BTreeMap::new());
                 vec![Input::NetworkReady { task: spec.arn.clone(), result }]
             }
             Effect::RemoveNetwork(spec) => {
