@@ -47,6 +47,17 @@ pub enum Work {
     Delete,
 }
 
+/// From where the images of a task with an interface of its own are pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullFrom {
+    /// From the machine, as on EC2.
+    #[default]
+    Host,
+    /// Through that interface, as on Fargate since platform version 1.4.0: its
+    /// routes and security groups decide, and no pull begins before it is there.
+    Task,
+}
+
 /// How far the network of a task is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NetworkPhase {
@@ -180,6 +191,9 @@ pub struct Task {
     pub spec: Arc<TaskSpec>,
     /// Whether it is to run.
     pub desired: Desired,
+    /// From where its images are pulled.
+    #[serde(default)]
+    pub pull_from: PullFrom,
     /// How far its network is.
     pub network: NetworkPhase,
     /// Its containers, in the order of the definition.
@@ -258,6 +272,7 @@ impl Task {
         Self {
             spec: Arc::new(spec),
             desired,
+            pull_from: PullFrom::Host,
             network: NetworkPhase::Absent,
             containers,
             reason: None,

@@ -7,7 +7,11 @@
 //! the host, and we move it in.
 
 mod door;
+mod inside;
 mod link;
+
+pub use inside::Place;
+pub(crate) use inside::inside;
 
 use crate::engine::{Eni, Failure, FailureKind, Network, TaskArn, TaskSpec};
 use async_trait::async_trait;

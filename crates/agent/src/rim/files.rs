@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 /// themselves, not their names, so they are never replaced.
 pub(super) fn write(dir: &Path, task: &TaskSpec, container: &ContainerSpec) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hostname = hostname(task, container);
     for (name, text) in [
         ("hosts", hosts(task, &hostname)),
         ("hostname", format!("{hostname}\n")),
-        ("resolv.conf", asked(container, &resolvers(task, &host))),
+        ("resolv.conf", asked(container, &resolv_conf(task))),
     ] {
         let path = dir.join(name);
         if !path.exists() {
@@ -82,6 +81,12 @@ fn asked(container: &ContainerSpec, task: &str) -> String {
         _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// By whom the names are resolved that a task asks for, as `resolv.conf` has it.
+pub(super) fn resolv_conf(task: &TaskSpec) -> String {
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    resolvers(task, &host)
 }
 
 fn resolvers(task: &TaskSpec, host: &str) -> String {

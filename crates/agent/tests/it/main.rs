@@ -1,9 +1,12 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
+mod broken;
+mod collect;
 mod control;
 mod kernel;
 mod machine;
 mod order;
 mod pulls;
+mod registry;
 mod runs;
 mod volumes;
