@@ -178,7 +178,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         endpoint: endpoint.clone(),
         credentials,
         seed: u64::from(std::process::id()),
-        ..agent_config(layout)?
+        ..up.images.apply(agent_config(layout)?)
     };
 
     announce(layout, listen, &up.region, &root)?;

@@ -4,6 +4,8 @@ use super::spec::{TaskArn, TaskSpec};
 use ident::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How far a container has got. It only ever moves forward.
@@ -56,6 +58,27 @@ pub enum PullFrom {
     /// Through that interface, as on Fargate since platform version 1.4.0: its
     /// routes and security groups decide, and no pull begins before it is there.
     Task,
+}
+
+impl fmt::Display for PullFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Task => "task",
+        })
+    }
+}
+
+impl FromStr for PullFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "host" => Ok(Self::Host),
+            "task" => Ok(Self::Task),
+            _ => Err(format!("{text:?} is none of host, task")),
+        }
+    }
 }
 
 /// How far the network of a task is.

@@ -46,6 +46,7 @@ use registry::Sources;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +70,17 @@ pub enum PullBehavior {
     /// cached image starts in a tenth of a second.
     #[default]
     PreferCached,
+}
+
+impl fmt::Display for PullBehavior {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Always => "always",
+            Self::Once => "once",
+            Self::PreferCached => "prefer-cached",
+        })
+    }
 }
 
 impl FromStr for PullBehavior {

@@ -23,7 +23,9 @@ use tokio::sync::OnceCell;
 
 /// How long a registry may be silent.
 const SILENCE: Duration = Duration::from_mins(1);
-const CONNECT: Duration = Duration::from_secs(30);
+/// How long a connection may take. One that a security group forbids takes this long,
+/// and as often as a failure is borne.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// What a reference may lead to, the index first.
 pub(super) const ACCEPTED: [&str; 4] = [

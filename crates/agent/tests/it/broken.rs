@@ -1,5 +1,6 @@
 //! Lines that break, and registries that lie.
 
+use crate::line::{Fault, Line};
 use crate::machine::{Machine, container, digest, last, oci_archive_for, task, until};
 use crate::registry::{Registry, Server};
 use agent::engine::{Network, TaskSpec};
@@ -10,91 +11,11 @@ use hyper::Response;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MIB: u64 = 1 << 20;
 /// How large the layer of the test image is, a little more or less.
 const LAYER: u64 = 12 * MIB;
-
-/// What a line does to an answer that is longer than this.
-#[derive(Clone, Copy)]
-enum Fault {
-    None,
-    /// It breaks.
-    Cuts(u64),
-    /// It falls silent.
-    Stalls(u64),
-}
-
-/// A way to a registry, which counts the bytes that came back by it.
-struct Line {
-    port: u16,
-    carried: Arc<AtomicU64>,
-    lines: Arc<AtomicUsize>,
-    fault: tokio::sync::watch::Sender<Fault>,
-    _carrying: JoinSet<()>,
-}
-
-impl Line {
-    async fn to(registry: &Registry, fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let (fault, faults) = tokio::sync::watch::channel(fault);
-        let (carried, lines): (Arc<AtomicU64>, Arc<AtomicUsize>) = Default::default();
-        let (count, opened, far) = (carried.clone(), lines.clone(), registry.port());
-        let mut carrying = JoinSet::new();
-        carrying.spawn(async move {
-            let mut all = JoinSet::new();
-            while let Ok((near, _)) = listener.accept().await {
-                opened.fetch_add(1, Ordering::SeqCst);
-                let (fault, count) = (*faults.borrow(), count.clone());
-                all.spawn(async move { carry(near, far, fault, &count).await });
-            }
-        });
-        Self { port, carried, lines, fault, _carrying: carrying }
-    }
-
-    fn carried(&self) -> u64 {
-        self.carried.load(Ordering::SeqCst)
-    }
-}
-
-/// Carries one connection until either end, or the fault, ends it.
-async fn carry(near: TcpStream, far: u16, fault: Fault, count: &AtomicU64) {
-    let far = TcpStream::connect(("127.0.0.1", far)).await.expect("the registry");
-    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
-        (near.into_split(), far.into_split());
-    let asked = async { drop(tokio::io::copy(&mut near_in, &mut far_out).await) };
-    let answered = async {
-        let (mut bytes, mut here) = (vec![0; 64 << 10], 0_u64);
-        loop {
-            let most = match fault {
-                Fault::None => u64::MAX,
-                Fault::Cuts(at) | Fault::Stalls(at) => at - here,
-            };
-            let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-            if most == 0 {
-                if let Fault::Stalls(_) = fault {
-                    std::future::pending::<()>().await;
-                }
-                return;
-            }
-            let Ok(read @ 1..) = far_in.read(&mut bytes[..most]).await else { return };
-            if near_out.write_all(&bytes[..read]).await.is_err() {
-                return;
-            }
-            here += read as u64;
-            count.fetch_add(read as u64, Ordering::SeqCst);
-        }
-    };
-    tokio::select! {
-        () = asked => {}
-        () = answered => {}
-    }
-}
 
 fn push(machine: &Machine, registry: &Registry) {
     let archive = machine.path("large.tar");
@@ -115,13 +36,13 @@ async fn a_line_that_breaks_again_and_again_costs_nothing_twice() {
     let registry = Registry::start(&machine).await;
     push(&machine, &registry);
     // More often than a failure is borne that gets us nowhere.
-    let line = Line::to(&registry, Fault::Cuts(2 * MIB)).await;
+    let line = Line::to(&registry, "127.0.0.1", Fault::Cuts(2 * MIB)).await;
     let mut agent = machine.agent().await;
     agent.run(wish(&format!("127.0.0.1:{}/large:1", line.port))).await;
     agent.running().await;
     let report = agent.stopped().await;
     assert_eq!(last(&report, "web").exit_code, Some(0), "the file is there");
-    let (carried, lines) = (line.carried(), line.lines.load(Ordering::SeqCst));
+    let (carried, lines) = (line.carried(), line.callers().len());
     println!("{carried} bytes of a layer of {LAYER} and a little more, by {lines} lines");
     assert!(lines >= 6, "{lines}");
     assert!(carried < LAYER + 2 * MIB, "{carried} bytes came for a layer of {LAYER}");
@@ -132,14 +53,19 @@ async fn an_agent_that_died_over_a_layer_goes_on_with_it() {
     let machine = Machine::new();
     let registry = Registry::start(&machine).await;
     push(&machine, &registry);
-    let line = Line::to(&registry, Fault::Stalls(8 * MIB)).await;
+    let line = Line::to(&registry, "127.0.0.1", Fault::Stalls(8 * MIB)).await;
     let agent = machine.agent().await;
     agent.run(wish(&format!("127.0.0.1:{}/large:1", line.port))).await;
     let store = machine.config.data_dir.join("containerd/root/io.containerd.content.v1.content");
     let half = || largest(&store.join("ingest"));
     until("half of it is here", || half() >= 7 * MIB).await;
+    let told = || agent::transfers(&machine.config).expect("readable");
+    let half_told = |pull: &agent::images::Transfer| {
+        pull.image.ends_with("/large:1") && pull.bytes_done >= 7 * MIB && pull.bytes_total > LAYER
+    };
+    until("that is told", || matches!(&told()[..], [pull] if half_told(pull))).await;
     agent.crash().await;
-    line.fault.send_replace(Fault::None);
+    line.mend();
     let before = (line.carried(), half());
     let mut agent = machine.agent().await;
     agent.running().await;
@@ -149,6 +75,7 @@ async fn an_agent_that_died_over_a_layer_goes_on_with_it() {
     println!("{after} bytes more after {} of {LAYER} were here", before.1);
     assert!(after < LAYER + 2 * MIB - before.1, "{after} bytes came again");
     assert_eq!(largest(&store.join("ingest")), 0, "nothing half done is left");
+    until("nothing is told any more", || told().is_empty()).await;
 }
 
 /// The size of the largest file below a directory.

@@ -161,7 +161,7 @@ async fn does_not_run(agent: &mut Agent, image: &str, login: &RegistryLogin) -> 
 
 const DENIED: &str = "CannotPullContainerError: The task can’t pull the image. Check that the \
                       role has the permissions to pull images from the registry. ";
-const UNREACHABLE: &str = "CannotPullContainerError: The task can’t pull the image. Check your \
+pub(crate) const UNREACHABLE: &str = "CannotPullContainerError: The task can’t pull the image. Check your \
                            network configuration. ";
 
 #[tokio::test(flavor = "multi_thread")]
