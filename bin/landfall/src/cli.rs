@@ -1,5 +1,6 @@
 //! What a person can say to `landfall`.
 
+use crate::images::Images;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Manage the images on this machine.
     #[command(subcommand)]
-    Image(Image),
+    Image(ImageCommand),
     /// Make, list and delete accounts: an AWS of its own each.
     #[command(subcommand)]
     Account(Account),
@@ -91,6 +92,8 @@ pub(crate) struct Up {
     /// port then owns this machine.
     #[arg(long)]
     pub(crate) accept_any_credentials: bool,
+    #[command(flatten)]
+    pub(crate) images: Images,
 }
 
 #[derive(Debug, Args)]
@@ -148,7 +151,7 @@ pub(crate) struct Restore {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Image {
+pub(crate) enum ImageCommand {
     /// Load the images of an OCI layout or `docker save` archive.
     Load {
         /// The archive; may be compressed with gzip.
@@ -263,7 +266,7 @@ fn instance_type(text: &str) -> Result<String, String> {
 }
 
 /// A time in seconds, minutes, hours or days, as in `90s`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let parsed = || {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {

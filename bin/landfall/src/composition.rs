@@ -6,7 +6,8 @@ use crate::cli::Up;
 use crate::commands::AnyError;
 use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
-use agent::images::PullBehavior;
+use agent::engine::PullFrom;
+use agent::images::{Limits, PullBehavior, Registries};
 use chassis::idempotency::Sweeper;
 use chassis::{
     Authenticator, Controller, Edge, Options, Platform, Service, Shutdown, Supervisor, Tenancy,
@@ -177,7 +178,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         endpoint: endpoint.clone(),
         credentials,
         seed: u64::from(std::process::id()),
-        ..agent_config(layout)?
+        ..up.images.apply(agent_config(layout)?)
     };
 
     announce(layout, listen, &up.region, &root)?;
@@ -252,7 +253,9 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         cpu: None,
         memory_mib: None,
         image_pull_behavior: PullBehavior::PreferCached,
-        insecure_registries: Vec::new(),
+        registries: Registries::default(),
+        image_limits: Limits::default(),
+        pull_from: PullFrom::Host,
         max_output: MAX_OUTPUT,
         attributes: Vec::new(),
         seed: 0,

@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod composition;
 mod extension;
+mod images;
 #[cfg(test)]
 mod isolation;
 mod layout;

@@ -1,7 +1,8 @@
 //! What the agent has to be told.
 
+use crate::engine::PullFrom;
 use crate::error::Error;
-use crate::images::PullBehavior;
+use crate::images::{Limits, PullBehavior, Registries, Settings};
 use crate::runtime::process::Paths;
 use std::path::PathBuf;
 use wire::sigv4::Credentials;
@@ -38,9 +39,12 @@ pub struct Config {
     pub memory_mib: Option<u32>,
     /// When images are asked of their registries.
     pub image_pull_behavior: PullBehavior,
-    /// Registries, as `host:port`, that are spoken to without TLS. Those on this
-    /// machine always are.
-    pub insecure_registries: Vec<String>,
+    /// How registries are reached.
+    pub registries: Registries,
+    /// When images go that nobody uses.
+    pub image_limits: Limits,
+    /// From where images are pulled for tasks with an interface of their own.
+    pub pull_from: PullFrom,
     /// How many bytes of disk the output of one container may take; what is older
     /// goes first.
     pub max_output: u64,
@@ -58,6 +62,12 @@ impl Config {
             let problem = "the prefix must be 1 to 32 letters and digits".to_owned();
             return Err(Error::Config(problem));
         }
+        let Limits { full, relieved, .. } = self.image_limits;
+        if relieved > full || full > 100 {
+            let problem =
+                format!("a disk that is full at {full} % is not relieved at {relieved} %");
+            return Err(Error::Config(problem));
+        }
         for dir in [&self.data_dir, &self.run_dir] {
             if !dir.is_absolute() || dir.to_str().is_none() {
                 let problem = format!("{} is not an absolute path in UTF-8", dir.display());
@@ -73,6 +83,19 @@ impl Config {
 
     pub(crate) fn runc_root(&self) -> PathBuf {
         self.run_dir.join("runc")
+    }
+
+    pub(crate) fn image_settings(&self) -> Settings {
+        Settings {
+            behavior: self.image_pull_behavior,
+            registries: self.registries.clone(),
+            memory: self.data_dir.join("images.json"),
+        }
+    }
+
+    /// The file that says which images are being pulled, and how far.
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.run_dir.join("pulls.json")
     }
 
     pub(crate) fn tasks_dir(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, chain};
-use crate::images::{self, Images, Loaded, OnProgress};
+use crate::images::{self, Images, Loaded, OnProgress, Transfer};
 use crate::netns::{Namespaces, Networks};
 use crate::rim::{self, StateDir};
 use crate::runtime::Containers;
@@ -13,7 +13,7 @@ use crate::runtime::process;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct Host {
     pub state: StateDir,
     connection: Connection,
     namespace: String,
+    /// Where it says how far pulls are.
+    transfers: PathBuf,
     /// Where our own containerd is, if we use our own.
     own: Option<process::Paths>,
 }
@@ -42,26 +44,18 @@ impl Host {
         rim::make_private(&config.data_dir)?;
         rim::make_private(&config.run_dir)?;
         let connection = connect(config).await?;
-        let images = Images::new(
-            connection.clone(),
-            config.image_pull_behavior,
-            config.insecure_registries.clone(),
-        );
+        let images = Arc::new(Images::new(connection.clone(), config.image_settings()));
         let cgroups = Cgroups::find(&config.prefix)?;
         let runc_root = config.runc_root();
-        let containers = Containerd::new(
-            connection.clone(),
-            Arc::new(images),
-            cgroups,
-            runc_root,
-            &config.data_dir,
-        )?;
+        let containers =
+            Containerd::new(connection.clone(), images, cgroups, runc_root, &config.data_dir)?;
         Ok(Self {
             containers: Arc::new(containers),
             networks: Arc::new(Namespaces::new(config.prefix.as_str(), &config.run_dir)),
             state: StateDir::open(config.tasks_dir())?,
             connection,
             namespace: config.prefix.clone(),
+            transfers: config.transfers(),
             own: config.containerd.is_none().then(|| config.containerd_paths()),
         })
     }
@@ -80,6 +74,11 @@ impl Host {
                 tracing::error!(error = chain(&error), "containerd does not start");
             }
         }
+    }
+
+    /// Keeps what is known of images where it is looked for.
+    pub async fn keep_books(&self) -> Infallible {
+        self.containers.images().keep_books(&self.transfers).await
     }
 
     /// Loads the images of an archive.
@@ -107,6 +106,12 @@ pub async fn load_image(
     progress: Option<&OnProgress>,
 ) -> Result<Vec<Loaded>, Error> {
     Host::open(config).await?.load_image(archive, progress).await
+}
+
+/// What an agent of this configuration is pulling, if one runs.
+pub fn transfers(config: &Config) -> Result<Vec<Transfer>, Error> {
+    let path = config.transfers();
+    images::told(&path).map_err(Error::io("read", path))
 }
 
 /// What a [`teardown`] leaves behind.

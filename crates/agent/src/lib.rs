@@ -23,6 +23,7 @@
 pub mod acs;
 pub mod api;
 mod backoff;
+mod cleanup;
 mod clock;
 mod config;
 mod credentials;
@@ -41,7 +42,7 @@ mod tcs;
 
 pub use config::Config;
 pub use error::{Error, chain};
-pub use host::{Host, Leave, load_image, teardown};
+pub use host::{Host, Leave, load_image, teardown, transfers};
 pub use output::{Output, Piece, Reader, outputs};
 pub use run::run;
 

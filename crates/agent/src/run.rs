@@ -3,6 +3,7 @@
 use crate::acs::Acs;
 use crate::api::{Api, CallError, Identity};
 use crate::backoff::{Backoff, Jitter};
+use crate::cleanup;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::endpoints::Doors;
@@ -40,6 +41,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
             ("AWS_REGION".to_owned(), config.region.clone()),
             ("AWS_DEFAULT_REGION".to_owned(), config.region.clone()),
         ]),
+        pull_from: config.pull_from,
     };
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = Rim::start(tools).await?;
@@ -48,6 +50,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         doors.lead_to(engine).await;
         std::future::pending::<Infallible>().await
     };
+    let (cleaned, limits) = (rim.clone(), config.image_limits);
     let output = crate::output::keep(config.tasks_dir(), config.max_output);
     let agent = Agent {
         jitter: Jitter::new(config.seed ^ u64::from(std::process::id())),
@@ -62,6 +65,8 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         ended = agent.stay_connected() => ended,
         () = worker.run(shutdown.clone()) => Ok(()),
         never = host.keep_containerd() => match never {},
+        never = host.keep_books() => match never {},
+        never = cleanup::run(host.containers.images(), &cleaned, limits) => match never {},
         never = output => match never {},
         never = opening => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),

@@ -14,7 +14,7 @@ mod status;
 mod up;
 mod version;
 
-use crate::cli::{Cli, Command, Image};
+use crate::cli::{Cli, Command, ImageCommand};
 use crate::layout::{Access, Layout, read_json};
 use std::error::Error;
 use std::io;
@@ -36,7 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Backup(backup) => backup::run(&layout, &backup)?,
         Command::Restore(restore) => restore::run(&layout, &restore)?,
         Command::Explain(what) => explain::run(&layout, &what)?,
-        Command::Image(Image::Load { file }) => image::load(&layout, &file)?,
+        Command::Image(ImageCommand::Load { file }) => image::load(&layout, &file)?,
         Command::Account(account) => account::run(&layout, &account)?,
         Command::Completions { shell } => completions::run(shell),
         Command::Version(output) => version::run(&output)?,

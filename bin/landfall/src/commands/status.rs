@@ -3,8 +3,10 @@
 use super::{AnyError, access, block_on, down};
 use crate::cli::Output;
 use crate::client::Client;
+use crate::composition;
 use crate::layout::Layout;
 use crate::terminal::{Tone, paint, short, table, text};
+use agent::images::Transfer;
 use serde_json::{Value, json};
 
 /// Prints clusters, instances and tasks.
@@ -21,6 +23,8 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
         by_cluster.into_iter().flat_map(|(_, items)| items).collect()
     };
     let (instances, tasks) = (flat(instances), flat(tasks));
+    // What AWS has no API for: this machine's agent says it to whoever may read its files.
+    let pulls = agent::transfers(&composition::agent_config(layout)?)?;
     if output.json {
         let all = json!({
             "endpoint": format!("http://{}", access.listen),
@@ -30,6 +34,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
             "clusters": clusters,
             "containerInstances": instances,
             "tasks": tasks,
+            "pulls": pulls,
         });
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
@@ -53,6 +58,11 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<(), AnyError> {
     if !tasks.is_empty() {
         println!();
         print!("{}", table(&["TASK", "DEFINITION", "ADDRESS", "STATUS"], &rows(&tasks, task_row)));
+    }
+    if !pulls.is_empty() {
+        println!();
+        let rows: Vec<_> = pulls.iter().map(pull_row).collect();
+        print!("{}", table(&["PULLING", "DONE", "OF"], &rows));
     }
     Ok(())
 }
@@ -105,9 +115,34 @@ fn task_row(task: &Value) -> Vec<String> {
     ]
 }
 
+fn pull_row(pull: &Transfer) -> Vec<String> {
+    // Before the registry has said how large it is.
+    let of = if pull.bytes_total == 0 { "-".to_owned() } else { size(pull.bytes_total) };
+    vec![pull.image.clone(), size(pull.bytes_done), of]
+}
+
+/// Bytes in MiB, to the tenth.
+fn size(bytes: u64) -> String {
+    let tenths = u128::from(bytes) * 10 / (1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pulls_are_shown_in_mebibytes() {
+        let mut pull = Transfer {
+            image: "docker.io/library/busybox:1".to_owned(),
+            started_at: ident::Timestamp(0),
+            bytes_done: 0,
+            bytes_total: 0,
+        };
+        assert_eq!(pull_row(&pull)[1..], ["0.0 MiB", "-"]);
+        (pull.bytes_done, pull.bytes_total) = (1_600_000, 1 << 30);
+        assert_eq!(pull_row(&pull)[1..], ["1.5 MiB", "1024.0 MiB"]);
+    }
 
     #[test]
     fn what_is_missing_is_a_dash() {

@@ -28,7 +28,9 @@ mod steps;
 mod tests;
 
 pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
-pub use model::{Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, Task, Work};
+pub use model::{
+    Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, PullFrom, Task, Work,
+};
 pub use order::can_come_up;
 pub use spec::{
     Attachment, Binding, Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Device, Eni,
@@ -246,7 +248,7 @@ pub enum Effect {
     /// Make the task's namespace, or finish one half made, and wait for its interface.
     PrepareNetwork(Arc<TaskSpec>),
     /// Fetch the image of a container, and make of the container what needs no network.
-    Pull { spec: Arc<TaskSpec>, index: usize, runtime_id: String },
+    Pull { spec: Arc<TaskSpec>, index: usize, runtime_id: String, from: PullFrom },
     /// Nobody waits for the image of a container any more; other tasks may.
     GiveUpPull(Which),
     /// Make a container with its process waiting, replacing one half made.
@@ -324,6 +326,8 @@ pub struct ContainerReport {
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     state: EngineState,
+    /// From where new tasks have their images pulled.
+    pull_from: PullFrom,
     dirty: BTreeSet<TaskArn>,
     /// Not remembered: a new agent finds those that are left.
     orphans: BTreeMap<Orphan, Removal>,
@@ -333,6 +337,12 @@ impl Engine {
     /// An engine that goes on where another left off.
     pub fn resume(state: EngineState) -> Self {
         Self { state, ..Self::default() }
+    }
+
+    /// The same, which has the images of new tasks pulled from there.
+    #[must_use]
+    pub fn pulling(self, pull_from: PullFrom) -> Self {
+        Self { pull_from, ..self }
     }
 
     /// Everything it remembers.
@@ -438,7 +448,11 @@ impl Engine {
     ) {
         let arn = spec.arn.clone();
         if !self.state.tasks.contains_key(&arn) {
-            self.admit(Task::new(spec, desired));
+            let mut task = Task::new(spec, desired);
+            if let Network::Awsvpc(_) = task.spec.network {
+                task.pull_from = self.pull_from;
+            }
+            self.admit(task);
         }
         // Wishes only move forward: a payload that was overtaken wakes nobody.
         self.step(&arn, now, effects, |task| task.desired = task.desired.max(desired));

@@ -4,6 +4,8 @@ use super::spec::{Attachment, TaskArn, TaskSpec};
 use ident::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How far a container has got. It only ever moves forward.
@@ -45,6 +47,38 @@ pub enum Work {
     Restart,
     /// What is left of it is being removed.
     Delete,
+}
+
+/// From where the images of a task with an interface of its own are pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullFrom {
+    /// From the machine, as on EC2.
+    #[default]
+    Host,
+    /// Through that interface, as on Fargate since platform version 1.4.0: its
+    /// routes and security groups decide, and no pull begins before it is there.
+    Task,
+}
+
+impl fmt::Display for PullFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Task => "task",
+        })
+    }
+}
+
+impl FromStr for PullFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "host" => Ok(Self::Host),
+            "task" => Ok(Self::Task),
+            _ => Err(format!("{text:?} is none of host, task")),
+        }
+    }
 }
 
 /// How far the network of a task is.
@@ -183,6 +217,9 @@ pub struct Task {
     pub spec: Arc<TaskSpec>,
     /// Whether it is to run.
     pub desired: Desired,
+    /// From where its images are pulled.
+    #[serde(default)]
+    pub pull_from: PullFrom,
     /// How far its network is.
     pub network: NetworkPhase,
     /// Its containers, in the order of the definition.
@@ -262,6 +299,7 @@ impl Task {
         Self {
             spec: Arc::new(spec),
             desired,
+            pull_from: PullFrom::Host,
             network: NetworkPhase::Absent,
             containers,
             reason: None,

@@ -3,8 +3,8 @@
 use super::order::{self, Gate, UNRESOLVED};
 use super::{
     Attachment, ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind,
-    Known, Network, NetworkPhase, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
-    Work, clip, health, next_attempt,
+    Known, Network, NetworkPhase, PullFrom, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task,
+    Which, Work, clip, health, next_attempt,
 };
 use ident::Timestamp;
 use std::collections::BTreeMap;
@@ -128,16 +128,18 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
             && task.network == NetworkPhase::Ready
             && order::gate(task, index, now) == Gate::Open;
         let go = far(Known::Running);
+        let from = task.pull_from;
+        let way = from == PullFrom::Host || task.network == NetworkPhase::Ready;
         let spec = task.spec.clone();
         let Some(container) = task.containers.get_mut(index).filter(|c| !c.doomed) else {
             continue;
         };
         let runtime_id = container.runtime_id.clone();
         match (container.known, container.work) {
-            (Known::None, None) => {
+            (Known::None, None) if way => {
                 container.work = Some(Work::Pull);
                 task.pull_started_at.get_or_insert(now);
-                effects.push(Effect::Pull { spec, index, runtime_id });
+                effects.push(Effect::Pull { spec, index, runtime_id, from });
             }
             (Known::Pulled, None) if make => {
                 container.work = Some(Work::Create);

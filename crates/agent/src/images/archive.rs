@@ -1,7 +1,8 @@
 //! From an archive: an OCI layout, or what `docker save` makes, gzip'd or not.
 
-use super::blob::{self, Lease};
-use super::{Descriptor, Manifest, OnProgress, full_name, unpack};
+use super::blob::{self, Ingest, Lease};
+use super::manifest::{Descriptor, Manifest};
+use super::{OnProgress, Progress, full_name, unpack};
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use bytes::Bytes;
@@ -92,15 +93,22 @@ async fn store(
 ) -> Result<Loaded, Error> {
     for (digest, span) in &image.blobs {
         if !blob::exists(connection, lease, digest).await? {
+            let reached = |done| {
+                if let Some(progress) = progress {
+                    progress(Progress { digest: digest.clone(), done, total: span.size });
+                }
+            };
+            let ingest = Ingest::of_lease(lease, digest, span.size);
             let stream = archive.stream(*span).boxed();
-            blob::write_stream(connection, lease, digest, span.size, stream, progress).await?;
+            ingest.write(connection, lease, 0, stream, reached).await?;
         }
     }
     let size = image.manifest_bytes.len();
     let labels = unpack::references(&image.manifest);
     let digest = blob::write(connection, lease, image.manifest_bytes, labels).await?;
     unpack::unpack(connection, lease, &image.name, &image.manifest).await?;
-    unpack::record(connection, &image.name, &image.media_type, &digest, size).await?;
+    let origin = unpack::Origin::Archive;
+    unpack::record(connection, &image.name, &image.media_type, &digest, size, origin).await?;
     Ok(Loaded { name: image.name, digest })
 }
 

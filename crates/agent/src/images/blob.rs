@@ -1,6 +1,6 @@
 //! Blobs: into containerd's content store and out of it.
 
-use super::{OnProgress, Progress};
+use crate::clock;
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use bytes::Bytes;
@@ -10,11 +10,19 @@ use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Manifests and configurations that are larger are not believed.
 const SMALL: usize = 8 << 20;
+
+/// How long what was fetched is kept of a pull that came to nothing, or whose agent
+/// died: long enough for the longest pull.
+const KEPT: Duration = Duration::from_hours(3);
+
+/// What it is called to read what somebody else sends.
+pub(super) const RECEIVE: &str = "receive";
 
 /// containerd refuses messages of 16 MiB; a tenth of that keeps memory low.
 const CHUNK: usize = 1 << 20;
@@ -25,10 +33,12 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 }
 
 /// A lease: while it lasts, what was made under it is not collected.
+///
+/// One that is not released ends by itself, and what was fetched under it serves
+/// the next pull until then.
 pub(super) struct Lease {
     connection: Connection,
     pub(super) id: String,
-    released: bool,
 }
 
 impl Lease {
@@ -37,10 +47,12 @@ impl Lease {
         let path = "/proc/sys/kernel/random/uuid";
         let uuid = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let id = format!("image-{}", uuid.trim());
-        let message = api::CreateRequest { id: id.clone(), labels: HashMap::new() };
+        let end = wire::Timestamp::from_millis(clock::now().after(KEPT).0).iso8601();
+        let labels = end.map(|end| ("containerd.io/gc.expire".to_owned(), end));
+        let message = api::CreateRequest { id: id.clone(), labels: labels.into_iter().collect() };
         let request = connection.request(message);
         connection.leases().create(request).await.map_err(Error::rpc("grant a lease"))?;
-        Ok(Self { connection: connection.clone(), id, released: false })
+        Ok(Self { connection: connection.clone(), id })
     }
 
     /// Covers something that existed before.
@@ -52,30 +64,13 @@ impl Lease {
         answer.map(drop).map_err(Error::rpc("extend a lease"))
     }
 
-    /// Ends it.
-    pub(super) async fn release(mut self) {
-        self.released = true;
-        release(self.connection.clone(), std::mem::take(&mut self.id)).await;
-    }
-}
-
-impl Drop for Lease {
-    /// A pull that is given up lets go of what it has fetched so far.
-    fn drop(&mut self) {
-        if self.released {
-            return;
+    /// Ends it. What nothing else holds is collected.
+    pub(super) async fn release(self) {
+        let Self { connection, id } = self;
+        let message = api::DeleteRequest { id: id.clone(), sync: false };
+        if let Err(status) = connection.leases().delete(connection.request(message)).await {
+            tracing::warn!(lease = id, error = status.message(), "lease not released");
         }
-        let released = release(self.connection.clone(), std::mem::take(&mut self.id));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(runtime.spawn(released)); // Whoever would have waited for it is gone.
-        }
-    }
-}
-
-async fn release(connection: Connection, id: String) {
-    let message = api::DeleteRequest { id: id.clone(), sync: false };
-    if let Err(status) = connection.leases().delete(connection.request(message)).await {
-        tracing::warn!(lease = id, error = status.message(), "lease not released");
     }
 }
 
@@ -121,9 +116,9 @@ pub(super) async fn write(
         label(connection, &digest, labels).await?;
         return Ok(digest);
     }
-    let size = bytes.len() as u64;
+    let ingest = Ingest::of_lease(lease, &digest, bytes.len() as u64);
     let stream = futures::stream::once(async move { Ok(Bytes::from(bytes)) }).boxed();
-    write_stream(connection, lease, &digest, size, stream, None).await?;
+    ingest.write(connection, lease, 0, stream, |_| {}).await?;
     label(connection, &digest, labels).await?;
     Ok(digest)
 }
@@ -145,59 +140,134 @@ pub(super) async fn label(
     answer.map(drop).map_err(Error::rpc("label a blob"))
 }
 
-/// Writes a blob as it arrives. containerd checks its digest and size.
-pub(super) async fn write_stream(
-    connection: &Connection,
-    lease: &Lease,
-    digest: &str,
+/// A blob that is being written.
+pub(super) struct Ingest<'a> {
+    /// What containerd calls it until it is whole. Two that write under one name
+    /// lock each other out.
+    name: String,
+    digest: &'a str,
     size: u64,
-    mut source: BoxStream<'static, io::Result<Bytes>>,
-    progress: Option<&OnProgress>,
-) -> Result<(), Error> {
-    // Of its own to each writer: two that share a name would lock each other out.
-    let name = format!("{}-{digest}", lease.id);
-    let total = i64::try_from(size).unwrap_or(i64::MAX);
-    let (sender, receiver) = mpsc::channel(2);
-    let message = |action, offset: u64, data| api::WriteContentRequest {
-        action,
-        r#ref: name.clone(),
-        total,
-        expected: digest.to_owned(),
-        offset: i64::try_from(offset).unwrap_or(i64::MAX),
-        data,
-        labels: HashMap::new(),
-    };
-    let pump = async {
-        let sender = sender;
-        let mut offset = 0;
+}
+
+impl<'a> Ingest<'a> {
+    /// One that nobody else writes, and nobody goes on with.
+    pub(super) fn of_lease(lease: &Lease, digest: &'a str, size: u64) -> Self {
+        Self { name: format!("{}-{digest}", lease.id), digest, size }
+    }
+
+    /// One that whoever comes later can go on with.
+    pub(super) fn lasting(digest: &'a str, size: u64) -> Self {
+        Self { name: format!("pull-{digest}"), digest, size }
+    }
+
+    /// How many bytes of it are here. The lease covers them from now on.
+    pub(super) async fn begun(&self, connection: &Connection, lease: &Lease) -> Result<u64, Error> {
+        let request = connection.request(api::StatusRequest { r#ref: self.name.clone() });
+        let status = match connection.content().status(request).await {
+            Ok(answer) => answer.into_inner().status,
+            Err(status) if status.code() == tonic::Code::NotFound => None,
+            Err(status) => return Err(Error::rpc("look for half a blob")(status)),
+        };
+        let here = status.and_then(|status| u64::try_from(status.offset).ok()).unwrap_or(0);
+        if here > self.size {
+            self.abandon(connection).await?;
+            return Ok(0);
+        }
+        if here > 0 {
+            lease.cover("ingests", &self.name).await?;
+        }
+        Ok(here)
+    }
+
+    /// Removes what is here of it.
+    pub(super) async fn abandon(&self, connection: &Connection) -> Result<(), Error> {
+        let request = connection.request(api::AbortRequest { r#ref: self.name.clone() });
+        match connection.content().abort(request).await {
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+            other => other.map(drop).map_err(Error::rpc("forget half a blob")),
+        }
+    }
+
+    /// Writes it as it arrives, from `offset` on, and finishes it: containerd checks
+    /// its digest and size. What came before a failure stays. `reached` is told up
+    /// to which byte it is here.
+    pub(super) async fn write(
+        &self,
+        connection: &Connection,
+        lease: &Lease,
+        offset: u64,
+        source: BoxStream<'static, io::Result<Bytes>>,
+        reached: impl Fn(u64) + Send,
+    ) -> Result<(), Error> {
+        let (sender, receiver) = mpsc::channel(2);
+        let pump = self.pump(sender, offset, source, reached);
+        let request = connection.leased(ReceiverStream::new(receiver), &lease.id);
+        let drain = async {
+            let mut answers = connection.content().write(request).await?.into_inner();
+            while answers.message().await?.is_some() {}
+            Ok(())
+        };
+        let (pumped, drained): (_, Result<(), tonic::Status>) = tokio::join!(pump, drain);
+        pumped.map_err(Error::io(RECEIVE, self.digest))?;
+        match drained {
+            Err(status) if status.code() == tonic::Code::AlreadyExists => {
+                lease.cover("content", self.digest).await
+            }
+            other => other.map_err(Error::rpc("store a blob")),
+        }
+    }
+
+    async fn pump(
+        &self,
+        sender: mpsc::Sender<api::WriteContentRequest>,
+        mut offset: u64,
+        mut source: BoxStream<'static, io::Result<Bytes>>,
+        reached: impl Fn(u64) + Send,
+    ) -> io::Result<()> {
         while let Some(bytes) = source.try_next().await? {
+            if offset + bytes.len() as u64 > self.size {
+                let problem = format!("{} is longer than {} bytes", self.digest, self.size);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
             for chunk in bytes.chunks(CHUNK) {
-                let write = message(api::WriteAction::Write as i32, offset, chunk.to_vec());
+                let write = self.message(api::WriteAction::Write, offset, chunk.to_vec());
                 if sender.send(write).await.is_err() {
                     return Ok(()); // containerd has said why it hangs up.
                 }
                 offset += chunk.len() as u64;
-                if let Some(progress) = progress {
-                    progress(Progress { digest: digest.to_owned(), done: offset, total: size });
-                }
+                reached(offset);
             }
         }
-        let commit = message(api::WriteAction::Commit as i32, offset, Vec::new());
-        drop(sender.send(commit).await);
-        Ok(())
-    };
-    let request = connection.leased(ReceiverStream::new(receiver), &lease.id);
-    let drain = async {
-        let mut answers = connection.content().write(request).await?.into_inner();
-        while answers.message().await?.is_some() {}
-        Ok(())
-    };
-    let (pumped, drained): (io::Result<()>, Result<(), tonic::Status>) = tokio::join!(pump, drain);
-    pumped.map_err(Error::io("receive", digest))?;
-    match drained {
-        Err(status) if status.code() == tonic::Code::AlreadyExists => {
-            lease.cover("content", digest).await
+        if offset < self.size {
+            // Whoever ends in good order but too early is taken for a broken line.
+            let problem = format!("it ended after {offset} of {} bytes", self.size);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
-        other => other.map_err(Error::rpc("store a blob")),
+        drop(sender.send(self.message(api::WriteAction::Commit, offset, Vec::new())).await);
+        Ok(())
     }
+
+    fn message(
+        &self,
+        action: api::WriteAction,
+        offset: u64,
+        data: Vec<u8>,
+    ) -> api::WriteContentRequest {
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        api::WriteContentRequest {
+            action: action as i32,
+            r#ref: self.name.clone(),
+            total: number(self.size),
+            expected: self.digest.to_owned(),
+            offset: number(offset),
+            data,
+            labels: HashMap::new(),
+        }
+    }
+}
+
+/// Whether a blob could not be written because somebody else does.
+pub(super) fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::Rpc { source, .. }
+        if source.code() == tonic::Code::Unavailable && source.message().contains("locked"))
 }

@@ -1,31 +1,56 @@
 //! Images: into containerd's store, from a registry or from an archive.
 //!
-//! containerd 1.6, which distributions still ship, cannot pull by itself, and we
-//! want to pull through a task's own interface one day; so we speak to the
-//! registry and hand containerd the blobs. While that is under way a lease keeps
-//! its garbage collector off; afterwards labels do: the image record holds the
-//! manifest, the manifest its layers and configuration, and the configuration
-//! the unpacked file system.
+//! containerd 1.6, which distributions still ship, cannot pull by itself, and none
+//! can pull through a task's own interface; so we speak to the registry and hand
+//! containerd the blobs. While that is under way a lease keeps its garbage
+//! collector off; afterwards labels do: the image record holds the manifest, the
+//! manifest its layers and configuration, and the configuration the unpacked file
+//! system.
+//!
+//! - [`registry`] knows who has an image, [`pull`] what to ask for, [`layer`] how to
+//!   go on with half a blob, and [`trouble`] what to say if all of it is in vain;
+//! - [`archive`] needs no registry;
+//! - [`blob`] and [`unpack`] are what containerd does of it;
+//! - [`usage`] remembers, [`progress`] tells, and [`collect`] removes.
 
 mod archive;
 mod blob;
+mod collect;
+mod layer;
+mod manifest;
+mod progress;
 mod pull;
+mod registry;
+mod trouble;
 mod unpack;
+mod usage;
 
 pub use archive::{Loaded, load};
 pub(crate) use blob::digest;
-pub use pull::PullError;
+pub use collect::Limits;
+pub(crate) use manifest::architecture;
+pub use progress::{Transfer, told};
+pub use registry::Registries;
+pub use trouble::PullError;
 
 use crate::engine::RegistryLogin;
+use crate::netns::{self, Place};
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use containerd_client::services::v1 as api;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use layer::Turns;
+use progress::Transfers;
+use registry::Sources;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use usage::Usage;
 
 /// The snapshotter that holds root file systems.
 pub const SNAPSHOTTER: &str = "overlayfs";
@@ -37,13 +62,25 @@ pub enum PullBehavior {
     Default,
     /// Every time; if that fails, so does the task.
     Always,
-    /// Once per image.
+    /// Once per image, by whichever agent of this machine; what came otherwise is
+    /// not trusted to be what the registry has. Again once it was removed.
     Once,
     /// If it is not here. This is Landfall's default, though not the official
     /// agent's: most of its machines sit far from any registry, and a task from a
     /// cached image starts in a tenth of a second.
     #[default]
     PreferCached,
+}
+
+impl fmt::Display for PullBehavior {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Always => "always",
+            Self::Once => "once",
+            Self::PreferCached => "prefer-cached",
+        })
+    }
 }
 
 impl FromStr for PullBehavior {
@@ -101,80 +138,6 @@ pub struct Image {
     pub config: ImageConfig,
 }
 
-/// A reference to a blob, as manifests have it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
-    size: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    platform: Option<Platform>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Platform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-}
-
-/// A manifest or an index: which, its members tell.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    config: Option<Descriptor>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    layers: Vec<Descriptor>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    manifests: Vec<Descriptor>,
-}
-
-/// This machine's architecture, as images name it.
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-impl Manifest {
-    /// The manifest in this index that fits this machine.
-    fn choose(&self) -> Option<&Descriptor> {
-        let arch = architecture();
-        let fits = |d: &&Descriptor| {
-            d.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == arch)
-        };
-        // An index of one that does not name its platform is taken at its word.
-        let only = || Some(&self.manifests[0]).filter(|d| d.platform.is_none());
-        match self.manifests.len() {
-            0 => None,
-            1 => self.manifests.iter().find(fits).or_else(only),
-            _ => self.manifests.iter().find(fits),
-        }
-    }
-}
-
-/// The part of an image's configuration that matters for unpacking and running it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ConfigFile {
-    config: Option<ImageConfig>,
-    rootfs: RootFs,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct RootFs {
-    diff_ids: Vec<String>,
-}
-
 /// The full name of an image: `busybox` is `docker.io/library/busybox:latest`.
 pub fn full_name(image: &str) -> Result<String, Error> {
     let reference = oci_client::Reference::from_str(image)
@@ -182,25 +145,52 @@ pub fn full_name(image: &str) -> Result<String, Error> {
     Ok(reference.whole())
 }
 
+/// How images are had here.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When they are asked of their registries.
+    pub behavior: PullBehavior,
+    /// How those are reached.
+    pub registries: Registries,
+    /// The file in which is kept when each was last used.
+    pub memory: PathBuf,
+}
+
 type Pull = BoxFuture<'static, Result<Arc<Image>, Arc<PullError>>>;
+
+/// Which pulls are one: of the same image, with the same password, from the same
+/// network.
+type Key = (String, String, Place);
 
 /// The images of one containerd.
 pub struct Images {
     connection: Connection,
     behavior: PullBehavior,
-    plain_http: Vec<String>,
+    registries: Registries,
     /// What is being fetched, so that ten tasks of one image fetch it once. Those
     /// who wait hold it, and it goes when the last of them does.
-    pending: Mutex<HashMap<(String, String), WeakShared<Pull>>>,
+    pending: Mutex<HashMap<Key, WeakShared<Pull>>>,
+    turns: Turns,
+    transfers: Arc<Transfers>,
+    usage: Usage,
     /// What has been read of images, by the digest of their target.
     known: Mutex<HashMap<(String, String), Arc<Image>>>,
 }
 
 impl Images {
-    /// The images behind `connection`; `plain_http` are registries without TLS.
-    pub fn new(connection: Connection, behavior: PullBehavior, plain_http: Vec<String>) -> Self {
-        let (pending, known) = (Mutex::default(), Mutex::default());
-        Self { connection, behavior, plain_http, pending, known }
+    /// The images behind `connection`.
+    pub fn new(connection: Connection, settings: Settings) -> Self {
+        let Settings { behavior, registries, memory } = settings;
+        Self {
+            connection,
+            behavior,
+            registries,
+            pending: Mutex::default(),
+            turns: Turns::default(),
+            transfers: Arc::default(),
+            usage: Usage::open(&memory),
+            known: Mutex::default(),
+        }
     }
 
     /// An image that is here.
@@ -226,51 +216,58 @@ impl Images {
         Ok(image)
     }
 
-    /// Sees to it that an image is here, as the configured behaviour has it.
+    /// Sees to it that an image is here, as the configured behaviour has it; if it is
+    /// pulled, then from `place`.
     pub async fn ensure(
         self: &Arc<Self>,
         image: &str,
         login: &RegistryLogin,
+        place: &Place,
     ) -> Result<Arc<Image>, Arc<PullError>> {
-        let local = self.local(image).await;
+        let name = full_name(image).map_err(|error| Arc::new(PullError::Store(error)))?;
+        self.usage.touch(&name).await;
+        let local = match self.local(&name).await {
+            Ok(image) => Some(image),
+            Err(Error::NoImage(_)) => None,
+            Err(error) => return Err(Arc::new(PullError::Store(error))),
+        };
         match (self.behavior, local) {
-            (PullBehavior::Once | PullBehavior::PreferCached, Ok(image)) => Ok(image),
-            (PullBehavior::Default, Ok(cached)) => Ok(match self.shared_pull(image, login).await {
-                Ok(image) => image,
+            (PullBehavior::PreferCached, Some(image)) => Ok(image),
+            (PullBehavior::Once, Some(image)) if self.usage.was_pulled(&name) => Ok(image),
+            (PullBehavior::Default, Some(cached)) => match self.join(&name, login, place).await {
+                Ok(image) => Ok(image),
+                Err(error) if error.is_lost() => Err(error),
                 Err(error) => {
                     let error = crate::error::chain(&*error);
                     tracing::info!(image, error, "the image that is here will do");
-                    cached
+                    Ok(cached)
                 }
-            }),
-            (PullBehavior::Always, _) | (_, Err(Error::NoImage(_))) => {
-                self.shared_pull(image, login).await
-            }
-            (_, Err(error)) => Err(Arc::new(PullError::Store(error))),
+            },
+            _ => self.join(&name, login, place).await,
+        }
+    }
+
+    /// How far the pulls are that are under way.
+    pub fn transfers(&self) -> Vec<Transfer> {
+        self.transfers.list()
+    }
+
+    /// Keeps what is known of images on disk, and `told` a file that says how far the
+    /// pulls are that are under way; for ever.
+    pub async fn keep_books(&self, told: &Path) -> Infallible {
+        tokio::select! {
+            never = self.usage.keep() => never,
+            never = self.transfers.tell(told) => never,
         }
     }
 
     /// Joins the pull of this image that is under way, or begins one.
-    async fn shared_pull(
-        self: &Arc<Self>,
-        image: &str,
-        login: &RegistryLogin,
-    ) -> Result<Arc<Image>, Arc<PullError>> {
-        // Pulls with different passwords are different pulls.
+    fn join(self: &Arc<Self>, name: &str, login: &RegistryLogin, place: &Place) -> Shared<Pull> {
         let who = match login {
             RegistryLogin::Anonymous => String::new(),
             RegistryLogin::Basic { username, password } => format!("{username}:{password}"),
         };
-        let key = (image.to_owned(), who);
-        self.join(key, image, login).await
-    }
-
-    fn join(
-        self: &Arc<Self>,
-        key: (String, String),
-        image: &str,
-        login: &RegistryLogin,
-    ) -> Shared<Pull> {
+        let key = (name.to_owned(), who, place.clone());
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.retain(|_, pull| pull.upgrade().is_some());
         // What is over but still held by somebody is an answer of before.
@@ -278,16 +275,28 @@ impl Images {
         if let Some(pull) = under_way.filter(|pull| pull.peek().is_none()) {
             return pull;
         }
-        let (this, image, login) = (self.clone(), image.to_owned(), login.clone());
-        let pull = async move { this.pull(&image, &login).await.map_err(Arc::new) };
+        let (this, name, login) = (self.clone(), name.to_owned(), login.clone());
+        let pull = this.pull(name, login);
+        let place = place.clone();
+        let pull = async move {
+            let pulled = netns::inside(&place, pull).await;
+            pulled.unwrap_or_else(|error| Err(PullError::Place(error))).map_err(Arc::new)
+        };
         let pull: Shared<Pull> = pull.boxed().shared();
         pending.extend(pull.downgrade().map(|weak| (key, weak)));
         pull
     }
 
-    async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Arc<Image>, PullError> {
-        pull::pull(&self.connection, &self.plain_http, image, login).await?;
-        self.local(image).await.map_err(PullError::Store)
+    async fn pull(
+        self: Arc<Self>,
+        name: String,
+        login: RegistryLogin,
+    ) -> Result<Arc<Image>, PullError> {
+        let sources = Sources::new(&self.registries, &name, &login)?;
+        let progress = self.transfers.begin(&name);
+        pull::pull(&self.connection, &self.turns, &sources, &progress).await?;
+        self.usage.pulled(&name).await;
+        self.local(&name).await.map_err(PullError::Store)
     }
 }
 
@@ -302,22 +311,5 @@ mod tests {
         assert_eq!(full("me/app:1").as_deref(), Some("docker.io/me/app:1"));
         assert_eq!(full("127.0.0.1:5000/app").as_deref(), Some("127.0.0.1:5000/app:latest"));
         assert_eq!(full("Not An Image"), None);
-    }
-
-    #[test]
-    fn an_index_is_asked_for_this_machine() {
-        let entry = |digest: &str, architecture: &str| Descriptor {
-            digest: digest.to_owned(),
-            platform: Some(Platform { os: "linux".into(), architecture: architecture.into() }),
-            ..Descriptor::default()
-        };
-        let index = Manifest {
-            manifests: vec![entry("a", "s390x"), entry("b", "amd64"), entry("c", "arm64")],
-            ..Manifest::default()
-        };
-        let chosen = index.choose().map(|d| d.digest.as_str());
-        assert_eq!(chosen, Some(if cfg!(target_arch = "x86_64") { "b" } else { "c" }));
-        let other = Manifest { manifests: vec![entry("a", "s390x")], ..Manifest::default() };
-        assert_eq!(other.choose(), None);
     }
 }

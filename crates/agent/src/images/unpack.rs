@@ -1,7 +1,8 @@
 //! From blobs to root file systems.
 
 use super::blob::{self, Lease};
-use super::{ConfigFile, Descriptor, Image, Manifest, SNAPSHOTTER};
+use super::manifest::{ConfigFile, Descriptor, Manifest};
+use super::{Image, SNAPSHOTTER};
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use containerd_client::services::v1 as api;
@@ -188,6 +189,18 @@ pub(super) fn references(manifest: &Manifest) -> HashMap<String, String> {
     config.chain(layers.map(|(n, d)| label(format!("l.{n}"), &d.digest))).collect()
 }
 
+/// Where an image came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A registry, which can be asked again.
+    Registry,
+    /// A file, which may be the only one there is.
+    Archive,
+}
+
+/// The label of images that came from a file.
+pub(super) const LOADED: &str = "landfall/loaded";
+
 /// Makes or moves the record of an image.
 pub(super) async fn record(
     connection: &Connection,
@@ -195,6 +208,7 @@ pub(super) async fn record(
     media_type: &str,
     digest: &str,
     size: usize,
+    origin: Origin,
 ) -> Result<(), Error> {
     let target = containerd_client::types::Descriptor {
         media_type: media_type.to_owned(),
@@ -202,16 +216,21 @@ pub(super) async fn record(
         size: i64::try_from(size).unwrap_or(i64::MAX),
         annotations: HashMap::new(),
     };
-    let image = api::Image { name: name.to_owned(), target: Some(target), ..api::Image::default() };
+    let labels = match origin {
+        Origin::Registry => HashMap::new(),
+        Origin::Archive => HashMap::from([(LOADED.to_owned(), "true".to_owned())]),
+    };
+    let image =
+        api::Image { name: name.to_owned(), labels, target: Some(target), ..api::Image::default() };
     let message = api::CreateImageRequest { image: Some(image.clone()), source_date_epoch: None };
     match connection.images().create(connection.request(message)).await {
         Err(status) if status.code() == tonic::Code::AlreadyExists => {}
         other => return other.map(drop).map_err(Error::rpc("record an image")),
     }
-    let mask = prost_types::FieldMask { paths: vec!["target".to_owned()] };
+    let paths = vec!["target".to_owned(), "labels".to_owned()];
     let message = api::UpdateImageRequest {
         image: Some(image),
-        update_mask: Some(mask),
+        update_mask: Some(prost_types::FieldMask { paths }),
         source_date_epoch: None,
     };
     let answer = connection.images().update(connection.request(message)).await;

@@ -11,8 +11,12 @@
 
 mod bridge;
 mod door;
+mod inside;
 mod link;
 mod nft;
+
+pub use inside::Place;
+pub(crate) use inside::inside;
 
 use crate::engine::{Attachment, Eni, Failure, FailureKind, Network, TaskSpec};
 use async_trait::async_trait;

@@ -15,12 +15,11 @@ pub(super) type Places = BTreeMap<usize, Attachment>;
 pub(super) fn write(dir: &Path, task: &TaskSpec, index: usize, places: &Places) -> io::Result<()> {
     let Some(container) = task.containers.get(index) else { return Ok(()) };
     fs::create_dir_all(dir)?;
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hostname = hostname(task, container);
     for (name, text) in [
         ("hosts", hosts(task, index, &hostname, places)),
         ("hostname", format!("{hostname}\n")),
-        ("resolv.conf", asked(container, &resolvers(task, &host))),
+        ("resolv.conf", asked(container, &resolv_conf(task))),
     ] {
         let path = dir.join(name);
         if !path.exists() {
@@ -138,6 +137,12 @@ fn asked(container: &ContainerSpec, task: &str) -> String {
         _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// By whom the names are resolved that a task asks for, as `resolv.conf` has it.
+pub(super) fn resolv_conf(task: &TaskSpec) -> String {
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    resolvers(task, &host)
 }
 
 fn resolvers(task: &TaskSpec, host: &str) -> String {

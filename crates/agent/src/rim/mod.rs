@@ -13,11 +13,11 @@ pub(crate) use state::{make_private, write_durably};
 
 use crate::clock;
 use crate::engine::{
-    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Orphan, Report, Signal,
-    TaskArn, TaskSpec, Which, limits,
+    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Orphan, PullFrom, Report,
+    Signal, TaskArn, TaskSpec, Which, limits,
 };
 use crate::error::{Error, chain};
-use crate::netns::Networks;
+use crate::netns::{Networks, Place};
 use crate::runtime::{Containers, Order, WaitError};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,6 +51,8 @@ pub struct Tools {
     pub state: StateDir,
     /// Environment of every container.
     pub environment: BTreeMap<String, String>,
+    /// From where images are pulled for tasks with an interface of their own.
+    pub pull_from: PullFrom,
 }
 
 enum Command {
@@ -80,7 +82,7 @@ impl Rim {
         };
         let (commands, inbox) = mpsc::channel(QUEUE);
         let mut worker = Worker {
-            engine: Engine::resume(loaded),
+            engine: Engine::resume(loaded).pulling(tools.pull_from),
             tools,
             commands: commands.clone(),
             inbox,
@@ -244,11 +246,11 @@ impl Worker {
                     hand.remove_network(&spec).await;
                 });
             }
-            Effect::Pull { spec, index, runtime_id } => {
+            Effect::Pull { spec, index, runtime_id, from } => {
                 let which = Which { task: spec.arn.clone(), index };
                 let (teller, ear) = watch::channel(false);
                 let handle = self.running.spawn(async move {
-                    hand.pull(&spec, index, &runtime_id, ear).await;
+                    hand.pull(&spec, index, &runtime_id, from, ear).await;
                 });
                 self.pulling.retain(|_, (_, handle)| !handle.is_finished());
                 self.pulling.insert(which, (teller, handle));
@@ -351,10 +353,16 @@ impl Hand {
         spec: &Arc<TaskSpec>,
         index: usize,
         runtime_id: &str,
+        from: PullFrom,
         mut ear: watch::Receiver<bool>,
     ) {
         let Some(container) = spec.containers.get(index) else { return };
-        let pull = self.tools.containers.pull(&container.image, &container.registry);
+        let namespace = self.tools.networks.path(spec, index);
+        let place = match namespace.filter(|_| from == PullFrom::Task) {
+            Some(namespace) => Place::Task { namespace, resolv_conf: files::resolv_conf(spec) },
+            None => Place::Host,
+        };
+        let pull = self.tools.containers.pull(&container.image, &container.registry, &place);
         let result = tokio::select! {
             result = tokio::time::timeout(limits::PULL, pull) => result,
             Ok(_) = ear.wait_for(|given_up| *given_up) => return,

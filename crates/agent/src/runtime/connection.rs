@@ -87,6 +87,11 @@ impl Connection {
         api::namespaces_client::NamespacesClient::new(self.channel.clone())
     }
 
+    /// What it is made of.
+    pub fn introspection(&self) -> api::introspection_client::IntrospectionClient<Channel> {
+        api::introspection_client::IntrospectionClient::new(self.channel.clone())
+    }
+
     /// What containerd is.
     pub fn version(&self) -> api::version_client::VersionClient<Channel> {
         api::version_client::VersionClient::new(self.channel.clone())

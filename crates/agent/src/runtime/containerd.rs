@@ -13,6 +13,7 @@ use crate::engine::{
     Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
 };
 use crate::images::{Image, Images, SNAPSHOTTER};
+use crate::netns::Place;
 use async_trait::async_trait;
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::container::Runtime;
@@ -98,6 +99,15 @@ impl Containerd {
     pub async fn version(&self) -> Result<String, Error> {
         let answer = self.connection.version().version(self.connection.request(())).await;
         Ok(answer.map_err(Error::rpc("tell its version"))?.into_inner().version)
+    }
+
+    /// The image that no registry has: ours.
+    async fn own_image(&self) -> Result<Arc<Image>, Error> {
+        if let Ok(here) = self.images.local(init::IMAGE).await {
+            return Ok(here);
+        }
+        init::load(&self.connection).await?;
+        self.images.local(init::IMAGE).await
     }
 
     /// Everything up to the process.
@@ -379,16 +389,22 @@ impl Containerd {
 
 #[async_trait]
 impl Containers for Containerd {
-    async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure> {
+    async fn pull(
+        &self,
+        image: &str,
+        login: &RegistryLogin,
+        place: &Place,
+    ) -> Result<Pulled, Failure> {
+        let told = |error: Error| Failure::new(FailureKind::Pull, error.message());
         loop {
-            if image == init::IMAGE && self.images.local(image).await.is_err() {
-                match init::load(&self.connection).await {
+            if image == init::IMAGE {
+                match self.own_image().await {
+                    Ok(here) => return Ok(Pulled { digest: here.digest.clone() }),
                     Err(error) if error.is_lost() => self.reachable().await,
-                    Err(error) => return Err(Failure::new(FailureKind::Pull, error.message())),
-                    Ok(()) => {}
+                    Err(error) => return Err(told(error)),
                 }
             }
-            match self.images.ensure(image, login).await {
+            match self.images.ensure(image, login, place).await {
                 Ok(pulled) => return Ok(Pulled { digest: pulled.digest.clone() }),
                 Err(error) if error.is_lost() => self.reachable().await,
                 Err(error) => return Err(error.failure()),

@@ -23,6 +23,7 @@ pub use init::IMAGE as PAUSE;
 pub(crate) use mounts::remove_shared_memory;
 
 use crate::engine::{Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec};
+use crate::netns::Place;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -177,8 +178,14 @@ pub struct Usage {
 /// What the rim needs of a container runtime.
 #[async_trait]
 pub trait Containers: Send + Sync + 'static {
-    /// Sees to it that an image is here.
-    async fn pull(&self, image: &str, login: &RegistryLogin) -> Result<Pulled, Failure>;
+    /// Sees to it that an image is here; if it has to come from somewhere, then by way
+    /// of `place`.
+    async fn pull(
+        &self,
+        image: &str,
+        login: &RegistryLogin,
+        place: &Place,
+    ) -> Result<Pulled, Failure>;
     /// Makes of a container what needs no network yet, so that it can be done while
     /// that is made. What fails here fails again in [`Containers::create`].
     async fn prepare(&self, order: &Order<'_>);

@@ -2,9 +2,10 @@
 //! which are gone when it goes, however the test ends.
 
 use agent::engine::{
-    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, TaskArn, TaskSpec,
+    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, PullFrom, Report, TaskArn,
+    TaskSpec,
 };
-use agent::images::PullBehavior;
+use agent::images::{Limits, PullBehavior, Registries};
 use agent::rim::{Reporter, Rim, Tools};
 use agent::{Config, Host};
 use async_trait::async_trait;
@@ -22,6 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::sigv4::Credentials;
 
+/// This machine's, as images name it.
+pub(crate) const ARCHITECTURE: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+
 pub(crate) const IMAGE: &str = "landfall.test/busybox:1";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -35,6 +39,7 @@ pub(crate) struct Machine {
 
 /// A running agent without a control plane: what it reports lands here.
 pub(crate) struct Agent {
+    pub(crate) host: Arc<Host>,
     pub(crate) rim: Rim,
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     stop: watch::Sender<bool>,
@@ -81,7 +86,9 @@ impl Machine {
             cpu: None,
             memory_mib: None,
             image_pull_behavior: PullBehavior::default(),
-            insecure_registries: Vec::new(),
+            registries: Registries::default(),
+            image_limits: Limits::default(),
+            pull_from: PullFrom::Host,
             max_output: 1 << 20,
             attributes: Vec::new(),
             seed: 7,
@@ -105,7 +112,7 @@ impl Machine {
     }
 
     pub(crate) async fn agent(&self) -> Agent {
-        let host = Host::open(&self.config).await.expect("containerd");
+        let host = Arc::new(Host::open(&self.config).await.expect("containerd"));
         let (sender, reports) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let tools = Tools {
@@ -114,16 +121,19 @@ impl Machine {
             reporter: Arc::new(Ear(sender)),
             state: host.state.clone(),
             environment: BTreeMap::new(),
+            pull_from: self.config.pull_from,
         };
         let (rim, worker) = Rim::start(tools).await.expect("starts");
         let mut tasks = JoinSet::new();
+        let kept = host.clone();
         tasks.spawn(async move {
             tokio::select! {
                 () = worker.run(stopped) => {}
-                never = host.keep_containerd() => match never {},
+                never = kept.keep_containerd() => match never {},
+                never = kept.keep_books() => match never {},
             }
         });
-        Agent { rim, reports, stop, tasks }
+        Agent { host, rim, reports, stop, tasks }
     }
 
     /// Makes a pair of links, one of which is to be a task's interface.
@@ -351,10 +361,16 @@ pub(crate) fn ip(args: &[&str]) {
 
 /// Writes an OCI layout with one image: busybox and the names of its applets.
 pub(crate) fn oci_archive(path: &Path, name: &str) {
-    let layer = layer();
+    oci_archive_for(path, name, ARCHITECTURE, 0);
+}
+
+/// The same for some architecture, with so many bytes more that no compression makes
+/// smaller.
+pub(crate) fn oci_archive_for(path: &Path, name: &str, architecture: &str, ballast: usize) {
+    let layer = layer(ballast);
     let diff_id = digest(&layer);
     let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
+        "architecture": architecture,
         "os": "linux",
         "config": { "Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"] },
         "rootfs": { "type": "layers", "diff_ids": [diff_id] },
@@ -392,9 +408,13 @@ pub(crate) fn oci_archive(path: &Path, name: &str) {
     tar.finish().expect("archive");
 }
 
-fn layer() -> Vec<u8> {
+fn layer(ballast: usize) -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").expect("busybox");
     let mut tar = tar::Builder::new(Vec::new());
+    if ballast > 0 {
+        let blocks = (0..ballast.div_ceil(32)).flat_map(|n| Sha256::digest(n.to_le_bytes()));
+        append(&mut tar, "ballast", &blocks.collect::<Vec<u8>>(), 0o644);
+    }
     append(&mut tar, "bin/busybox", &busybox, 0o755);
     append(&mut tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/:\n", 0o644);
     append(&mut tar, "etc/group", b"root:x:0:\nweb:x:34:\n", 0o644);
@@ -418,6 +438,6 @@ fn append<W: std::io::Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8]
     tar.append_data(&mut header, name, bytes).expect("member");
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

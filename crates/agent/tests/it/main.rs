@@ -1,10 +1,15 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
 mod bridge;
+mod broken;
+mod collect;
 mod control;
 mod kernel;
+mod line;
 mod machine;
 mod order;
+mod places;
 mod pulls;
+mod registry;
 mod runs;
 mod volumes;

@@ -1,80 +1,20 @@
 //! Images from a registry.
 
-use crate::machine::{Machine, container, last, oci_archive, task, which};
-use agent::engine::{Network, Work};
+use crate::machine::{Agent, Machine, container, digest, last, oci_archive, oci_archive_for, task};
+use crate::registry::{Registry, TokenServer};
+use agent::engine::{Network, RegistryLogin, TaskSpec, Work};
 use agent::images::PullBehavior;
 use futures::FutureExt as _;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
-
-/// A registry that goes when it goes.
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Registry {
-    async fn start(machine: &Machine) -> Self {
-        assert!(which("docker-registry"), "these tests need docker-registry");
-        // Below the ports that outgoing connections use: to knock on one of those
-        // while nobody listens can be answered by the knocker itself.
-        let first = 10_000 + u16::try_from(std::process::id() % 20_000).expect("small");
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (first..first + 100).find(free).expect("a port");
-        let root = machine.path("registry");
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n",
-            root.display()
-        );
-        let path = machine.path("registry.yml");
-        std::fs::write(&path, config).expect("configuration");
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry");
-        let begun = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the registry does not answer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { child, port }
-    }
-
-    fn push(&self, machine: &Machine, name: &str, multi: bool) -> String {
-        let archive = machine.path("push.tar");
-        oci_archive(&archive, "pushed:1");
-        let target = format!("127.0.0.1:{}/{name}", self.port);
-        let copied = Command::new("skopeo")
-            .args(["copy", "--insecure-policy", "--dest-tls-verify=false"])
-            .args(if multi { &["--all"][..] } else { &["--format", "v2s2"] })
-            .arg(format!("oci-archive:{}", archive.display()))
-            .arg(format!("docker://{target}"))
-            .output()
-            .expect("these tests need skopeo");
-        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        target
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_pulled_once_for_all_and_then_needs_no_registry() {
     let machine = Machine::new();
     let registry = Registry::start(&machine).await;
-    let image = registry.push(&machine, "team/app:1", false);
+    let image = registry.push(&machine, "team/app:1", &["--format", "v2s2"]);
     let mut agent = machine.agent().await;
     let specs: Vec<_> = (0..3)
         .map(|_| {
@@ -167,7 +107,7 @@ async fn always_means_always_and_digests_are_obeyed() {
     let mut machine = Machine::new();
     machine.config.image_pull_behavior = PullBehavior::Always;
     let registry = Registry::start(&machine).await;
-    let image = registry.push(&machine, "app:1", true);
+    let image = registry.push(&machine, "app:1", &[]);
     let mut agent = machine.agent().await;
     let run = |image: &str| {
         let mut web = container("web", &["true"]);
@@ -190,4 +130,167 @@ async fn always_means_always_and_digests_are_obeyed() {
         ),
         "{reason}"
     );
+}
+
+/// A task of one container of this image, which ends at once.
+fn run_once(image: &str, login: &RegistryLogin) -> TaskSpec {
+    let mut web = container("web", &["true"]);
+    image.clone_into(&mut web.image);
+    web.registry = login.clone();
+    task(Network::Isolated, vec![web])
+}
+
+fn login(username: &str, password: &str) -> RegistryLogin {
+    RegistryLogin::Basic { username: username.into(), password: password.into() }
+}
+
+/// Runs it, and returns the digest of its image.
+pub(crate) async fn runs(agent: &mut Agent, image: &str, login: &RegistryLogin) -> String {
+    agent.run(run_once(image, login)).await;
+    let digest = last(&agent.running().await, "web").image_digest.clone();
+    agent.stopped().await;
+    digest.expect("a digest")
+}
+
+/// Runs it in vain, and returns the reason.
+async fn does_not_run(agent: &mut Agent, image: &str, login: &RegistryLogin) -> String {
+    agent.run(run_once(image, login)).await;
+    let report = agent.stopped().await;
+    last(&report, "web").reason.clone().expect("a reason")
+}
+
+const DENIED: &str = "CannotPullContainerError: The task can’t pull the image. Check that the \
+                      role has the permissions to pull images from the registry. ";
+pub(crate) const UNREACHABLE: &str = "CannotPullContainerError: The task can’t pull the image. Check your \
+                           network configuration. ";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_may_want_a_password() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Always;
+    let registry = Registry::with_password(&machine).await;
+    let image = registry.push(&machine, "team/app:1", &[]);
+    let mut agent = machine.agent().await;
+    for bad in [RegistryLogin::Anonymous, login("user", "wrong"), login("nobody", "right")] {
+        let reason = does_not_run(&mut agent, &image, &bad).await;
+        assert!(reason.starts_with(DENIED), "{bad:?}: {reason}");
+        assert!(!reason.contains("wrong"), "{reason}");
+    }
+    runs(&mut agent, &image, &login("user", "right")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_may_send_us_to_fetch_a_token() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Always;
+    let tokens = TokenServer::start(&machine).await;
+    let registry = Registry::with_tokens(&machine, &tokens).await;
+    let image = registry.push(&machine, "team/app:1", &[]);
+    let open = registry.push(&machine, "public/app:1", &[]);
+    let mut agent = machine.agent().await;
+    tokens.forget();
+    let digest = runs(&mut agent, &image, &login("user", "right")).await;
+    assert_eq!(tokens.asked(), ["user repository:team/app:pull"], "once for the whole image");
+    let repository = image.rsplit_once(':').expect("a tag").0;
+    let by_digest = format!("{repository}@{digest}");
+    assert_eq!(runs(&mut agent, &by_digest, &login("user", "right")).await, digest);
+    // Whoever has no name gets a token too, for what is everybody's.
+    runs(&mut agent, &open, &RegistryLogin::Anonymous).await;
+    for bad in [RegistryLogin::Anonymous, login("user", "wrong")] {
+        let reason = does_not_run(&mut agent, &image, &bad).await;
+        assert!(reason.starts_with(DENIED), "{bad:?}: {reason}");
+    }
+    drop(tokens);
+    let reason = does_not_run(&mut agent, &image, &login("user", "right")).await;
+    assert!(reason.starts_with(UNREACHABLE), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_may_be_zstd_and_images_for_many_machines() {
+    let machine = Machine::new();
+    let registry = Registry::start(&machine).await;
+    let zstd = registry.push(
+        &machine,
+        "zstd:1",
+        &["--format", "oci", "--dest-compress", "--dest-compress-format", "zstd"],
+    );
+    let manifest = registry.get("zstd/manifests/1").await;
+    assert!(String::from_utf8_lossy(&manifest).contains("tar+zstd"), "skopeo compressed it so");
+    let mut agent = machine.agent().await;
+    let nobody = RegistryLogin::Anonymous;
+    assert_eq!(runs(&mut agent, &zstd, &nobody).await, digest(&manifest));
+
+    // Two images, of which one cannot run here, under one name.
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let mut manifests = Vec::new();
+    for (architecture, ballast) in [("s390x", 1), (crate::machine::ARCHITECTURE, 2)] {
+        let archive = machine.path(&format!("{architecture}.tar"));
+        oci_archive_for(&archive, "pushed:1", architecture, ballast);
+        registry.push_archive(&archive, &format!("many:{architecture}"), &["--format", "oci"]);
+        let manifest = registry.get(&format!("many/manifests/{architecture}")).await;
+        manifests.push(serde_json::json!({
+            "mediaType": kind, "digest": digest(&manifest), "size": manifest.len(),
+            "platform": { "os": "linux", "architecture": architecture },
+        }));
+    }
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": manifests,
+    });
+    let index = index.to_string();
+    registry.put("many/manifests/1", "application/vnd.oci.image.index.v1+json", &index).await;
+    let many = format!("{}/many:1", registry.name());
+    assert_eq!(runs(&mut agent, &many, &nobody).await, digest(index.as_bytes()));
+    let foreign = does_not_run(&mut agent, &format!("{many}-none"), &nobody).await;
+    assert!(foreign.contains("Check whether the image exists"), "{foreign}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_asked_first_and_may_fail() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Always;
+    let (mirror, registry) = (Registry::start(&machine).await, Registry::start(&machine).await);
+    mirror.push(&machine, "library/busybox:1", &[]);
+    mirror.push(&machine, "both:1", &["--format", "v2s2"]);
+    let both = registry.push(&machine, "both:1", &["--format", "oci"]);
+    let only_there = registry.push(&machine, "there:1", &[]);
+    let nobody_there = "127.0.0.1:1".to_owned();
+    let mirrors = vec![nobody_there, mirror.name()];
+    machine.config.registries.mirrors =
+        BTreeMap::from([("docker.io".to_owned(), mirrors.clone()), (registry.name(), mirrors)]);
+    let mut agent = machine.agent().await;
+    let nobody = RegistryLogin::Anonymous;
+    runs(&mut agent, "busybox:1", &nobody).await;
+    let manifest = mirror.get("both/manifests/1").await;
+    assert_ne!(manifest, registry.get("both/manifests/1").await);
+    assert_eq!(runs(&mut agent, &both, &nobody).await, digest(&manifest), "the mirror's");
+    runs(&mut agent, &only_there, &nobody).await;
+    drop(mirror);
+    assert_ne!(runs(&mut agent, &both, &nobody).await, digest(&manifest), "the registry's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_is_once_per_image_whichever_agent() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Once;
+    let registry = Registry::start(&machine).await;
+    let first = registry.push(&machine, "first:1", &[]);
+    let second = format!("{}/second:1", registry.name());
+    let archive = machine.path("second.tar");
+    oci_archive(&archive, &second);
+    agent::load_image(&machine.config, &archive, None).await.expect("loads");
+    let mut agent = machine.agent().await;
+    let nobody = RegistryLogin::Anonymous;
+    let missing = does_not_run(&mut agent, &second, &nobody).await;
+    assert!(missing.contains("Check whether the image exists"), "what we have is not enough");
+    runs(&mut agent, &first, &nobody).await;
+    drop(registry);
+    let cached = run_once(&first, &nobody);
+    agent.run(cached.clone()).await;
+    agent.running().await;
+    agent.stopped().await;
+    agent.finished(&cached.arn).await;
+    agent.crash().await;
+    let mut agent = machine.agent().await;
+    runs(&mut agent, &first, &nobody).await;
 }

@@ -44,3 +44,40 @@ fn the_life_of_a_task_with_a_sidecar() {
     assert_eq!(feed(&mut engine, Input::Tick, later), ["forget"]);
     assert!(engine.state().tasks.is_empty());
 }
+
+#[test]
+fn what_comes_through_the_interface_waits_for_it() {
+    let isolated = spec(&[("main", true)]);
+    let eni = Eni {
+        id: "eni-1".to_owned(),
+        mac: "0e:00:00:00:00:01".to_owned(),
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+        gateway_v4: None,
+        gateway_v6: None,
+        name_servers: Vec::new(),
+        search: Vec::new(),
+        hostname: None,
+    };
+    let attached = TaskSpec { network: Network::Awsvpc(eni), ..isolated.clone() };
+    let ready = Input::NetworkReady { task: attached.arn.clone(), result: Ok(BTreeMap::new()) };
+    let begin = |pull_from, spec| {
+        let mut engine = Engine::default().pulling(pull_from);
+        (feed(&mut engine, want(spec, Desired::Running), 0), engine)
+    };
+    for (from, spec) in
+        [(PullFrom::Host, &attached), (PullFrom::Host, &isolated), (PullFrom::Task, &isolated)]
+    {
+        assert_eq!(begin(from, spec).0, ["network", "pull 0"], "{from} {:?}", spec.network);
+    }
+    let (owed, mut engine) = begin(PullFrom::Task, &attached);
+    assert_eq!(owed, ["network"]);
+    assert_eq!(engine.state().tasks[&attached.arn].pull_started_at, None);
+    assert_eq!(feed(&mut engine, ready.clone(), 1), ["pull 0"]);
+    // Another agent makes the network sure first, as this one did, whatever it is told.
+    let state = engine.state().tasks.values().map(Task::durable);
+    let tasks = state.map(|task| (task.spec.arn.clone(), task)).collect();
+    let mut engine = Engine::resume(EngineState { tasks }).pulling(PullFrom::Host);
+    assert_eq!(feed(&mut engine, Input::Found(Inventory::default()), 2), ["network"]);
+    assert_eq!(feed(&mut engine, ready, 3), ["pull 0"]);
+}

@@ -1,0 +1,237 @@
+//! Why an image cannot be had: what its owner is told, and whether to try again.
+
+use crate::engine::{Failure, FailureKind};
+use crate::runtime::Error;
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
+use std::io;
+use std::time::Duration;
+
+/// Further tries after a failure that may be passing, and the first pause.
+const RETRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(1100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why an image could not be pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry, or the way to it.
+    #[error("pulling {image} failed")]
+    #[allow(missing_docs)]
+    Registry { image: String, source: Box<OciDistributionError> },
+    /// The registry sent something other than what it announced.
+    #[error("{image} is not what its registry says: {problem}")]
+    #[allow(missing_docs)]
+    Content { image: String, problem: String },
+    /// The task's network, through which it was to come, cannot be entered.
+    #[error("the network of the task cannot be entered")]
+    Place(#[source] io::Error),
+    /// Our own store.
+    #[error("the image cannot be stored")]
+    Store(#[source] Error),
+}
+
+/// What kind of trouble a registry makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It does not let us.
+    Denied,
+    /// It has no such thing.
+    Missing,
+    /// It cannot be reached, or cannot answer now.
+    Unreachable,
+    Other,
+}
+
+impl PullError {
+    /// What a registry answered, or what came of asking it.
+    pub(super) fn answer(image: &str, source: OciDistributionError) -> Self {
+        let image = image.to_owned();
+        if let OciDistributionError::DigestError(mismatch) = source {
+            return Self::Content { image, problem: mismatch.to_string() };
+        }
+        Self::Registry { image, source: Box::new(source) }
+    }
+
+    /// What went wrong while a blob came in.
+    pub(super) fn stream(image: &str, error: Error) -> Self {
+        let Error::Io { source, what, path } = error else {
+            return match Self::refused(&error) {
+                Some(problem) => Self::Content { image: image.to_owned(), problem },
+                None => Self::Store(error),
+            };
+        };
+        let inner = source.get_ref();
+        if let Some(mismatch) = inner.and_then(|inner| inner.downcast_ref::<DigestError>()) {
+            return Self::Content { image: image.to_owned(), problem: mismatch.to_string() };
+        }
+        if source.kind() == io::ErrorKind::InvalidData {
+            return Self::Content { image: image.to_owned(), problem: source.to_string() };
+        }
+        if what != super::blob::RECEIVE {
+            return Self::Store(Error::Io { what, path, source });
+        }
+        // A stream that breaks is the network's fault, not the store's.
+        let source = Box::new(OciDistributionError::IoError(source));
+        Self::Registry { image: image.to_owned(), source }
+    }
+
+    /// What containerd says of bytes that are not those it was told to expect.
+    fn refused(error: &Error) -> Option<String> {
+        let problem = error.message();
+        let names = ["unexpected commit digest", "unexpected commit size"];
+        names.iter().any(|name| problem.contains(name)).then_some(problem)
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm)] // The library's own list grows.
+    fn trouble(&self) -> Trouble {
+        let Self::Registry { source, .. } = self else { return Trouble::Other };
+        match &**source {
+            OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_) => Trouble::Denied,
+            OciDistributionError::ImageManifestNotFoundError(_) => Trouble::Missing,
+            OciDistributionError::RegistryError { envelope, .. } => {
+                let has = |codes: &[OciErrorCode]| {
+                    envelope.errors.iter().any(|error| codes.contains(&error.code))
+                };
+                if has(&[OciErrorCode::Denied, OciErrorCode::Unauthorized]) {
+                    Trouble::Denied
+                } else if has(&[
+                    OciErrorCode::ManifestUnknown,
+                    OciErrorCode::NameUnknown,
+                    OciErrorCode::BlobUnknown,
+                    OciErrorCode::NotFound,
+                ]) {
+                    Trouble::Missing
+                } else if has(&[OciErrorCode::Toomanyrequests]) {
+                    Trouble::Unreachable
+                } else {
+                    Trouble::Other
+                }
+            }
+            OciDistributionError::ServerError { code, .. } => match code {
+                401 | 403 => Trouble::Denied,
+                404 => Trouble::Missing,
+                // Too slow, too often, or out of order: all of it may pass.
+                408 | 429 | 500.. => Trouble::Unreachable,
+                _ => Trouble::Other,
+            },
+            OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
+                Trouble::Unreachable
+            }
+            _ => Trouble::Other,
+        }
+    }
+
+    /// Whether it may be over soon.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Registry { .. } => self.trouble() == Trouble::Unreachable,
+            // Whoever wrote it before has only just been told to stop.
+            Self::Store(error) => super::blob::is_locked(error),
+            Self::Content { .. } | Self::Place(_) => false,
+        }
+    }
+
+    /// Whether containerd went away meanwhile.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_lost())
+    }
+
+    /// What the task's owner is told.
+    pub fn failure(&self) -> Failure {
+        let advice = match self.trouble() {
+            Trouble::Denied => {
+                "The task can’t pull the image. Check that the role has the permissions to pull \
+                 images from the registry. "
+            }
+            Trouble::Missing => "The task can’t pull the image. Check whether the image exists. ",
+            Trouble::Unreachable => {
+                "The task can’t pull the image. Check your network configuration. "
+            }
+            Trouble::Other => "",
+        };
+        Failure::new(FailureKind::Pull, format!("{advice}{}", crate::error::chain(self)))
+    }
+}
+
+/// How often a failure that may pass is borne, and how long one waits for it to.
+#[derive(Debug)]
+pub(super) struct Patience {
+    left: u32,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { left: RETRIES, pause: PAUSE }
+    }
+}
+
+impl Patience {
+    /// Waits, if `error` may pass and it is not the last straw; gives it back otherwise.
+    pub(super) async fn bear(&mut self, image: &str, error: PullError) -> Result<(), PullError> {
+        if !error.is_passing() || self.left == 0 {
+            return Err(error);
+        }
+        tracing::debug!(image, error = crate::error::chain(&error), "trying again");
+        self.left -= 1;
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16) -> PullError {
+        let url = String::new();
+        let source = OciDistributionError::ServerError { code, url, message: String::new() };
+        PullError::Registry { image: "i".to_owned(), source: Box::new(source) }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_nothing_else() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            assert!(answer(code).is_passing(), "{code}");
+        }
+        for code in [400, 401, 403, 404, 405, 416] {
+            assert!(!answer(code).is_passing(), "{code}");
+        }
+    }
+
+    #[test]
+    fn advice_is_aws_own() {
+        let told = |error: PullError| error.failure().to_string();
+        let starts = "CannotPullContainerError: The task can’t pull the image. Check ";
+        assert!(told(answer(401)).starts_with(&format!("{starts}that the role has the perm")));
+        assert!(told(answer(404)).starts_with(&format!("{starts}whether the image exists. ")));
+        assert!(told(answer(503)).starts_with(&format!("{starts}your network configuration. ")));
+        let other = PullError::Content { image: "i".to_owned(), problem: "p".to_owned() };
+        let plain = "CannotPullContainerError: i is not what its registry says: p";
+        assert_eq!(told(other), plain);
+    }
+
+    #[test]
+    fn bytes_that_are_not_those_announced_are_no_network_trouble() {
+        let mismatch = DigestError::VerificationError { expected: "a".into(), actual: "b".into() };
+        let wrong = Error::io(super::super::blob::RECEIVE, "x")(io::Error::other(mismatch));
+        assert!(matches!(PullError::stream("i", wrong), PullError::Content { .. }));
+        let cut = Error::io(super::super::blob::RECEIVE, "x")(io::ErrorKind::UnexpectedEof.into());
+        assert!(PullError::stream("i", cut).is_passing());
+        let full = Error::io("write", "x")(io::ErrorKind::StorageFull.into());
+        assert!(!PullError::stream("i", full).is_passing());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends() {
+        let mut patience = Patience::default();
+        let mut borne = 0;
+        while patience.bear("i", answer(503)).await.is_ok() {
+            borne += 1;
+        }
+        assert_eq!(borne, RETRIES);
+        assert!(Patience::default().bear("i", answer(404)).await.is_err());
+    }
+}
