@@ -273,7 +273,7 @@ mod tests {
         let Some(Duty::Accept(inputs, _)) = duties.get(1) else { panic!("accepts") };
         let Input::Want { spec, .. } = &inputs[0] else { panic!("wants") };
         assert_eq!(spec.arn.as_str(), "arn:t/2", "what stops goes first");
-        let duties = session().receive(payload("bridge"), NOW);
+        let duties = session().receive(payload("nat"), NOW);
         assert_eq!(kinds(&duties), ["keep", "accept 2 1", "remember 4"]);
         let nameless = frame("PayloadMessage", &serde_json::json!({ "tasks": [] }));
         assert_eq!(session().receive(nameless, NOW), []);
