@@ -140,3 +140,45 @@ def test_a_token_makes_one_interface(landfall, network):
     assert made[0] == made[1]
     assert refused(ec2.create_network_interface, SubnetId=network.subnets[1][1], ClientToken="once")[1] == "IdempotentParameterMismatch"
     ec2.delete_network_interface(NetworkInterfaceId=made[0]["NetworkInterfaceId"])
+
+
+def addresses(landfall, eni):
+    """Those of the interface, the primary one first."""
+    listed = shown(landfall, eni)["PrivateIpAddresses"]
+    assert [one["Primary"] for one in listed] == [True] + [False] * (len(listed) - 1)
+    return [one["PrivateIpAddress"] for one in listed]
+
+
+def test_secondary_addresses_are_assigned_moved_and_given_back(landfall, network):
+    ec2 = landfall.ec2
+
+    def free():
+        return ec2.describe_subnets(SubnetIds=[network.subnet])["Subnets"][0]["AvailableIpAddressCount"]
+
+    before = free()
+    listed = [{"PrivateIpAddress": "172.31.9.1", "Primary": True}, {"PrivateIpAddress": "172.31.9.2", "Primary": False}]
+    one = ec2.create_network_interface(SubnetId=network.subnet, PrivateIpAddresses=listed)["NetworkInterface"]["NetworkInterfaceId"]
+    two = ec2.create_network_interface(SubnetId=network.subnet, SecondaryPrivateIpAddressCount=3)["NetworkInterface"]["NetworkInterfaceId"]
+    assert addresses(landfall, one) == ["172.31.9.1", "172.31.9.2"] and len(set(addresses(landfall, two))) == 4
+    assert free() == before - 6
+    for name in ("addresses.private-ip-address", "private-ip-address"):
+        (found,) = ec2.describe_network_interfaces(Filters=[{"Name": name, "Values": ["172.31.9.2"]}])["NetworkInterfaces"]
+        assert found["NetworkInterfaceId"] == one
+
+    given = ec2.assign_private_ip_addresses(NetworkInterfaceId=one, SecondaryPrivateIpAddressCount=2)
+    assert given["NetworkInterfaceId"] == one
+    assert addresses(landfall, one)[2:] == [got["PrivateIpAddress"] for got in given["AssignedPrivateIpAddresses"]]
+    move = {"NetworkInterfaceId": two, "PrivateIpAddresses": ["172.31.9.2"]}
+    assert refused(ec2.assign_private_ip_addresses, **move)[1:] == (
+        "InvalidParameterValue", "[172.31.9.2] assigned, but move is not allowed.")
+    ec2.assign_private_ip_addresses(**move, AllowReassignment=True)
+    assert "172.31.9.2" not in addresses(landfall, one) and addresses(landfall, two)[-1] == "172.31.9.2"
+    assert refused(ec2.create_network_interface, SubnetId=network.subnet, PrivateIpAddress="172.31.9.2")[1] == "InvalidIPAddress.InUse"
+
+    ec2.unassign_private_ip_addresses(**move)
+    assert refused(ec2.unassign_private_ip_addresses, **move)[1:] == (
+        "InvalidParameterValue", f"Some of the specified addresses are not assigned to interface {two}")
+    assert refused(ec2.unassign_private_ip_addresses, NetworkInterfaceId=one, PrivateIpAddresses=["172.31.9.1"])[1] == "OperationNotPermitted"
+    for eni in (one, two):
+        ec2.delete_network_interface(NetworkInterfaceId=eni)
+    assert free() == before

@@ -67,6 +67,46 @@ def test_a_machine_is_held_to_the_limits_of_its_type(started):
     stop(landfall, *[task["taskArn"] for task in asked["tasks"]])
 
 
+def test_with_a_trunk_a_machine_takes_as_many_tasks_as_it_has_branches(started):
+    landfall = started("--instance-type", "m5.large")
+    ecs, network = landfall.ecs, Network(landfall)
+    definition = register(landfall, "trunked", web(memory=16))
+
+    def ask(count):
+        subnets = {"awsvpcConfiguration": {"subnets": [network.subnet]}}
+        answer = ecs.run_task(taskDefinition=definition, count=count, networkConfiguration=subnets)
+        return [task["taskArn"] for task in answer["tasks"]], [failure["reason"] for failure in answer["failures"]]
+
+    def present():
+        arns = ecs.list_container_instances(status="ACTIVE")["containerInstanceArns"]
+        all_ = ecs.describe_container_instances(containerInstances=arns)["containerInstances"] if arns else []
+        return [one for one in all_ if one["agentConnected"]]
+
+    def trunk(machine):
+        return [one["value"] for one in machine["attributes"] if one["name"] == "ecs.awsvpc-trunk-id"]
+
+    (before,) = eventually("an agent", present)
+    tasks, failures = ask(3)
+    assert (len(tasks), failures) == (2, ["RESOURCE:ENI"]), "two places besides the machine's own"
+    stop(landfall, *tasks)
+    ecs.put_account_setting_default(name="awsvpcTrunking", value="enabled")
+    assert not trunk(before) and not trunk(present()[0]), "it is what it was when it came"
+
+    # Only who comes after that has a trunk.
+    ecs.deregister_container_instance(containerInstance=before["containerInstanceArn"], force=True)
+    (after,) = eventually("the agent comes anew", present)
+    assert len(trunk(after)) == 1
+    tasks, failures = ask(10)
+    assert (len(tasks), failures) == (10, []), "one place and nine branches"
+    assert ask(1) == ([], ["RESOURCE:ENI"])
+    for arn in tasks:
+        wait(landfall, arn, "RUNNING", 120)
+    stop(landfall, tasks[0])
+    (again,), failures = ask(1)
+    assert failures == [], "a branch that was given back is another's"
+    stop(landfall, *tasks[1:], again)
+
+
 def test_a_type_that_does_not_exist_is_refused(tmp_path):
     up = [BINARY, "--data-dir", tmp_path / "data", "up", "--instance-type", "t3.enormous"]
     done = subprocess.run(up, capture_output=True, text=True)

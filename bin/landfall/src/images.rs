@@ -58,7 +58,11 @@ impl Images {
         agent::Config {
             image_pull_behavior: self.image_pull_behavior,
             pull_from: self.pull_from,
-            registries: Registries { insecure: self.insecure.clone(), mirrors },
+            registries: Registries {
+                insecure: self.insecure.clone(),
+                mirrors,
+                ..Registries::default()
+            },
             image_limits: Limits {
                 interval: self.image_cleanup_interval,
                 minimum_age: self.image_minimum_age,

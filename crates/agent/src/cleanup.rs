@@ -1,6 +1,7 @@
 //! Keeps images from filling the disk: looks every minute how full it is, and every
 //! now and then which images are old.
 
+use crate::clock;
 use crate::error::chain;
 use crate::images::{Images, Limits};
 use crate::rim::Rim;
@@ -25,7 +26,10 @@ pub(crate) async fn run(images: &Images, rim: &Rim, limits: Limits) -> Infallibl
         }
         let cleaned = async {
             let root = images.root().await?;
-            images.collect(&wanted(rim).await, cycle, &limits, || fill(&root)).await
+            // Who comes after this is not among them, but counts as a user.
+            let as_of = clock::now();
+            let wanted = wanted(rim).await;
+            images.collect(&wanted, as_of, cycle, &limits, || fill(&root)).await
         };
         if let Err(error) = cleaned.await {
             tracing::warn!(error = chain(&error), "images not cleaned up");

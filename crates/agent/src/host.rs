@@ -1,10 +1,11 @@
 //! What the agent uses of its machine, opened and given back.
 
+use crate::cleanup;
 use crate::config::Config;
 use crate::error::{Error, chain};
-use crate::images::{self, Images, Loaded, OnProgress, Transfer};
+use crate::images::{self, Images, Limits, Loaded, OnProgress, Transfer};
 use crate::netns::{Namespaces, Networks};
-use crate::rim::{self, StateDir};
+use crate::rim::{self, Rim, StateDir};
 use crate::runtime::Containers;
 use crate::runtime::cgroup::Cgroups;
 use crate::runtime::connection::Connection;
@@ -79,6 +80,11 @@ impl Host {
     /// Keeps what is known of images where it is looked for.
     pub async fn keep_books(&self) -> Infallible {
         self.containers.images().keep_books(&self.transfers).await
+    }
+
+    /// Removes the images that `rim` has no task for, as `limits` has it.
+    pub async fn clean_up(&self, rim: &Rim, limits: Limits) -> Infallible {
+        cleanup::run(self.containers.images(), rim, limits).await
     }
 
     /// Loads the images of an archive.

@@ -3,7 +3,6 @@
 use crate::acs::Acs;
 use crate::api::{Api, CallError, Identity};
 use crate::backoff::{Backoff, Jitter};
-use crate::cleanup;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::endpoints::Doors;
@@ -66,7 +65,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         () = worker.run(shutdown.clone()) => Ok(()),
         never = host.keep_containerd() => match never {},
         never = host.keep_books() => match never {},
-        never = cleanup::run(host.containers.images(), &cleaned, limits) => match never {},
+        never = host.clean_up(&cleaned, limits) => match never {},
         never = output => match never {},
         never = opening => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),

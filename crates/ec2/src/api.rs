@@ -23,7 +23,7 @@ mod vpcs;
 use crate::error::Error;
 use async_trait::async_trait;
 use chassis::Cx;
-use network_interfaces::{attaching, making};
+use network_interfaces::{assigning, attaching, making};
 use security_group_rules::permit;
 use wire::Fault;
 use wire::ec2 as shapes;
@@ -150,10 +150,14 @@ operations! {
             -> RevokeSecurityGroupIngressResult by permit::revoke_ingress;
     }
     changes at_once {
+        assign_private_ip_addresses(AssignPrivateIpAddressesRequest)
+            -> AssignPrivateIpAddressesResult by assigning::assign;
         modify_subnet_attribute(ModifySubnetAttributeRequest)
             -> ModifySubnetAttributeResponse by subnets::change::modify;
         modify_vpc_attribute(ModifyVpcAttributeRequest)
             -> ModifyVpcAttributeResponse by vpcs::attributes::modify;
+        unassign_private_ip_addresses(UnassignPrivateIpAddressesRequest)
+            -> UnassignPrivateIpAddressesResponse by assigning::unassign;
     }
 }
 
@@ -180,4 +184,4 @@ fn text(value: impl ToString) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -46,6 +46,9 @@ pub(crate) fn attach(
         let count = 1 + usize::from(host.trunk.is_some()) + users + 1 + tasks;
         return Err(Error::TooManyEnis { count, instance_type });
     }
+    if !eni_limits::may_have_addresses(Some(host), eni.addresses().count()) {
+        return Err(Error::TooManyAddresses);
+    }
     let id = EniAttachmentId::mint(random);
     let attachment = EniAttachment {
         id: id.clone(),

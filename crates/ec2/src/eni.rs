@@ -1,4 +1,4 @@
-//! Making network interfaces: the one place where addresses are handed out.
+//! Making network interfaces, and handing out their addresses: all of them here.
 
 use crate::error::Error;
 use crate::records::{
@@ -12,6 +12,7 @@ use net::mac::MacAddress;
 use net::model;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use store::{Txn, View};
 
 /// An interface to be made.
@@ -20,6 +21,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) subnet: &'a SubnetId,
     /// The address that it is to have, if not any that is free.
     pub(crate) address: Option<Ipv4Addr>,
+    /// The same for each of its secondary addresses.
+    pub(crate) secondary: Vec<Option<Ipv4Addr>>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
     pub(crate) purpose: Purpose<'a>,
     pub(crate) description: String,
@@ -39,7 +42,7 @@ pub(crate) enum Purpose<'a> {
     User,
 }
 
-/// Makes the interface, with an address that nobody in the subnet has.
+/// Makes the interface, with addresses that nobody in the subnet has.
 pub(crate) fn create(
     txn: &mut Txn,
     draft: Draft<'_>,
@@ -52,7 +55,10 @@ pub(crate) fn create(
     let vpc = txn
         .get::<Vpc>(scope, subnet.net.vpc.as_str())
         .ok_or_else(|| Error::NoVpc(subnet.net.vpc.to_string()))?;
-    let ipv4 = allocate(txn, &subnet, draft.address)?;
+    let mut wanted = draft.secondary;
+    wanted.insert(0, draft.address);
+    let mut secondary_ipv4 = allocate(txn, &subnet, &wanted)?;
+    let ipv4 = secondary_ipv4.remove(0);
     let place = match draft.purpose {
         Purpose::Machine(instance) => Some((instance, 0)),
         Purpose::Task(instance) => Some((instance, free_device(txn, scope, instance))),
@@ -71,6 +77,7 @@ pub(crate) fn create(
             groups: draft.groups,
             source_dest_check: true,
         },
+        secondary_ipv4,
         zone: subnet.zone.clone(),
         description: draft.description,
         requester_managed: matches!(draft.purpose, Purpose::Task(_)),
@@ -103,35 +110,63 @@ pub fn private_dns_name(region: &Region, address: Ipv4Addr) -> String {
     format!("ip-{a}-{b}-{c}-{d}.{domain}")
 }
 
-/// An address that is free in `subnet`: the `wanted` one, if one is.
+/// Addresses that are free in `subnet`, one for each that is `wanted`, in that order:
+/// the one that it names, or any.
 ///
 /// Whether one is free is the absence of a record, which a commit cannot guard.
 /// So every allocation also writes the subnet, which it can: of two that look at
 /// the same time, one commits and the other looks again.
-fn allocate(txn: &mut Txn, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+pub(crate) fn allocate(
+    txn: &mut Txn,
+    subnet: &Subnet,
+    wanted: &[Option<Ipv4Addr>],
+) -> Result<Vec<Ipv4Addr>, Error> {
     let view = txn.view();
-    let taken = |address: Ipv4Addr| {
-        let key = address_key(&subnet.net.id, address);
-        view.by::<Eni>(&subnet.scope, BY_ADDRESS, &key).next().is_some()
-    };
-    let address = match wanted {
-        Some(wanted) if !subnet.net.cidr.contains(&wanted) => {
-            return Err(Error::Invalid(format!(
-                "Address {wanted} does not fall within the subnet's address range"
-            )));
-        }
-        Some(wanted) if !address::usable(&subnet.net, wanted) => {
-            return Err(Error::Invalid(format!(
-                "Address {wanted} is in subnet's reserved address range"
-            )));
-        }
-        Some(wanted) if taken(wanted) => return Err(Error::AddressTaken(wanted)),
-        Some(wanted) => wanted,
-        None => address::allocate(&subnet.net, taken, subnet.allocations)
+    let named: BTreeSet<Ipv4Addr> = wanted.iter().copied().flatten().collect();
+    let mut allocations = subnet.allocations;
+    let mut given = Vec::new();
+    for choice in wanted {
+        let held = |address| given.contains(&address) || holder(view, subnet, address).is_some();
+        let address = match choice {
+            Some(named) => {
+                within(subnet, *named)?;
+                if held(*named) {
+                    return Err(Error::AddressTaken(*named));
+                }
+                *named
+            }
+            None => address::allocate(
+                &subnet.net,
+                |address| named.contains(&address) || held(address),
+                allocations,
+            )
             .ok_or_else(|| Error::NoAddress(subnet.net.id.clone()))?,
-    };
-    txn.put(Subnet { allocations: subnet.allocations.wrapping_add(1), ..subnet.clone() });
-    Ok(address)
+        };
+        given.push(address);
+        allocations = allocations.wrapping_add(1);
+    }
+    txn.put(Subnet { allocations, ..subnet.clone() });
+    Ok(given)
+}
+
+/// Whether an interface in the subnet may have the address, if it is free.
+pub(crate) fn within(subnet: &Subnet, address: Ipv4Addr) -> Result<(), Error> {
+    if !subnet.net.cidr.contains(&address) {
+        return Err(Error::Invalid(format!(
+            "Address {address} does not fall within the subnet's address range"
+        )));
+    }
+    if !address::usable(&subnet.net, address) {
+        return Err(Error::Invalid(format!(
+            "Address {address} is in subnet's reserved address range"
+        )));
+    }
+    Ok(())
+}
+
+/// The interface that has the address in the subnet.
+pub(crate) fn holder(view: &View, subnet: &Subnet, address: Ipv4Addr) -> Option<Arc<Eni>> {
+    view.by::<Eni>(&subnet.scope, BY_ADDRESS, &address_key(&subnet.net.id, address)).next()
 }
 
 /// The value of an interface in the index of addresses.
@@ -241,6 +276,7 @@ mod tests {
             scope: world.cx.scope(),
             subnet: &subnet,
             address: None,
+            secondary: Vec::new(),
             groups: groups.clone(),
             purpose: Purpose::Task(&machine.id),
             description: String::new(),

@@ -48,6 +48,18 @@ pub fn may_attach(instance: &Instance, by_hand: usize, tasks: usize) -> bool {
         && count(by_hand).saturating_add(count(tasks)) <= for_tasks
 }
 
+/// How many IPv4 addresses an interface can have at most, wherever it is: as many as
+/// on the type that has most.
+pub const MOST_ADDRESSES: usize = 64;
+
+/// Whether an interface may have this many IPv4 addresses, on this instance if it is
+/// on one.
+pub fn may_have_addresses(instance: Option<&Instance>, count: usize) -> bool {
+    let of_type = instance.and_then(kind).map(|kind| kind.ipv4_per_interface);
+    let most = of_type.and_then(|most| usize::try_from(most).ok());
+    count <= most.unwrap_or(MOST_ADDRESSES)
+}
+
 /// The places that are neither the machine's own nor the trunk's.
 fn places(kind: &InstanceType, instance: &Instance) -> i64 {
     let taken = 1 + i64::from(instance.trunk.is_some());
@@ -94,6 +106,19 @@ mod tests {
         assert_eq!(for_tasks(&unlimited), None);
         assert!(!can_have_trunk(&unlimited, 0), "it needs none");
         assert!(may_attach(&unlimited, 1000, 1000));
+    }
+
+    #[test]
+    fn addresses_of_an_interface_are_counted_where_it_is() {
+        for (name, most) in [("m5.large", 10), ("t3.micro", 2), ("laptop", 64)] {
+            let host = of(name, false);
+            assert!(may_have_addresses(Some(&host), most), "{name}");
+            assert!(!may_have_addresses(Some(&host), most + 1), "{name}");
+        }
+        assert!(may_have_addresses(None, MOST_ADDRESSES));
+        assert!(!may_have_addresses(None, MOST_ADDRESSES + 1));
+        let known = instance_types::all().iter().map(|kind| kind.ipv4_per_interface);
+        assert_eq!(known.max(), u32::try_from(MOST_ADDRESSES).ok());
     }
 
     #[test]

@@ -193,6 +193,23 @@ pub enum Error {
     #[error("address {0} is taken")]
     AddressTaken(Ipv4Addr),
 
+    /// Others have these addresses, which were to be assigned and not to be moved, or
+    /// cannot be.
+    #[error("addresses {0:?} are assigned and stay where they are")]
+    AddressesAssigned(Vec<Ipv4Addr>),
+
+    /// Not all of the addresses that were to be unassigned are the interface's.
+    #[error("some of the addresses are not network interface {0}'s")]
+    NotAssigned(EniId),
+
+    /// An interface keeps its primary address.
+    #[error("address {0} is its interface's primary one")]
+    PrimaryAddress(Ipv4Addr),
+
+    /// An interface cannot have that many, on its instance if it is on one.
+    #[error("too many private addresses for one interface")]
+    TooManyAddresses,
+
     /// The client token came with another request before.
     #[error("the client token was used for another request")]
     TokenReused,
@@ -446,6 +463,25 @@ impl Error {
             Self::AddressTaken(_) => {
                 client("InvalidIPAddress.InUse", "The specified address is already in use.")
             }
+            Self::AddressesAssigned(addresses) => {
+                let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                client(
+                    "InvalidParameterValue",
+                    format!("[{}] assigned, but move is not allowed.", list.join(", ")),
+                )
+            }
+            Self::NotAssigned(id) => client(
+                "InvalidParameterValue",
+                format!("Some of the specified addresses are not assigned to interface {id}"),
+            ),
+            Self::PrimaryAddress(address) => client(
+                "OperationNotPermitted",
+                format!("The primary private IP address {address} cannot be unassigned."),
+            ),
+            Self::TooManyAddresses => client(
+                "PrivateIpAddressLimitExceeded",
+                "Number of private addresses will exceed limit.",
+            ),
             Self::TokenReused => client(
                 "IdempotentParameterMismatch",
                 "Arguments on this idempotent request are inconsistent with arguments used in \

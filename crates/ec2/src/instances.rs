@@ -83,6 +83,7 @@ fn arrive(
         scope,
         subnet: &home.net.id,
         address: None,
+        secondary: Vec::new(),
         groups: BTreeSet::from([default_group(txn, scope, &vpc)?]),
         purpose: Purpose::Machine(id),
         description: String::new(),

@@ -11,6 +11,7 @@ use ident::{
 };
 use net::model;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use store::{Record, Registry};
 
 /// `registry` and the records of this crate.
@@ -147,8 +148,12 @@ pub enum Direction {
 pub struct Eni {
     /// Whose it is, and where.
     pub scope: Scope,
-    /// Its id, place, addresses and groups.
+    /// Its id, place, primary address and groups.
     pub net: model::Eni,
+    /// Its other private IPv4 addresses, in the order in which they were assigned.
+    /// Nobody else in the subnet has them; no card is told of them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_ipv4: Vec<Ipv4Addr>,
     /// The zone of its subnet.
     pub zone: Zone,
     /// What it is for; a task's says the ARN of its attachment.
@@ -280,6 +285,11 @@ impl SecurityGroup {
 pub const DEFAULT_GROUP: &str = "default";
 
 impl Eni {
+    /// All its private IPv4 addresses, the primary one first.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.net.ipv4).chain(self.secondary_ipv4.iter().copied())
+    }
+
     /// The attachment's status, if there is one.
     pub fn attachment_status(&self) -> Option<AttachmentStatus> {
         self.attachment.as_ref().map(|attachment| attachment.status)
@@ -389,9 +399,12 @@ impl Record for Eni {
         let mut indexes = vec![
             (BY_VPC, self.net.vpc.to_string()),
             (BY_SUBNET, self.net.subnet.to_string()),
-            (BY_ADDRESS, crate::eni::address_key(&self.net.subnet, self.net.ipv4)),
             (BY_MAC, self.net.mac.to_string()),
         ];
+        indexes.extend(
+            self.addresses()
+                .map(|address| (BY_ADDRESS, crate::eni::address_key(&self.net.subnet, address))),
+        );
         indexes.extend(self.net.groups.iter().map(|group| (BY_GROUP, group.to_string())));
         indexes.extend(self.instance().map(|instance| (BY_INSTANCE, instance.to_string())));
         indexes.extend(self.attachment.as_ref().map(|it| (BY_ATTACHMENT, it.id.to_string())));
@@ -438,7 +451,7 @@ impl Record for VniLease {
 pub const BY_VPC: &str = "vpc";
 /// The index of interfaces by their subnet: who has an address in it.
 pub const BY_SUBNET: &str = "subnet";
-/// The index of interfaces by their subnet and address.
+/// The index of interfaces by their subnet and each of their addresses.
 pub(crate) const BY_ADDRESS: &str = "address";
 /// The index of interfaces by their hardware address.
 pub const BY_MAC: &str = "mac";

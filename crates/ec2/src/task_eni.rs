@@ -65,6 +65,7 @@ pub fn provision(txn: &mut Txn, request: Provision<'_>) -> Result<Eni, Error> {
         scope,
         subnet,
         address: None,
+        secondary: Vec::new(),
         groups: awsvpc.groups.clone(),
         purpose: Purpose::Task(instance),
         description: attachment_arn.to_string(),

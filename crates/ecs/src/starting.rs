@@ -99,7 +99,7 @@ fn assume(
         ))
     })?;
     let credentials_id = AttachmentId::mint(cx.bits()).to_string();
-    Ok(TaskRole { arn: arn.to_owned(), credentials_id, key: Some(session.id) })
+    Ok(TaskRole { arn: arn.to_owned(), credentials_id, key: Some(session.id), older: None })
 }
 
 /// Gives each container as many GPUs of its machine as it is to have, of those that no

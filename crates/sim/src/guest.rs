@@ -219,7 +219,12 @@ fn run(plane: &Plane, here: &Scope, machine: &InstanceId) -> Result<&'static str
     let seat = plane.sessions.open(here, &instance, "guest");
     let connected = ready(connect(&plane.platform, &seat, &VersionInfo::default()));
     connected.map_err(|error| error.fault())?;
-    ready(plane.ecs.register_task_definition(&owner, crate::users::definition("web")))?;
+    // The role is another account's.
+    let request = ecs::RegisterTaskDefinitionRequest {
+        task_role_arn: None,
+        ..crate::users::definition("web")
+    };
+    ready(plane.ecs.register_task_definition(&owner, request))?;
     let subnets = plane.view().list::<Subnet>(here).map(|it| it.net.id.to_string()).collect();
     let awsvpc = ecs::AwsVpcConfiguration { subnets: Some(subnets), ..Default::default() };
     let request = ecs::RunTaskRequest {

@@ -22,7 +22,7 @@
 //! | `machines`, `node`, `runtime`, `card` | what happens on a machine |
 //! | `users` | who wants what, and what they were told |
 //! | `operators`, `guest` | who looks after it all, and who comes with an account of his own |
-//! | `oracle`, `births` | what must hold |
+//! | `oracle`, `births`, `roles` | what must hold |
 //! | `mail` | what is under way |
 //!
 //! # How to use it
@@ -44,6 +44,7 @@ mod operators;
 mod oracle;
 mod plane;
 mod rng;
+mod roles;
 mod runtime;
 mod trace;
 mod users;

@@ -246,7 +246,7 @@ impl World {
                     }
                 }
                 Duty::Remember(number) => self.nodes[node].agent.disk.latest = Some(number),
-                Duty::Keep(..) => {}
+                Duty::Keep(task, given) => self.keep(node, task, *given),
             }
             // A process of its own may have begun meanwhile.
             if self.nodes[node].agent.session.as_ref().is_none_or(|(open, _)| *open != line) {

@@ -296,6 +296,11 @@ impl World {
         self.begin(node, effects);
     }
 
+    /// Every agent's process dies and comes back.
+    pub fn reboot_agents(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.restart_agent(node));
+    }
+
     /// The agent loses its memory: it comes up as another container instance, and
     /// what it ran is strange to it.
     pub(crate) fn forget_everything(&mut self, node: usize) {
@@ -482,9 +487,12 @@ pub(crate) fn registration(
         ..Default::default()
     };
     let names = [
+        "com.amazonaws.ecs.capability.docker-remote-api.1.17",
         "com.amazonaws.ecs.capability.docker-remote-api.1.18",
         "com.amazonaws.ecs.capability.docker-remote-api.1.19",
         "com.amazonaws.ecs.capability.docker-remote-api.1.21",
+        "com.amazonaws.ecs.capability.task-iam-role",
+        "com.amazonaws.ecs.capability.task-iam-role-network-host",
         "ecs.capability.task-eni",
         "ecs.capability.container-ordering",
     ];

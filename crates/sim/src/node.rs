@@ -2,6 +2,7 @@
 //! conversation of the agent around it.
 
 use crate::card::{Card, Kernel};
+use crate::roles::Wallet;
 use crate::runtime::Runtime;
 use agent::acs::Session;
 use agent::engine::{Effect, Engine, EngineState, Input, Task, TaskArn, Which};
@@ -37,6 +38,8 @@ pub(crate) struct Agent {
     pub(crate) preparing: BTreeMap<TaskArn, u64>,
     /// The life in which it registered last.
     pub(crate) registered_in: Option<u64>,
+    /// The credentials of its tasks, which no disk has.
+    pub(crate) wallet: Wallet,
     pub(crate) disk: Disk,
 }
 
@@ -70,6 +73,7 @@ impl Agent {
     /// Forgets a task that is over.
     pub(crate) fn forget(&mut self, arn: &TaskArn) {
         self.disk.tasks.remove(arn);
+        self.wallet.retain(|_, (task, _)| task != arn);
     }
 
     /// The process dies, and another comes up with what is on disk. It has seen
@@ -81,6 +85,7 @@ impl Agent {
         self.life += 1;
         self.session = None;
         self.awaited.clear();
+        self.wallet.clear();
         self.preparing.clear();
     }
 }

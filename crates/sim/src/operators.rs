@@ -9,6 +9,7 @@ use ec2::records::{Eni, Instance};
 use ecs::records::{Cluster, ContainerInstance, Definition, InstanceStatus, Task};
 use ident::Family;
 use sched::lifecycle::Phase;
+use std::sync::Arc;
 use wire::Fault;
 use wire::ec2::Api as _;
 use wire::ecs::Api as _;
@@ -193,7 +194,8 @@ impl World {
         }
     }
 
-    /// An interface is made, attached, detached or deleted, as it stands.
+    /// An interface is made, attached, detached or deleted, as it stands, and may get or
+    /// lose an address besides.
     fn handle_eni(&mut self) {
         let Some(plane) = &self.plane else { return };
         let view = plane.view();
@@ -206,6 +208,9 @@ impl World {
             return;
         };
         let id = Some(eni.net.id.to_string());
+        if self.rng.one_in(2) && matches!(self.readdress(&eni, &own), Answer::Given(())) {
+            self.count("an interface got or lost an address");
+        }
         let what;
         let answer: Answer<()> = if let Some(attachment) = &eni.attachment {
             what = "an interface was detached";
@@ -244,6 +249,38 @@ impl World {
             Answer::Refused(Fault { code, .. }) => self.count(&format!("an interface: {code}")),
             Answer::None => {}
         }
+    }
+
+    /// The interface gets an address, perhaps another's, or loses its last one.
+    fn readdress(&mut self, eni: &Eni, all: &[Arc<Eni>]) -> Answer<()> {
+        let network_interface_id = Some(eni.net.id.to_string());
+        let last = eni.secondary_ipv4.last().map(ToString::to_string);
+        if let Some(last) = last.filter(|_| self.rng.one_in(2)) {
+            let request = shapes::UnassignPrivateIpAddressesRequest {
+                network_interface_id,
+                private_ip_addresses: Some(vec![last]),
+                ..Default::default()
+            };
+            return self.call(|plane| {
+                ready(plane.ec2.unassign_private_ip_addresses(&plane.root(), request)).map(drop)
+            });
+        }
+        let others: Vec<String> = all
+            .iter()
+            .filter(|other| other.net.subnet == eni.net.subnet)
+            .flat_map(|other| other.addresses().map(|address| address.to_string()))
+            .collect();
+        let named = self.rng.pick(&others).cloned().filter(|_| self.rng.one_in(2));
+        let request = shapes::AssignPrivateIpAddressesRequest {
+            network_interface_id,
+            allow_reassignment: Some(self.rng.one_in(2)),
+            secondary_private_ip_address_count: named.is_none().then_some(1),
+            private_ip_addresses: named.map(|address| vec![address]),
+            ..Default::default()
+        };
+        self.call(|plane| {
+            ready(plane.ec2.assign_private_ip_addresses(&plane.root(), request)).map(drop)
+        })
     }
 
     fn make_eni(&mut self) {

@@ -3,6 +3,7 @@
 use crate::births::Takers;
 use crate::machines::short;
 use crate::plane::{Plane, ready, scope};
+use crate::roles::{Issued, without_credentials};
 use crate::world::World;
 use ec2::records::{AttachmentStatus, Eni, Instance};
 use ecs::fleets::Fleets;
@@ -39,12 +40,19 @@ pub(crate) struct Oracle {
     generations: BTreeMap<usize, Generation>,
     /// What happened in it, so that a world in which nothing does is noticed.
     pub(crate) tally: BTreeMap<String, u32>,
+    /// The credentials that agents were told.
+    pub(crate) issued: Issued,
 }
 
 impl Oracle {
     /// Whether a task, by id or ARN, was there long enough and is gone.
     pub(crate) fn was_reaped(&self, task: &str) -> bool {
         self.reaped.contains(task.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// A task as it was seen last, if it was there then.
+    pub(crate) fn seen(&self, id: &str) -> Option<&Task> {
+        self.tasks.get(id).map(AsRef::as_ref)
     }
 
     /// Whether a task was seen before.
@@ -76,6 +84,7 @@ impl World {
             .or_else(|| Self::orphaned(&view))
             .or_else(|| self.promises(&view));
         let problem = problem.or_else(|| self.losses(&view));
+        let problem = problem.or_else(|| self.credentials(&view));
         if let Some(problem) = problem.or_else(|| self.histories(&view)) {
             self.fail(&problem);
         }
@@ -130,7 +139,10 @@ impl World {
                 if task.phase < before.phase {
                     return Some(format!("{id} went from {:?} to {:?}", before.phase, task.phase));
                 }
-                if before.phase == Phase::Stopped && task != before {
+                if before.phase == Phase::Stopped
+                    && task != before
+                    && *task != without_credentials(&before)
+                {
                     return Some(format!(
                         "{id} was STOPPED and changed:{}",
                         changes(&before, &task)
@@ -333,6 +345,9 @@ impl World {
                 return Some(format!("{container} is left of a task: {state:?}, {known:?}"));
             }
         }
+        if let Some(why) = here.iter().find_map(|task| self.powerless(number, task)) {
+            return Some(why);
+        }
         for task in here {
             let runs = node.runtime.running().any(|(_, c)| c.task == task.arn().to_string());
             if !runs {
@@ -452,13 +467,15 @@ fn definitions(view: &View) -> Option<String> {
     Some(format!("{} is there, and {}:{} is not", bereft.id, bereft.family, bereft.revision))
 }
 
-/// Every interface has its own address, and its own task.
+/// Every interface has its own addresses, and its own task.
 fn interfaces(view: &View) -> Option<String> {
     let (mut addresses, mut macs) = (BTreeMap::new(), BTreeMap::new());
     for eni in view.list::<Eni>(&scope()) {
         let id = eni.net.id.clone();
-        if let Some(other) = addresses.insert((eni.net.vpc.clone(), eni.net.ipv4), id.clone()) {
-            return Some(format!("{id} and {other} have the address {}", eni.net.ipv4));
+        for address in eni.addresses() {
+            if let Some(other) = addresses.insert((eni.net.vpc.clone(), address), id.clone()) {
+                return Some(format!("{id} and {other} have the address {address}"));
+            }
         }
         if let Some(other) = macs.insert(eni.net.mac, id.clone()) {
             return Some(format!("{id} and {other} have the hardware address {}", eni.net.mac));

@@ -4,11 +4,13 @@ use crate::guest::Guest;
 use crate::machines::short;
 use crate::mail::Mail;
 use crate::plane::{Plane, ready, scope};
+use crate::roles::{ROLE, TRUST, role_arn};
 use crate::world::{Answer, World};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Fault;
 use wire::ec2::Api as _;
 use wire::ecs::Api as _;
+use wire::iam::Api as _;
 use wire::{ec2 as shapes, ecs};
 
 /// The definitions that [`World::move_in`] registers.
@@ -85,6 +87,13 @@ impl World {
             };
             ready(plane.ecs.create_cluster(&cx, request)).expect("a cluster");
         }
+        let iam = iam::Iam::new(plane.platform.store.clone());
+        let request = wire::iam::CreateRoleRequest {
+            role_name: Some(ROLE.to_owned()),
+            assume_role_policy_document: Some(TRUST.to_owned()),
+            ..Default::default()
+        };
+        ready(iam.create_role(&cx, request)).expect("a role");
         for family in FAMILIES {
             let request = definition(family);
             ready(plane.ecs.register_task_definition(&cx, request)).expect("a definition");
@@ -476,7 +485,7 @@ fn carry_out(
 }
 
 /// `web` has an interface and a helper, `job` an interface and more CPU, `host`
-/// neither.
+/// neither. All but `job` act in a role.
 pub(crate) fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
     let container = |name: &str, cpu, essential| ecs::ContainerDefinition {
         name: Some(name.to_owned()),
@@ -495,6 +504,7 @@ pub(crate) fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
         family: Some(family.to_owned()),
         network_mode: Some(mode.to_owned()),
         container_definitions: Some(containers),
+        task_role_arn: (family != "job").then(role_arn),
         ..Default::default()
     }
 }

@@ -13,6 +13,7 @@ use chassis::fake::{ManualClock, SeededEntropy};
 use ident::{InstanceId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use store::MemoryBackend;
 use wire::Fault;
 
@@ -23,6 +24,8 @@ pub struct World {
     pub(crate) weather: Weather,
     /// Milliseconds since the beginning; unlike the clock it never jumps.
     pub(crate) now: u64,
+    /// How long a moment is at most in fair weather, in milliseconds.
+    pace: u64,
     /// By how much the clock is wrong, in milliseconds.
     skew: i64,
     clock: Arc<ManualClock>,
@@ -55,6 +58,11 @@ pub(crate) enum Answer<T> {
 /// The instance type of the nodes: room for two interfaces of tasks.
 const INSTANCE_TYPE: &str = "t3.medium";
 
+/// How long a moment is at most, in milliseconds, when one looks closely.
+const PACE: u64 = 400;
+/// The same when hours are to pass: connections bear as much of silence.
+const STRIDE: u64 = 20_000;
+
 impl World {
     /// A world of `nodes` machines, the last of which is in a cluster of its own
     /// if there are several. All that ever happens in it follows from `seed`.
@@ -73,6 +81,7 @@ impl World {
             rng: Rng::new(seed),
             weather: Weather::FAIR,
             now: 0,
+            pace: PACE,
             skew: 0,
             clock,
             entropy,
@@ -142,7 +151,7 @@ impl World {
     /// A moment passes: whatever is due happens, everybody does his duty or not,
     /// and what must hold is held against it.
     pub fn step(&mut self) {
-        let longest = if self.weather == Weather::FAIR { 400 } else { 600 };
+        let longest = if self.weather == Weather::FAIR { self.pace } else { 600 };
         self.now += self.rng.between(1, longest);
         if self.rng.one_in(self.weather.clock_jumps) {
             // Forward by minutes, as after a sleep; back by seconds, as by NTP.
@@ -168,6 +177,17 @@ impl World {
         for _ in 0..steps {
             self.step();
         }
+    }
+
+    /// Time passes in fair weather, in longer moments.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.set_weather(Weather::FAIR);
+        self.pace = STRIDE;
+        while self.now < end {
+            self.step();
+        }
+        self.pace = PACE;
     }
 
     /// The weather clears, and everything must come to rest.

@@ -83,12 +83,13 @@ fn plan(
 
 impl Images {
     /// Removes what is to go: see the module. `wanted` are names of images as tasks
-    /// have them, of which there may be no container yet; `fill` says how full the disk
+    /// have them, of which there may be no container yet, `as_of` that moment; `fill` says how full the disk
     /// is, in percent, and is asked again as images go. Returns the full names of those
     /// that went.
     pub async fn collect(
         &self,
         wanted: &BTreeSet<String>,
+        as_of: Timestamp,
         cycle: bool,
         limits: &Limits,
         fill: impl Fn() -> u8,
@@ -108,12 +109,13 @@ impl Images {
         let request = self.connection.request(api::ListImagesRequest { filters: Vec::new() });
         let answer = self.connection.images().list(request).await;
         let records = answer.map_err(Error::rpc("list images"))?.into_inner().images;
-        let all = records.into_iter().map(|record| Candidate {
-            used_at: self.usage.used_at(&record.name),
-            kept: in_use.contains(&record.name)
+        let all = records.into_iter().map(|record| {
+            let used_at = self.usage.used_at(&record.name);
+            let kept = in_use.contains(&record.name)
                 || pulled.contains(&record.name)
-                || record.labels.contains_key(LOADED),
-            name: record.name,
+                || record.labels.contains_key(LOADED)
+                || used_at >= as_of;
+            Candidate { name: record.name, used_at, kept }
         });
         let mut gone = Vec::new();
         for (candidate, due) in plan(all.collect(), now, cycle, pressed, limits) {

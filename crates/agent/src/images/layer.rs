@@ -56,6 +56,7 @@ pub(super) async fn fetch(
     let mut patience = Patience::default();
     let mut anew = true;
     let mut before = here().await?;
+    progress.reached(&wanted.digest, before);
     loop {
         let (at, source) = sources.current();
         let attempt = async {

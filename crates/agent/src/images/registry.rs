@@ -21,8 +21,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How long a registry may be silent.
-const SILENCE: Duration = Duration::from_mins(1);
 /// How long a connection may take. One that a security group forbids takes this long,
 /// and as often as a failure is borne.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -37,13 +35,24 @@ pub(super) const ACCEPTED: [&str; 4] = [
 
 /// What one has to know of registries to reach them. All are named `host` or
 /// `host:port`, as in a reference.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registries {
     /// Those that are spoken to without TLS. Those on this machine always are.
     pub insecure: Vec<String>,
     /// Who is asked before a registry is, in this order. They are asked as anybody
     /// would: a login is its registry's alone.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// How long one may be silent, in the middle of a layer too, before its line counts
+    /// as broken.
+    pub silence: Duration,
+}
+
+impl Default for Registries {
+    /// No mirrors, TLS with all but this machine's, and a minute of silence.
+    fn default() -> Self {
+        let (insecure, mirrors) = (Vec::new(), BTreeMap::new());
+        Self { insecure, mirrors, silence: Duration::from_mins(1) }
+    }
 }
 
 impl Registries {
@@ -157,7 +166,7 @@ impl Source {
         let plain = registries.is_plain(reference.resolve_registry());
         let client = Client::new(ClientConfig {
             protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            read_timeout: Some(SILENCE),
+            read_timeout: Some(registries.silence),
             connect_timeout: Some(CONNECT),
             ..ClientConfig::default()
         });
@@ -255,13 +264,9 @@ mod tests {
 
     #[test]
     fn mirrors_come_first_in_their_order_and_get_no_password() {
-        let registries = Registries {
-            insecure: Vec::new(),
-            mirrors: BTreeMap::from([(
-                "docker.io".to_owned(),
-                vec!["a.example:5000".to_owned(), "b.example".to_owned()],
-            )]),
-        };
+        let mirrors = vec!["a.example:5000".to_owned(), "b.example".to_owned()];
+        let mirrors = BTreeMap::from([("docker.io".to_owned(), mirrors)]);
+        let registries = Registries { mirrors, ..Registries::default() };
         let login = RegistryLogin::Basic { username: "u".into(), password: "p".into() };
         let asked = |name: &str| {
             let sources = Sources::new(&registries, name, &login).expect("a name");

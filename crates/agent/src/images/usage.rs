@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{fs, io};
 use tokio::sync::{Notify, watch};
 
 const VERSION: u32 = 1;
+/// Between two times that uses are saved: tasks that start are not to wait for it.
+const BETWEEN: Duration = Duration::from_secs(10);
 
 /// What is known of the images by their full names.
 #[derive(Debug)]
@@ -130,13 +133,13 @@ impl Usage {
         Some(Removal { usage: self, name: name.to_owned(), done: false })
     }
 
-    /// Keeps what is on disk up to date, for ever. A crash loses at most the uses of a
-    /// moment before.
+    /// Keeps what is on disk up to date, for ever. A crash loses at most the uses of the
+    /// last [`BETWEEN`].
     pub(super) async fn keep(&self) -> std::convert::Infallible {
         loop {
             self.changed.notified().await;
             self.save().await;
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(BETWEEN).await;
         }
     }
 

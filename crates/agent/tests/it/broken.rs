@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 /// How large the layer of the test image is, a little more or less.
@@ -45,6 +46,23 @@ async fn a_line_that_breaks_again_and_again_costs_nothing_twice() {
     let (carried, lines) = (line.carried(), line.callers().len());
     println!("{carried} bytes of a layer of {LAYER} and a little more, by {lines} lines");
     assert!(lines >= 6, "{lines}");
+    assert!(carried < LAYER + 2 * MIB, "{carried} bytes came for a layer of {LAYER}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_falls_silent_is_broken_too() {
+    let mut machine = Machine::new();
+    machine.config.registries.silence = Duration::from_secs(1);
+    let registry = Registry::start(&machine).await;
+    push(&machine, &registry);
+    let line = Line::to(&registry, "127.0.0.1", Fault::Stalls(4 * MIB)).await;
+    let mut agent = machine.agent().await;
+    agent.run(wish(&format!("127.0.0.1:{}/large:1", line.port))).await;
+    agent.running().await;
+    assert_eq!(last(&agent.stopped().await, "web").exit_code, Some(0), "the file is there");
+    let (carried, lines) = (line.carried(), line.callers().len());
+    println!("{carried} bytes of a layer of {LAYER} and a little more, by {lines} lines");
+    assert!(lines >= 3, "{lines}");
     assert!(carried < LAYER + 2 * MIB, "{carried} bytes came for a layer of {LAYER}");
 }
 

@@ -1,16 +1,19 @@
 //! Images that nobody needs, out of a real containerd.
 
-use crate::machine::{ARCHITECTURE, Machine, container, oci_archive, oci_archive_for, task};
+use crate::machine::{ARCHITECTURE, Machine, container, end, oci_archive, oci_archive_for, task};
 use crate::pulls::runs;
 use crate::registry::Registry;
 use agent::engine::{Network, RegistryLogin};
 use agent::images::Limits;
+use ident::Timestamp;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
+/// After every use.
+const LATE: Timestamp = Timestamp(i64::MAX);
 
 fn push(machine: &Machine, registry: &Registry, name: &str, ballast: usize) -> String {
     let archive = machine.path(&format!("{name}.tar"));
@@ -63,11 +66,11 @@ async fn an_image_that_is_old_goes_with_all_it_takes_up() {
     assert_eq!(root, stores(&machine)[1], "whose disk is measured");
 
     let young = Limits { full: 100, ..Limits::default() };
-    let nothing = images.collect(&nobodys, true, &young, || 99).await.expect("collected");
+    let nothing = images.collect(&nobodys, LATE, true, &young, || 99).await.expect("collected");
     assert_eq!(nothing, [""; 0], "what was used within the hour stays");
     let before = stores(&machine).map(|store| bytes(&store));
     let limits = Limits { minimum_age: Duration::ZERO, ..young };
-    let gone = images.collect(&nobodys, true, &limits, || 99).await.expect("collected");
+    let gone = images.collect(&nobodys, LATE, true, &limits, || 99).await.expect("collected");
     assert_eq!(gone, std::slice::from_ref(&old));
     let after = stores(&machine).map(|store| bytes(&store));
     println!("blobs and file systems were {before:?} bytes, and are {after:?}");
@@ -112,10 +115,41 @@ async fn a_full_disk_costs_the_images_that_were_used_the_longest_ago() {
     let fill = || u8::try_from(bytes(&content) * 90 / all).expect("a percentage");
     let nobodys = BTreeSet::new();
     let limits = Limits { full: 85, relieved: 70, ..Limits::default() };
-    let gone = images.collect(&nobodys, false, &limits, fill).await.expect("collected");
+    let gone = images.collect(&nobodys, LATE, false, &limits, fill).await.expect("collected");
     assert_eq!(gone, [second]);
-    assert_eq!(images.collect(&nobodys, false, &limits, fill).await.expect("collected"), [""; 0]);
+    assert_eq!(
+        images.collect(&nobodys, LATE, false, &limits, fill).await.expect("collected"),
+        [""; 0]
+    );
     let all_but_one = BTreeSet::from([first.clone()]);
-    let gone = images.collect(&all_but_one, false, &limits, || 100).await.expect("collected");
+    let gone = images.collect(&all_but_one, LATE, false, &limits, || 100).await.expect("collected");
     assert_eq!(gone, [third], "what is in use stays, however full the disk is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_looks_by_itself_and_leaves_what_tasks_have() {
+    let mut machine = Machine::new();
+    let registry = Registry::start(&machine).await;
+    let [over, held] = ["over", "held"].map(|name| push(&machine, &registry, name, 32));
+    let second = Duration::from_secs(1);
+    machine.config.image_limits =
+        Limits { interval: second / 4, minimum_age: second, full: 100, ..Limits::default() };
+    let mut agent = machine.agent().await;
+    let mut web = container("web", &["sleep", "100"]);
+    web.image.clone_from(&held);
+    let held_by = task(Network::Isolated, vec![web]);
+    agent.run(held_by.clone()).await;
+    agent.running().await;
+    runs(&mut agent, &over, &RegistryLogin::Anonymous).await;
+    let images = agent.host.containers.images().clone();
+    let begun = tokio::time::Instant::now();
+    while images.local(&over).await.is_ok() {
+        assert!(begun.elapsed() < 20 * second, "it is there for ever");
+        tokio::time::sleep(second / 20).await;
+    }
+    images.local(&held).await.expect("its task has it");
+    agent.stop(held_by.clone()).await;
+    agent.stopped().await;
+    agent.finished(&held_by.arn).await;
+    end(machine, agent).await;
 }

@@ -125,12 +125,13 @@ impl Machine {
         };
         let (rim, worker) = Rim::start(tools).await.expect("starts");
         let mut tasks = JoinSet::new();
-        let kept = host.clone();
+        let (kept, known, limits) = (host.clone(), rim.clone(), self.config.image_limits);
         tasks.spawn(async move {
             tokio::select! {
                 () = worker.run(stopped) => {}
                 never = kept.keep_containerd() => match never {},
                 never = kept.keep_books() => match never {},
+                never = kept.clean_up(&known, limits) => match never {},
             }
         });
         Agent { host, rim, reports, stop, tasks }

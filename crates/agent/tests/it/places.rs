@@ -1,7 +1,7 @@
 //! Images that come through the interface of the task that wants them.
 
 use crate::line::{Fault, Line};
-use crate::machine::{Machine, container, last, task, unique};
+use crate::machine::{Machine, container, end, last, task, unique, until};
 use crate::pulls::UNREACHABLE;
 use crate::registry::Registry;
 use agent::engine::{Eni, Network, PullFrom, TaskSpec};
@@ -117,4 +117,36 @@ async fn an_image_comes_through_the_tasks_interface_if_it_is_to() {
     let callers = line.callers().split_off(before);
     assert!(!callers.is_empty() && callers.iter().all(|who| *who == ours), "{callers:?}");
     drop(resolving);
+    end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_is_given_up_leaves_nobody_inside() {
+    let mut machine = Machine::new();
+    machine.config.pull_from = PullFrom::Task;
+    let registry = Registry::start(&machine).await;
+    registry.push(&machine, "team/app:1", &[]);
+    let eni = machine.eni("10.97.0.1", "10.97.0.7");
+    let line = Line::to(&registry, "10.97.0.1", Fault::Stalls(64)).await;
+    let name = format!("10.97.0.1:{}", line.port);
+    machine.config.registries.insecure = vec![name.clone()];
+    let mut agent = machine.agent().await;
+    let mut web = container("web", &["true"]);
+    web.image = format!("{name}/team/app:1");
+    let spec = task(Network::Awsvpc(eni), vec![web]);
+    agent.run(spec.clone()).await;
+    until("it is asked", || line.carried() > 0).await;
+    assert_eq!(inside(), 1);
+    agent.stop(spec.clone()).await;
+    agent.stopped().await;
+    agent.finished(&spec.arn).await;
+    until("the thread is gone", || inside() == 0).await;
+    end(machine, agent).await;
+}
+
+/// How many threads of ours are in the network of a task.
+fn inside() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let names = threads.filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "inside").count()
 }

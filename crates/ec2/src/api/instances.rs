@@ -2,7 +2,7 @@
 
 use super::filters::{Field, Filters, each, moment, nothing, one};
 use super::listing::{Listing, Pages};
-use super::network_interfaces::{ECS, attachment_status, show_groups, status};
+use super::network_interfaces::{ECS, address_name, attachment_status, show_groups, status};
 use super::{tags, text};
 use crate::error::Error;
 use crate::records::{self, BY_INSTANCE, Eni};
@@ -404,12 +404,16 @@ fn show_interface(view: &View, eni: &Eni) -> shapes::InstanceNetworkInterface {
         owner_id: text(&eni.scope.account),
         private_dns_name: eni.private_dns_name.clone(),
         private_ip_address: text(eni.net.ipv4),
-        private_ip_addresses: Some(vec![shapes::InstancePrivateIpAddress {
-            association: None,
-            primary: Some(true),
-            private_dns_name: eni.private_dns_name.clone(),
-            private_ip_address: text(eni.net.ipv4),
-        }]),
+        private_ip_addresses: Some(
+            eni.addresses()
+                .map(|address| shapes::InstancePrivateIpAddress {
+                    association: None,
+                    primary: Some(address == eni.net.ipv4),
+                    private_dns_name: address_name(eni, address),
+                    private_ip_address: text(address),
+                })
+                .collect(),
+        ),
         source_dest_check: Some(eni.net.source_dest_check),
         status: text(status(eni)),
         subnet_id: text(&eni.net.subnet),

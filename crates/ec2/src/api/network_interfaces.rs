@@ -1,17 +1,22 @@
 //! Network interfaces: showing them. They are made, changed and deleted in
-//! [`making`], attached and detached in [`attaching`].
+//! [`making`], attached and detached in [`attaching`], and get and lose addresses in
+//! [`assigning`].
 
+pub(super) mod assigning;
 pub(super) mod attaching;
 pub(super) mod making;
 
 use super::filters::{Field, Filters, each, moment, nothing, one};
 use super::listing::{Listing, Pages};
 use super::{tags, text};
+use crate::eni::private_dns_name;
+use crate::eni_limits::MOST_ADDRESSES;
 use crate::error::Error;
 use crate::records::{self, AttachmentStatus, Eni, SecurityGroup};
 use chassis::Cx;
 use ident::{EniId, Scope, SecurityGroupId};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use store::{Txn, View};
 use wire::ec2 as shapes;
@@ -54,6 +59,23 @@ fn find(txn: &Txn, scope: &Scope, id: Option<&str>) -> Result<Arc<Eni>, Error> {
     txn.get(scope, id.as_str()).ok_or_else(|| Error::NoEni(text.to_owned()))
 }
 
+/// An address that a request names.
+fn address(text: &str) -> Result<Ipv4Addr, Error> {
+    text.parse().map_err(|_| Error::Invalid(format!("invalid value for parameter address: {text}")))
+}
+
+/// How many secondary addresses a request wants, where it says so.
+fn secondary_count(count: Option<i32>) -> Result<Option<usize>, Error> {
+    let Some(count) = count else { return Ok(None) };
+    let number = usize::try_from(count).map_err(|_| {
+        Error::Invalid(format!(
+            "Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid."
+        ))
+    })?;
+    // The primary one has its place too.
+    if number >= MOST_ADDRESSES { Err(Error::TooManyAddresses) } else { Ok(Some(number)) }
+}
+
 /// Refuses a parameter that is there and that we would have to obey.
 fn refuse(asked: &[(&'static str, bool)]) -> Result<(), Error> {
     match asked.iter().find(|(_, given)| *given) {
@@ -79,7 +101,7 @@ const FIELDS: &[Field<shapes::NetworkInterface>] = &[
     Field(&["addresses.primary"], |eni| {
         each(eni.private_ip_addresses.as_ref(), |address| Some(address.primary?.to_string()))
     }),
-    Field(&["addresses.private-ip-address"], |eni| {
+    Field(&["addresses.private-ip-address", "private-ip-address"], |eni| {
         each(eni.private_ip_addresses.as_ref(), |address| address.private_ip_address.clone())
     }),
     Field(&["attachment.attach-time"], |eni| {
@@ -120,7 +142,6 @@ const FIELDS: &[Field<shapes::NetworkInterface>] = &[
     Field(&["operator.principal"], nothing),
     Field(&["owner-id"], |eni| one(eni.owner_id.as_ref())),
     Field(&["private-dns-name"], |eni| one(eni.private_dns_name.as_ref())),
-    Field(&["private-ip-address"], |eni| one(eni.private_ip_address.as_ref())),
     Field(&["requester-id"], |eni| one(eni.requester_id.as_ref())),
     Field(&["requester-managed"], |eni| one(eni.requester_managed.as_ref())),
     Field(&["source-dest-check"], |eni| one(eni.source_dest_check.as_ref())),
@@ -144,12 +165,16 @@ fn show(view: &View, eni: &Eni) -> shapes::NetworkInterface {
         owner_id: text(&eni.scope.account),
         private_dns_name: eni.private_dns_name.clone(),
         private_ip_address: text(eni.net.ipv4),
-        private_ip_addresses: Some(vec![shapes::NetworkInterfacePrivateIpAddress {
-            association: None,
-            primary: Some(true),
-            private_dns_name: eni.private_dns_name.clone(),
-            private_ip_address: text(eni.net.ipv4),
-        }]),
+        private_ip_addresses: Some(
+            eni.addresses()
+                .map(|address| shapes::NetworkInterfacePrivateIpAddress {
+                    association: None,
+                    primary: Some(address == eni.net.ipv4),
+                    private_dns_name: address_name(eni, address),
+                    private_ip_address: text(address),
+                })
+                .collect(),
+        ),
         requester_id: eni.requester_managed.then(|| ECS.to_owned()),
         requester_managed: Some(eni.requester_managed),
         source_dest_check: Some(eni.net.source_dest_check),
@@ -159,6 +184,11 @@ fn show(view: &View, eni: &Eni) -> shapes::NetworkInterface {
         vpc_id: text(&eni.net.vpc),
         ..Default::default()
     }
+}
+
+/// The name of one of the interface's addresses, if its VPC gives names.
+pub(super) fn address_name(eni: &Eni, address: Ipv4Addr) -> Option<String> {
+    eni.private_dns_name.as_ref().map(|_| private_dns_name(&eni.scope.region, address))
 }
 
 fn show_attachment(

@@ -7,7 +7,7 @@ use crate::testing::{World, now};
 use ident::InstanceId;
 use net::plan::CardReport;
 
-fn make(world: &World, more: &[(&str, &str)]) -> String {
+pub(super) fn make(world: &World, more: &[(&str, &str)]) -> String {
     let subnet = world.subnets()[0].net.id.to_string();
     let mut form = vec![("SubnetId", subnet.as_str())];
     form.extend(more);
@@ -15,12 +15,12 @@ fn make(world: &World, more: &[(&str, &str)]) -> String {
     only(&xml, "networkInterfaceId").to_owned()
 }
 
-fn refusal(world: &World, operation: &str, form: &[(&str, &str)]) -> String {
+pub(super) fn refusal(world: &World, operation: &str, form: &[(&str, &str)]) -> String {
     let fault = ask(world, operation, form).expect_err("refused");
     format!("{}: {}", fault.code, fault.message)
 }
 
-fn kept(world: &World, id: &str) -> Option<Eni> {
+pub(super) fn kept(world: &World, id: &str) -> Option<Eni> {
     world.view().get::<Eni>(world.cx.scope(), id).map(|eni| Eni::clone(&eni))
 }
 
@@ -28,7 +28,7 @@ fn status(world: &World, id: &str) -> Option<AttachmentStatus> {
     kept(world, id).expect("there").attachment_status()
 }
 
-fn attach(world: &World, eni: &str, instance: &InstanceId, index: &str) -> String {
+pub(super) fn attach(world: &World, eni: &str, instance: &InstanceId, index: &str) -> String {
     let form =
         [("NetworkInterfaceId", eni), ("InstanceId", instance.as_str()), ("DeviceIndex", index)];
     let xml = ask(world, "AttachNetworkInterface", &form).expect("attached");
@@ -112,7 +112,7 @@ fn an_address_is_of_the_subnet_and_free() {
             "172.31.0.3",
             "InvalidParameterValue: Address 172.31.0.3 is in subnet's reserved address range",
         ),
-        ("172.31.0", "InvalidParameterValue: Invalid IPv4 address: 172.31.0"),
+        ("172.31.0", "InvalidParameterValue: invalid value for parameter address: 172.31.0"),
     ] {
         let form = [("SubnetId", subnet.as_str()), ("PrivateIpAddress", address)];
         assert_eq!(refusal(&world, "CreateNetworkInterface", &form), why);
@@ -130,8 +130,7 @@ fn what_we_do_not_have_is_refused_by_name() {
     let world = World::new();
     let subnet = world.subnets()[0].net.id.to_string();
     for (name, value, what) in [
-        ("SecondaryPrivateIpAddressCount", "1", "secondary private addresses"),
-        ("PrivateIpAddresses.1.PrivateIpAddress", "172.31.0.9", "secondary private addresses"),
+        ("Ipv4PrefixCount", "1", "ipv4PrefixCount"),
         ("InterfaceType", "efa", "interfaceType"),
         ("Ipv6AddressCount", "1", "ipv6AddressCount"),
     ] {

@@ -11,7 +11,7 @@ use crate::testing::{World, now};
 use wire::{Body, Fault, Request};
 
 /// What EC2 answers to a form, as botocore writes it.
-pub(super) fn ask(world: &World, operation: &str, form: &[(&str, &str)]) -> Result<String, Fault> {
+pub(crate) fn ask(world: &World, operation: &str, form: &[(&str, &str)]) -> Result<String, Fault> {
     let form: Vec<(String, String)> =
         form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let request = Request { operation, id: "r-1", body: Body::Form(&form) };
@@ -30,7 +30,7 @@ pub(super) fn all<'a>(xml: &'a str, tag: &str) -> Vec<&'a str> {
     parts.filter_map(|rest| Some(rest.split_once(close.as_str())?.0)).collect()
 }
 
-pub(super) fn only<'a>(xml: &'a str, tag: &str) -> &'a str {
+pub(crate) fn only<'a>(xml: &'a str, tag: &str) -> &'a str {
     let found = all(xml, tag);
     assert_eq!(found.len(), 1, "<{tag}> in {xml}");
     found[0]

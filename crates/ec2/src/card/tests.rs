@@ -1,6 +1,7 @@
 //! Cards that are slow, repeat themselves, fail, and come back.
 
 use super::session::{CardSession, plan_for};
+use crate::api::tests::{ask, only};
 use crate::error::Error;
 use crate::records::{AttachmentStatus, BY_SUBNET, Eni};
 use crate::task_eni::{self, TaskEni, release};
@@ -226,6 +227,17 @@ fn with_the_instance_goes_everything_of_it() {
 enum Step {
     Provision(usize),
     Release(usize),
+    /// A user makes an interface with this many addresses and one.
+    Make(usize),
+    /// A user's interface gets this address of the small subnet, wherever it is now.
+    Move {
+        which: usize,
+        to: u8,
+    },
+    /// A user's interface gets any other address.
+    Assign(usize),
+    /// A user's interface loses its last secondary address, or else goes.
+    Lose(usize),
     /// A session looks whether there is something to say.
     Poll(usize),
     /// Some plan on its way arrives; the card fails at some of it.
@@ -248,6 +260,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => any::<usize>().prop_map(Step::Provision),
         5 => any::<usize>().prop_map(Step::Release),
+        2 => (0..3_usize).prop_map(Step::Make),
+        3 => (any::<usize>(), 3..16_u8).prop_map(|(which, to)| Step::Move { which, to }),
+        2 => any::<usize>().prop_map(Step::Assign),
+        5 => any::<usize>().prop_map(Step::Lose),
         8 => any::<usize>().prop_map(Step::Poll),
         8 => (any::<usize>(), any::<u8>()).prop_map(|(which, fails)| Step::Plan { which, fails }),
         8 => (any::<usize>(), any::<bool>())
@@ -271,6 +287,8 @@ struct Afternoon {
     subnet: SubnetId,
     cards: Vec<Card>,
     tasks: Vec<EniId>,
+    /// Interfaces of users.
+    users: Vec<EniId>,
     plans: Vec<(usize, CardPlan)>,
     reports: Vec<(CardSession, CardReport)>,
 }
@@ -285,7 +303,7 @@ impl Afternoon {
             Card { instance, session, generation: Generation(0), has: BTreeMap::new() }
         };
         let cards = (0..2).map(card).collect();
-        Self { world, subnet, cards, tasks: vec![], plans: vec![], reports: vec![] }
+        Self { world, subnet, cards, tasks: vec![], users: vec![], plans: vec![], reports: vec![] }
     }
 
     fn step(&mut self, step: &Step) {
@@ -301,6 +319,34 @@ impl Afternoon {
             Step::Release(at) if !self.tasks.is_empty() => {
                 let task = self.tasks.remove(at % self.tasks.len());
                 self.release(&task);
+            }
+            Step::Make(secondary) => {
+                let (subnet, count) = (self.subnet.to_string(), secondary.to_string());
+                let form = [("SubnetId", &*subnet), ("SecondaryPrivateIpAddressCount", &*count)];
+                let room = 11 - self.addresses().len();
+                match ask(&self.world, "CreateNetworkInterface", &form) {
+                    Ok(xml) => self.users.extend(only(&xml, "networkInterfaceId").parse()),
+                    Err(refused) => {
+                        assert_eq!(refused.code, "InsufficientFreeAddressesInSubnet");
+                        assert!(room < secondary + 1);
+                    }
+                }
+            }
+            Step::Move { which, to } if !self.users.is_empty() => {
+                let address = format!("172.31.0.{to}");
+                let more = [("PrivateIpAddress.1", &*address), ("AllowReassignment", "true")];
+                let before = self.addresses().len();
+                let moved = self.assign(which, &more);
+                assert!(moved.is_ok() || self.addresses().len() == before);
+            }
+            Step::Assign(which) if !self.users.is_empty() => {
+                let room = 11 - self.addresses().len();
+                let assigned = self.assign(which, &[("SecondaryPrivateIpAddressCount", "1")]);
+                assert_eq!(assigned.is_ok(), room > 0);
+            }
+            Step::Lose(at) if !self.users.is_empty() => {
+                let at = at % self.users.len();
+                self.lose(at);
             }
             Step::Poll(at) => {
                 let at = at % self.cards.len();
@@ -323,13 +369,38 @@ impl Afternoon {
                 self.world.restart();
                 (0..self.cards.len()).for_each(|at| self.reconnect(at));
             }
-            Step::Release(_) | Step::Plan { .. } | Step::Report { .. } => {}
+            Step::Release(_)
+            | Step::Move { .. }
+            | Step::Assign(_)
+            | Step::Lose(_)
+            | Step::Plan { .. }
+            | Step::Report { .. } => {}
         }
     }
 
     fn release(&self, eni: &EniId) {
         let scope = self.world.cx.scope();
         self.world.transact(|txn| release(txn, scope, eni)).expect("released");
+    }
+
+    fn assign(&self, which: usize, more: &[(&str, &str)]) -> Result<String, wire::Fault> {
+        let id = &self.users[which % self.users.len()];
+        let form = [&[("NetworkInterfaceId", id.as_str())], more].concat();
+        ask(&self.world, "AssignPrivateIpAddresses", &form)
+    }
+
+    fn lose(&mut self, at: usize) {
+        let id = self.users[at].to_string();
+        let scope = self.world.cx.scope();
+        let eni = self.world.view().get::<Eni>(scope, &id).expect("there");
+        let by_id = ("NetworkInterfaceId", id.as_str());
+        if let Some(last) = eni.secondary_ipv4.last().map(ToString::to_string) {
+            let form = [by_id, ("PrivateIpAddress.1", last.as_str())];
+            ask(&self.world, "UnassignPrivateIpAddresses", &form).expect("unassigned");
+        } else {
+            ask(&self.world, "DeleteNetworkInterface", &[by_id]).expect("deleted");
+            self.users.remove(at);
+        }
     }
 
     fn reconnect(&mut self, at: usize) {
@@ -367,7 +438,7 @@ impl Afternoon {
     fn addresses(&self) -> BTreeSet<Ipv4Addr> {
         let view = self.world.view();
         let enis = view.by::<Eni>(self.world.cx.scope(), BY_SUBNET, self.subnet.as_str());
-        let all: Vec<Ipv4Addr> = enis.map(|eni| eni.net.ipv4).collect();
+        let all: Vec<Ipv4Addr> = enis.flat_map(|eni| eni.addresses().collect::<Vec<_>>()).collect();
         let set: BTreeSet<Ipv4Addr> = all.iter().copied().collect();
         assert_eq!(set.len(), all.len(), "an address was given twice: {all:?}");
         set
@@ -428,6 +499,9 @@ proptest! {
             afternoon.release(&task);
         }
         afternoon.settle();
+        while !afternoon.users.is_empty() {
+            afternoon.lose(0);
+        }
         let scope = afternoon.world.cx.scope().clone();
         let view = afternoon.world.view();
         prop_assert_eq!(view.count::<Eni>(&scope), afternoon.cards.len(), "the machines' own");

@@ -75,7 +75,7 @@ fn is_due(view: &View, task: &Task, now: Timestamp) -> bool {
 fn renew(platform: &Platform, txn: &mut Txn, mut task: Task, now: Timestamp) {
     let Some(role) = &mut task.role else { return };
     if task.phase == Phase::Stopped {
-        if let Some(key) = role.key.take() {
+        for key in role.key.take().into_iter().chain(role.older.take()) {
             task_roles::revoke(txn, &key);
         }
     } else {
@@ -83,7 +83,7 @@ fn renew(platform: &Platform, txn: &mut Txn, mut task: Task, now: Timestamp) {
         let asked = (role.arn.as_str(), task.id.as_str());
         match task_roles::issue(platform, txn, &account, asked, now) {
             // The old ones last until their end: they may be in use this moment.
-            Ok(session) => role.key = Some(session.id),
+            Ok(session) => role.older = role.key.replace(session.id),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(task = %task.id, error, "no further credentials for the task");

@@ -134,6 +134,10 @@ pub struct TaskRole {
     pub credentials_id: String,
     /// The key id of the credentials; none once they are revoked.
     pub key: Option<String>,
+    /// That of those which they replaced, and which have not ended yet or hardly: each
+    /// last far longer than they overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<String>,
 }
 
 /// A container of a task.

@@ -6,6 +6,7 @@ mod asked;
 mod questions;
 
 use sim::{Outage, Weather, World};
+use std::time::Duration;
 
 /// The seeds to run with: the one that is asked for, or many.
 fn seeds() -> std::ops::Range<u64> {
@@ -54,6 +55,7 @@ fn hostile_afternoons(rest: u64) {
             "a cluster was deleted",
             "an interface was attached",
             "an interface was detached",
+            "an interface got or lost an address",
             "a guest's task was started",
             "an account was deleted",
         ] {
@@ -199,6 +201,35 @@ fn a_machine_that_is_away_for_too_long_has_lost_its_tasks() {
         assert_eq!(ends(&world), both("STOPPED", "TerminationNotice"), "SEED={seed}");
         world.join(0);
         world.settle();
+    }
+}
+
+/// Credentials end before their task does, and are replaced before they do; with the task
+/// they all end, those too that were replaced.
+#[test]
+fn credentials_last_as_long_as_their_task() {
+    for seed in seeds().take(2) {
+        let mut world = World::new(seed, 2);
+        world.run(20);
+        let order = world.order("web", 2);
+        world.settle();
+        let tasks = world.tasks_of(order).expect("answered");
+        assert_eq!(tasks.len(), 2, "SEED={seed}");
+        let happened = |world: &World, what: &str| world.tally().get(what).copied();
+        world.pass(Duration::from_mins(270));
+        assert_eq!(happened(&world, "credentials were replaced"), None, "SEED={seed}");
+        // Agents come anew, and are told what there is.
+        world.reboot_agents();
+        world.pass(Duration::from_hours(1));
+        assert_eq!(happened(&world, "credentials were replaced"), Some(2), "SEED={seed}");
+        world.settle();
+
+        for task in &tasks {
+            world.dismiss(task);
+        }
+        world.pass(Duration::from_mins(15));
+        world.settle();
+        assert_eq!(happened(&world, "credentials were refused"), Some(4), "SEED={seed}");
     }
 }
 

@@ -16,6 +16,10 @@ pub static SERVICE: Service = Service {
     invalid: "InvalidParameterValue",
     operations: &[
         Operation {
+            name: "AssignPrivateIpAddresses",
+            input: &schema::ASSIGN_PRIVATE_IP_ADDRESSES_REQUEST,
+        },
+        Operation {
             name: "AttachNetworkInterface",
             input: &schema::ATTACH_NETWORK_INTERFACE_REQUEST,
         },
@@ -94,6 +98,10 @@ pub static SERVICE: Service = Service {
             name: "RevokeSecurityGroupIngress",
             input: &schema::REVOKE_SECURITY_GROUP_INGRESS_REQUEST,
         },
+        Operation {
+            name: "UnassignPrivateIpAddresses",
+            input: &schema::UNASSIGN_PRIVATE_IP_ADDRESSES_REQUEST,
+        },
     ],
     unserved: UNSERVED,
 };
@@ -114,7 +122,6 @@ const UNSERVED: &[&str] = &[
     "AllocateIpamPoolCidr",
     "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssignIpv6Addresses",
-    "AssignPrivateIpAddresses",
     "AssignPrivateNatGatewayAddress",
     "AssociateAddress",
     "AssociateApplicationStatusCheck",
@@ -887,7 +894,6 @@ const UNSERVED: &[&str] = &[
     "TerminateClientVpnConnections",
     "TerminateInstances",
     "UnassignIpv6Addresses",
-    "UnassignPrivateIpAddresses",
     "UnassignPrivateNatGatewayAddress",
     "UnlockSnapshot",
     "UnmonitorInstances",
@@ -903,6 +909,15 @@ const UNSERVED: &[&str] = &[
 /// What a shell implements: the operations, each refused until it is.
 #[async_trait]
 pub trait Api<C: Sync>: Send + Sync {
+    async fn assign_private_ip_addresses(
+        &self,
+        cx: &C,
+        request: AssignPrivateIpAddressesRequest,
+    ) -> Result<AssignPrivateIpAddressesResult, Fault> {
+        let _ = (cx, request);
+        Err(SERVICE.unavailable("AssignPrivateIpAddresses"))
+    }
+
     async fn attach_network_interface(
         &self,
         cx: &C,
@@ -1181,6 +1196,15 @@ pub trait Api<C: Sync>: Send + Sync {
         let _ = (cx, request);
         Err(SERVICE.unavailable("RevokeSecurityGroupIngress"))
     }
+
+    async fn unassign_private_ip_addresses(
+        &self,
+        cx: &C,
+        request: UnassignPrivateIpAddressesRequest,
+    ) -> Result<UnassignPrivateIpAddressesResponse, Fault> {
+        let _ = (cx, request);
+        Err(SERVICE.unavailable("UnassignPrivateIpAddresses"))
+    }
 }
 
 /// Answers `request` with the bytes of a response, or of none.
@@ -1190,6 +1214,13 @@ pub async fn serve<C: Sync>(
     request: &Request<'_>,
 ) -> Result<Vec<u8>, Fault> {
     match request.operation {
+        "AssignPrivateIpAddresses" => {
+            let input = decode_assign_private_ip_addresses(request)?;
+            encode_assign_private_ip_addresses(
+                &api.assign_private_ip_addresses(cx, input).await?,
+                request,
+            )
+        }
         "AttachNetworkInterface" => {
             let input = decode_attach_network_interface(request)?;
             encode_attach_network_interface(
@@ -1356,8 +1387,32 @@ pub async fn serve<C: Sync>(
                 request,
             )
         }
+        "UnassignPrivateIpAddresses" => {
+            let input = decode_unassign_private_ip_addresses(request)?;
+            api.unassign_private_ip_addresses(cx, input).await?;
+            Ok(codec::acknowledge(&SERVICE, "UnassignPrivateIpAddresses", request.id))
+        }
         other => Err(SERVICE.refuse(other)),
     }
+}
+
+fn decode_assign_private_ip_addresses(
+    request: &Request<'_>,
+) -> Result<AssignPrivateIpAddressesRequest, Fault> {
+    codec::decode(&SERVICE, &schema::ASSIGN_PRIVATE_IP_ADDRESSES_REQUEST, request)
+}
+
+fn encode_assign_private_ip_addresses(
+    value: &AssignPrivateIpAddressesResult,
+    request: &Request<'_>,
+) -> Result<Vec<u8>, Fault> {
+    codec::encode_xml(
+        &SERVICE,
+        "AssignPrivateIpAddresses",
+        &schema::ASSIGN_PRIVATE_IP_ADDRESSES_RESULT,
+        value,
+        request.id,
+    )
 }
 
 fn decode_attach_network_interface(
@@ -1781,10 +1836,17 @@ fn encode_revoke_security_group_ingress(
     )
 }
 
+fn decode_unassign_private_ip_addresses(
+    request: &Request<'_>,
+) -> Result<UnassignPrivateIpAddressesRequest, Fault> {
+    codec::decode(&SERVICE, &schema::UNASSIGN_PRIVATE_IP_ADDRESSES_REQUEST, request)
+}
+
 /// What `request` was understood to say, as JSON.
 #[cfg(feature = "roundtrip")]
 pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
     match request.operation {
+        "AssignPrivateIpAddresses" => codec::shown(&decode_assign_private_ip_addresses(request)?),
         "AttachNetworkInterface" => codec::shown(&decode_attach_network_interface(request)?),
         "AuthorizeSecurityGroupEgress" => {
             codec::shown(&decode_authorize_security_group_egress(request)?)
@@ -1826,6 +1888,9 @@ pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
         "RevokeSecurityGroupIngress" => {
             codec::shown(&decode_revoke_security_group_ingress(request)?)
         }
+        "UnassignPrivateIpAddresses" => {
+            codec::shown(&decode_unassign_private_ip_addresses(request)?)
+        }
         other => Err(SERVICE.refuse(other)),
     }
 }
@@ -1834,6 +1899,9 @@ pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
 #[cfg(feature = "roundtrip")]
 pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     match request.operation {
+        "AssignPrivateIpAddresses" => {
+            encode_assign_private_ip_addresses(&codec::from_value(value)?, request)
+        }
         "AttachNetworkInterface" => {
             encode_attach_network_interface(&codec::from_value(value)?, request)
         }
@@ -1899,6 +1967,9 @@ pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8
         "RevokeSecurityGroupIngress" => {
             encode_revoke_security_group_ingress(&codec::from_value(value)?, request)
         }
+        "UnassignPrivateIpAddresses" => {
+            Ok(codec::acknowledge(&SERVICE, "UnassignPrivateIpAddresses", request.id))
+        }
         other => Err(SERVICE.refuse(other)),
     }
 }
@@ -1925,6 +1996,38 @@ pub mod architecture_values {
     pub const ARM64: &str = "arm64";
     pub const X86_64_MAC: &str = "x86_64_mac";
     pub const ARM64_MAC: &str = "arm64_mac";
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
+#[serde(rename_all = "PascalCase")]
+pub struct AssignPrivateIpAddressesRequest {
+    pub allow_reassignment: Option<bool>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub ipv4_prefixes: Option<Vec<String>>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_addresses: Option<Vec<String>>,
+    pub secondary_private_ip_address_count: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[serde(rename_all = "PascalCase")]
+pub struct AssignPrivateIpAddressesResult {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_ipv4_prefixes: Option<Vec<Ipv4PrefixSpecification>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_private_ip_addresses: Option<Vec<AssignedPrivateIpAddress>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_interface_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[serde(rename_all = "PascalCase")]
+pub struct AssignedPrivateIpAddress {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_ip_address: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
@@ -4813,6 +4916,19 @@ pub mod tenancy {
     pub const DEDICATED: &str = "dedicated";
     pub const HOST: &str = "host";
 }
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
+#[serde(rename_all = "PascalCase")]
+pub struct UnassignPrivateIpAddressesRequest {
+    pub ipv4_prefixes: Option<Vec<String>>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_addresses: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+pub struct UnassignPrivateIpAddressesResponse {}
 
 /// Values of `UsageClassType`.
 pub mod usage_class_type {

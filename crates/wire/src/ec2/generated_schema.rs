@@ -4,6 +4,34 @@ use crate::schema::{Kind, Member, Shape, plain};
 
 static ARCHITECTURE_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
+pub(super) static ASSIGN_PRIVATE_IP_ADDRESSES_REQUEST: Shape = Shape::structure(&[
+    Member::new("AllowReassignment", &plain::BOOLEAN).xml("allowReassignment"),
+    Member::new("Ipv4PrefixCount", &plain::INTEGER),
+    Member::new("Ipv4Prefixes", &IP_PREFIX_LIST).query("Ipv4Prefix").xml("Ipv4Prefix"),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
+    Member::new("PrivateIpAddresses", &PRIVATE_IP_ADDRESS_STRING_LIST)
+        .query("PrivateIpAddress")
+        .xml("privateIpAddress"),
+    Member::new("SecondaryPrivateIpAddressCount", &plain::INTEGER)
+        .xml("secondaryPrivateIpAddressCount"),
+]);
+
+pub(super) static ASSIGN_PRIVATE_IP_ADDRESSES_RESULT: Shape = Shape::structure(&[
+    Member::new("AssignedIpv4Prefixes", &IPV4_PREFIXES_LIST)
+        .query("AssignedIpv4PrefixSet")
+        .xml("assignedIpv4PrefixSet"),
+    Member::new("AssignedPrivateIpAddresses", &ASSIGNED_PRIVATE_IP_ADDRESS_LIST)
+        .query("AssignedPrivateIpAddressesSet")
+        .xml("assignedPrivateIpAddressesSet"),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId"),
+]);
+
+pub(super) static ASSIGNED_PRIVATE_IP_ADDRESS: Shape =
+    Shape::structure(&[Member::new("PrivateIpAddress", &plain::STRING).xml("privateIpAddress")]);
+
+static ASSIGNED_PRIVATE_IP_ADDRESS_LIST: Shape =
+    Shape::named(&ASSIGNED_PRIVATE_IP_ADDRESS, None, Some("item"));
+
 static ASSOCIATED_SUBNET_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 
 pub(super) static ATTACH_NETWORK_INTERFACE_REQUEST: Shape = Shape::structure(&[
@@ -960,6 +988,8 @@ pub(super) static IP_PERMISSION: Shape = Shape::structure(&[
 
 static IP_PERMISSION_LIST: Shape = Shape::named(&IP_PERMISSION, None, Some("item"));
 
+static IP_PREFIX_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
+
 pub(super) static IP_RANGE: Shape = Shape::structure(&[
     Member::new("CidrIp", &plain::STRING).xml("cidrIp"),
     Member::new("Description", &plain::STRING).xml("description"),
@@ -1318,6 +1348,9 @@ pub(super) static PRIVATE_IP_ADDRESS_SPECIFICATION: Shape = Shape::structure(&[
 
 static PRIVATE_IP_ADDRESS_SPECIFICATION_LIST: Shape =
     Shape::named(&PRIVATE_IP_ADDRESS_SPECIFICATION, None, Some("item"));
+
+static PRIVATE_IP_ADDRESS_STRING_LIST: Shape =
+    Shape::named(&plain::STRING, None, Some("PrivateIpAddress"));
 
 pub(super) static PROCESSOR_INFO: Shape = Shape::structure(&[
     Member::new("Manufacturer", &plain::STRING).xml("manufacturer"),
@@ -1709,6 +1742,14 @@ static TAG_SPECIFICATION_LIST: Shape = Shape::named(&TAG_SPECIFICATION, None, So
 static TENANCY: Shape = Shape::new(Kind::String).values(&["default", "dedicated", "host"]);
 
 static THREADS_PER_CORE_LIST: Shape = Shape::named(&plain::INTEGER, None, Some("item"));
+
+pub(super) static UNASSIGN_PRIVATE_IP_ADDRESSES_REQUEST: Shape = Shape::structure(&[
+    Member::new("Ipv4Prefixes", &IP_PREFIX_LIST).query("Ipv4Prefix").xml("Ipv4Prefix"),
+    Member::new("NetworkInterfaceId", &plain::STRING).xml("networkInterfaceId").required(),
+    Member::new("PrivateIpAddresses", &PRIVATE_IP_ADDRESS_STRING_LIST)
+        .query("PrivateIpAddress")
+        .xml("privateIpAddress"),
+]);
 
 static USAGE_CLASS_TYPE_LIST: Shape = Shape::named(&plain::STRING, None, Some("item"));
 

@@ -1,10 +1,11 @@
 //! `CreateNetworkInterface`, `ModifyNetworkInterfaceAttribute` and
 //! `DeleteNetworkInterface`.
 
-use super::{find, refuse, show};
+use super::{address, find, refuse, secondary_count, show};
 use crate::api::tags;
 use crate::awsvpc::{MAX_GROUPS, default_group, group};
 use crate::eni::{self, Draft, Purpose};
+use crate::eni_limits::may_have_addresses;
 use crate::error::Error;
 use crate::records::{Eni, EniAttachment, Subnet};
 use chassis::Cx;
@@ -30,7 +31,7 @@ pub(in crate::api) async fn create(
     let request = shapes::CreateNetworkInterfaceRequest { dry_run: None, ..request };
     let digest = idempotency::digest(&format!("{request:?}"))
         .map_err(|_| Error::Invalid("The request cannot be remembered.".to_owned()))?;
-    let address = chosen_address(&request)?;
+    let addresses = addresses(&request)?;
     let token = request.client_token.filter(|token| !token.is_empty());
     if token.as_ref().is_some_and(|token| token.chars().count() > MAX_TOKEN || !token.is_ascii()) {
         return Err(Error::Invalid(format!(
@@ -65,7 +66,8 @@ pub(in crate::api) async fn create(
             let draft = Draft {
                 scope,
                 subnet: &subnet.net.id,
-                address,
+                address: addresses.primary,
+                secondary: addresses.secondary.clone(),
                 groups: groups_of(txn, scope, &subnet.net.vpc, &groups)?,
                 purpose: Purpose::User,
                 description: description.clone(),
@@ -86,8 +88,6 @@ pub(in crate::api) async fn create(
 }
 
 fn only_what_we_have(request: &shapes::CreateNetworkInterfaceRequest) -> Result<(), Error> {
-    let secondary = request.secondary_private_ip_address_count.is_some_and(|count| count != 0)
-        || request.private_ip_addresses.iter().flatten().any(|it| it.primary != Some(true));
     let some = |count: Option<i32>| count.is_some_and(|count| count != 0);
     refuse(&[
         ("connectionTrackingSpecification", request.connection_tracking_specification.is_some()),
@@ -101,34 +101,51 @@ fn only_what_we_have(request: &shapes::CreateNetworkInterfaceRequest) -> Result<
         ("ipv6PrefixCount", some(request.ipv6_prefix_count)),
         ("ipv6Prefixes", request.ipv6_prefixes.iter().flatten().next().is_some()),
         ("operator", request.operator.is_some()),
-        ("secondary private addresses", secondary),
     ])
 }
 
-/// The primary address that the request chooses, in one of two ways.
-fn chosen_address(
-    request: &shapes::CreateNetworkInterfaceRequest,
-) -> Result<Option<Ipv4Addr>, Error> {
+/// The addresses of an interface that is to be made: which each is to be, if not any.
+struct Addresses {
+    primary: Option<Ipv4Addr>,
+    secondary: Vec<Option<Ipv4Addr>>,
+}
+
+/// What the request says about addresses. It can name the primary one in two ways,
+/// and it either lists the secondary ones or says how many there are to be.
+fn addresses(request: &shapes::CreateNetworkInterfaceRequest) -> Result<Addresses, Error> {
+    let both = |one: &str, other: &str| {
+        Error::Combination(format!("The parameter {one} cannot be used with the parameter {other}"))
+    };
+    let chosen = request.private_ip_address.as_deref().map(address).transpose()?;
     let listed = request.private_ip_addresses.iter().flatten();
-    let listed: Vec<&String> = listed.filter_map(|it| it.private_ip_address.as_ref()).collect();
-    let chosen = match (&request.private_ip_address, &listed[..]) {
-        (None, []) => return Ok(None),
-        (Some(chosen), []) => chosen,
-        (None, [chosen]) => *chosen,
-        (Some(_), [_, ..]) => {
-            return Err(Error::Combination(
-                "The parameter privateIpAddress cannot be used with the parameter \
-                 privateIpAddresses"
-                    .to_owned(),
+    let (primaries, others): (Vec<_>, Vec<_>) = listed.partition(|it| it.primary == Some(true));
+    let primary = match (chosen, &primaries[..]) {
+        (None, [only]) => only.private_ip_address.as_deref().map(address).transpose()?,
+        (None, []) if !others.is_empty() => {
+            return Err(Error::Invalid(
+                "A primary private IP address must be specified.".to_owned(),
             ));
         }
+        (chosen, []) => chosen,
+        (Some(_), [_, ..]) => return Err(both("privateIpAddress", "privateIpAddresses")),
         (None, [_, _, ..]) => {
             return Err(Error::Invalid(
                 "Only one primary private IP address can be specified.".to_owned(),
             ));
         }
     };
-    chosen.parse().map(Some).map_err(|_| Error::Invalid(format!("Invalid IPv4 address: {chosen}")))
+    let named = others.iter().map(|it| it.private_ip_address.as_deref());
+    let named = named.map(|text| address(text.ok_or(Error::Missing("privateIpAddress"))?));
+    let named: Vec<Ipv4Addr> = named.collect::<Result<_, Error>>()?;
+    let count = secondary_count(request.secondary_private_ip_address_count)?.unwrap_or(0);
+    if count > 0 && !named.is_empty() {
+        return Err(both("secondaryPrivateIpAddressCount", "privateIpAddresses"));
+    }
+    if !may_have_addresses(None, 1 + named.len()) {
+        return Err(Error::TooManyAddresses);
+    }
+    let any = std::iter::repeat_n(None, count);
+    Ok(Addresses { primary, secondary: named.into_iter().map(Some).chain(any).collect() })
 }
 
 fn sound_description(text: String) -> Result<String, Error> {
