@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import wait, web
+from conftest import address, register, run, stop, wait, web
 
 
 def explained(landfall, *words):
@@ -53,3 +53,39 @@ def test_a_task_tells_its_life(landfall):
     moments = [moment["status"] for moment in answer["history"]]
     assert moments[0] == "CREATED" and moments[-1] == "STOPPED" and "RUNNING" in moments
     assert "it waits for nothing" in landfall.run("explain", "task", task["taskArn"]).stdout
+
+
+def test_a_path_is_explained_as_packets_fare(landfall, network):
+    ec2 = landfall.ec2
+    web_group, asking_group = (
+        ec2.create_security_group(GroupName=name, Description="path", VpcId=network.vpc)["GroupId"] for name in ("path-web", "path-ask")
+    )
+    definition = register(landfall, "path", web())
+    (server,) = run(landfall, definition, network.subnet, web_group)
+    (asker,) = run(landfall, definition, network.subnet, asking_group)
+    at = address(wait(landfall, server, "RUNNING"))
+    wait(landfall, asker, "RUNNING")
+
+    answer = explained(landfall, "path", asker, f"{at}:80")
+    assert not answer["passes"]
+    assert [(step["step"], step["passes"]) for step in answer["steps"]] == [("ROUTE", True), ("EGRESS", True), ("INGRESS", False)]
+    assert answer["destination"]["taskArn"] == server
+    assert answer["steps"][2]["securityGroups"] == [web_group]
+
+    permission = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": asking_group, "Description": "askers"}]}
+    made = ec2.authorize_security_group_ingress(GroupId=web_group, IpPermissions=[permission])["SecurityGroupRules"][0]
+    answer = explained(landfall, "path", asker, f"{server}:80")
+    assert answer["passes"]
+    (rule,) = answer["steps"][2]["rules"]
+    assert rule == {
+        "groupId": web_group, "securityGroupRuleId": made["SecurityGroupRuleId"], "traffic": "tcp 80", "peer": asking_group, "description": "askers",
+    }
+    shown = landfall.run("explain", "path", asker, f"{at}:80").stdout
+    assert "it comes about" in shown and made["SecurityGroupRuleId"] in shown
+    assert not explained(landfall, "path", asker, f"{at}:81")["passes"]
+    assert not explained(landfall, "path", asker, at, "--protocol", "icmp")["passes"]
+    nowhere = explained(landfall, "path", asker, "203.0.113.9:80")
+    assert [step["step"] for step in nowhere["steps"]] == ["ROUTE"] and not nowhere["passes"]
+    failed = landfall.run("explain", "path", "203.0.113.9", f"{at}:80", check=False)
+    assert failed.returncode == 1 and "203.0.113.9" in failed.stderr
+    stop(landfall, server, asker)

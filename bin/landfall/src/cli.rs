@@ -165,6 +165,26 @@ pub(crate) enum Explain {
     Placement(ExplainPlacement),
     /// What a task waits for, and what happened to it.
     Task(ExplainTask),
+    /// Whether a connection would come about, and which rules say so.
+    Path(ExplainPath),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainPath {
+    /// Who connects: a task, a network interface, an instance or an address.
+    pub(crate) source: String,
+    /// To whom, the same or any address, and to which port: 10.0.0.5:80, TASK:443.
+    #[arg(value_name = "DESTINATION[:PORT]")]
+    pub(crate) destination: String,
+    /// tcp, udp or icmp (a ping, without a port).
+    #[arg(long, default_value = "tcp")]
+    pub(crate) protocol: String,
+    /// The cluster of the tasks.
+    #[arg(long, default_value = "default")]
+    pub(crate) cluster: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@ use iam::accounts;
 use wire::Fault;
 use wire::landfall::{
     Api, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest, DeleteAccountResponse,
-    ExplainPlacementRequest, ExplainPlacementResponse, ExplainTaskRequest, ExplainTaskResponse,
-    ListAccountsRequest, ListAccountsResponse,
+    ExplainPathRequest, ExplainPathResponse, ExplainPlacementRequest, ExplainPlacementResponse,
+    ExplainTaskRequest, ExplainTaskResponse, ListAccountsRequest, ListAccountsResponse,
 };
 
 /// The service.
@@ -50,6 +50,14 @@ impl Api<Cx> for Extension {
         request: DeleteAccountRequest,
     ) -> Result<DeleteAccountResponse, Fault> {
         accounts::delete(cx, request).await.map_err(told)
+    }
+
+    async fn explain_path(
+        &self,
+        cx: &Cx,
+        request: ExplainPathRequest,
+    ) -> Result<ExplainPathResponse, Fault> {
+        ecs::explain::path(cx, &request)
     }
 
     async fn explain_placement(

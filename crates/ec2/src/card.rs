@@ -10,7 +10,7 @@ pub mod session;
 pub mod socket;
 
 pub use frame::Frame;
-pub use session::{CardSession, plan_for};
+pub use session::{CardSession, plan_for, plan_of};
 pub use socket::{CardSocket, PATH};
 
 #[cfg(test)]

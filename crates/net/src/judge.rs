@@ -7,7 +7,7 @@
 
 use crate::mac::MacAddress;
 use crate::model::{Peer, Rule, Service, Traffic};
-use crate::plan::{EniPlan, GroupPlan, VpcPlan};
+use crate::plan::{EniPlan, VpcPlan};
 use core::net::IpAddr;
 use ident::{EniId, SecurityGroupId};
 
@@ -191,9 +191,11 @@ fn weigh<'a>(plan: &'a VpcPlan, packet: &Packet) -> Result<Grounds<'a>, Obstacle
     if packet.flow == Flow::Established {
         return Ok(Grounds::Tracked);
     }
-    let egress = permit(plan, &sender.groups, |group| &group.egress, packet, packet.destination)
+    let egress = permits(plan, sender, Gate::Egress, packet)
+        .next()
         .ok_or(Obstacle::Egress { eni: &sender.eni, groups: &sender.groups })?;
-    let ingress = permit(plan, &receiver.groups, |group| &group.ingress, packet, packet.source)
+    let ingress = permits(plan, receiver, Gate::Ingress, packet)
+        .next()
         .ok_or(Obstacle::Ingress { eni: &receiver.eni, groups: &receiver.groups })?;
     Ok(Grounds::Permitted { egress, ingress })
 }
@@ -229,20 +231,37 @@ fn service(plan: &VpcPlan, sender: &EniPlan, packet: &Packet) -> Option<Service>
     (protocols.contains(&packet.content.protocol()) && port == its_port).then_some(service)
 }
 
-/// The first rule of `groups` that permits the packet to or from `peer`.
-fn permit<'a>(
+/// One of the two gates between interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Out of the sender.
+    Egress,
+    /// Into the receiver.
+    Ingress,
+}
+
+/// All rules of the groups of `eni`, on its side of the gate, that permit `packet`: in
+/// the order of its groups and of their rules.
+pub fn permits<'a, 'p>(
     plan: &'a VpcPlan,
-    groups: &'a [SecurityGroupId],
-    rules: impl Fn(&'a GroupPlan) -> &'a [Rule],
-    packet: &Packet,
-    peer: IpAddr,
-) -> Option<Permit<'a>> {
-    groups.iter().find_map(|id| {
-        let group = plan.groups.iter().find(|group| group.group == *id)?;
-        rules(group)
-            .iter()
-            .find(|rule| covers(rule.traffic, packet.content) && concerns(plan, &rule.peer, peer))
-            .map(|rule| Permit { group: &group.group, rule })
+    eni: &'a EniPlan,
+    gate: Gate,
+    packet: &'p Packet,
+) -> impl Iterator<Item = Permit<'a>> + use<'a, 'p> {
+    let peer = match gate {
+        Gate::Egress => packet.destination,
+        Gate::Ingress => packet.source,
+    };
+    let known = eni.groups.iter().filter_map(|id| plan.groups.iter().find(|it| it.group == *id));
+    let rules = known.flat_map(move |group| {
+        let rules = match gate {
+            Gate::Egress => &group.egress,
+            Gate::Ingress => &group.ingress,
+        };
+        rules.iter().map(|rule| Permit { group: &group.group, rule })
+    });
+    rules.filter(move |permit| {
+        covers(permit.rule.traffic, packet.content) && concerns(plan, &permit.rule.peer, peer)
     })
 }
 

@@ -1,7 +1,7 @@
 //! `landfall explain`: why something is as it is.
 
 use super::{AnyError, access, block_on};
-use crate::cli::{Explain, ExplainPlacement, ExplainTask};
+use crate::cli::{Explain, ExplainPath, ExplainPlacement, ExplainTask};
 use crate::client::{Client, items};
 use crate::layout::Layout;
 use crate::terminal::{Tone, paint, short, table, text};
@@ -13,6 +13,7 @@ pub(crate) fn run(layout: &Layout, what: &Explain) -> Result<(), AnyError> {
     match what {
         Explain::Placement(wanted) => block_on(placement(&client, wanted)),
         Explain::Task(wanted) => block_on(task(&client, wanted)),
+        Explain::Path(wanted) => block_on(path(&client, wanted)),
     }
 }
 
@@ -125,9 +126,77 @@ async fn task(client: &Client, wanted: &ExplainTask) -> Result<(), AnyError> {
     Ok(())
 }
 
+async fn path(client: &Client, wanted: &ExplainPath) -> Result<(), AnyError> {
+    let (destination, port) = split_port(&wanted.destination);
+    let mut request = json!({
+        "source": wanted.source,
+        "destination": destination,
+        "protocol": wanted.protocol,
+        "cluster": wanted.cluster,
+    });
+    if let Some(port) = port {
+        request["port"] = json!(port);
+    }
+    let answer = client.landfall("ExplainPath", &request).await?;
+    if wanted.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    let end = |end: &Value| {
+        let known = ["networkInterfaceId", "taskArn"].map(|name| short(&end[name]));
+        let known: Vec<_> = known.into_iter().filter(|word| !word.is_empty()).collect();
+        let address = text(&end["address"]);
+        if known.is_empty() { address } else { format!("{address} ({})", known.join(", ")) }
+    };
+    println!("from {}\n  to {}", end(&answer["source"]), end(&answer["destination"]));
+    let tone = |passes: bool| if passes { Tone::Good } else { Tone::Bad };
+    for step in items(&answer, "steps") {
+        let passes = step["passes"] == true;
+        let mark = if passes { "passes" } else { "stops" };
+        let name = text(&step["step"]).to_lowercase();
+        println!("{name:>8} {}: {}", paint(tone(passes), mark), text(&step["detail"]));
+        for rule in items(&step, "rules") {
+            let words = ["groupId", "securityGroupRuleId", "traffic", "peer", "description"];
+            let words: Vec<_> = words.iter().map(|word| text(&rule[*word])).collect();
+            println!("{:>10}{}", "", words.join("  ").trim_end());
+        }
+    }
+    let passes = answer["passes"] == true;
+    let verdict = if passes { "it comes about" } else { "it does not come about" };
+    println!("{}", paint(tone(passes), verdict));
+    Ok(())
+}
+
+/// `10.0.0.5:80`, `[fd00::1]:80`, `TASK:80`; the colons of an ARN and of a bare IPv6
+/// address are their own.
+fn split_port(text: &str) -> (&str, Option<u16>) {
+    let split = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let split = split.filter(|_| text.parse::<std::net::Ipv6Addr>().is_err());
+    let (host, port) = split.map_or((text, None), |(host, port)| (host, Some(port)));
+    (host.trim_matches(['[', ']']), port)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_may_end_a_destination() {
+        for (text, expected) in [
+            ("10.0.0.5:80", ("10.0.0.5", Some(80))),
+            ("10.0.0.5", ("10.0.0.5", None)),
+            ("[fd00::1]:80", ("fd00::1", Some(80))),
+            ("fd00::1", ("fd00::1", None)),
+            ("eni-1:443", ("eni-1", Some(443))),
+            ("arn:aws:ecs:us-east-1:1:task/c/0a", ("arn:aws:ecs:us-east-1:1:task/c/0a", None)),
+            (
+                "arn:aws:ecs:us-east-1:1:task/c/0a:8080",
+                ("arn:aws:ecs:us-east-1:1:task/c/0a", Some(8080)),
+            ),
+        ] {
+            assert_eq!(split_port(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn constraints_and_strategies_are_what_the_api_takes() {

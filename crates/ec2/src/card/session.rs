@@ -21,7 +21,7 @@ use crate::records::{
 use ident::{EniId, Generation, InstanceId, Scope, VpcId};
 use net::compile::{VpcView, card_plan};
 use net::model;
-use net::plan::{CardPlan, CardReport, EniUser};
+use net::plan::{CardPlan, CardReport, EniUser, VpcPlan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{Txn, View};
@@ -181,6 +181,15 @@ pub fn plan_for(view: &View, scope: &Scope, instance: &InstanceId) -> CardPlan {
     let parts: Vec<Parts> = vpcs.iter().filter_map(|vpc| Parts::of(view, scope, vpc)).collect();
     let views: Vec<VpcView<'_>> = parts.iter().map(Parts::view).collect();
     card_plan(generation, &views, &local)
+}
+
+/// What the router of a VPC would be told if all of it were on one node, for who
+/// wants to know what becomes of a packet.
+pub fn plan_of(view: &View, scope: &Scope, vpc: &VpcId) -> Option<VpcPlan> {
+    let parts = Parts::of(view, scope, vpc)?;
+    let local = parts.enis.iter().map(|eni| (eni.net.id.clone(), EniUser::Task)).collect();
+    let plan = card_plan(Generation(view.revision().0), &[parts.view()], &local);
+    plan.vpcs.into_iter().next()
 }
 
 /// One VPC's records, held for as long as a plan is made from them.

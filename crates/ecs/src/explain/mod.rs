@@ -1,15 +1,17 @@
-//! Why things are as they are: the part of `landfall explain` that is about tasks.
+//! Why things are as they are: `landfall explain`.
 //!
 //! AWS has no API for these. They look at the same state and ask the same functions
 //! as the operations that they explain, so that the two cannot disagree.
 
+mod path;
 mod placement;
 mod task;
 
 use chassis::Cx;
 use wire::Fault;
 use wire::landfall::{
-    ExplainPlacementRequest, ExplainPlacementResponse, ExplainTaskRequest, ExplainTaskResponse,
+    ExplainPathRequest, ExplainPathResponse, ExplainPlacementRequest, ExplainPlacementResponse,
+    ExplainTaskRequest, ExplainTaskResponse,
 };
 
 /// Where RunTask would place tasks now, and for each container instance why not
@@ -19,6 +21,11 @@ pub async fn placement(
     request: ExplainPlacementRequest,
 ) -> Result<ExplainPlacementResponse, Fault> {
     placement::explain(cx, request).await.map_err(crate::told)
+}
+
+/// Whether a connection would come about, and which rules let it or which gate does not.
+pub fn path(cx: &Cx, request: &ExplainPathRequest) -> Result<ExplainPathResponse, Fault> {
+    path::explain(cx, request).map_err(crate::told)
 }
 
 /// What a task waits for, and what happened to it so far.

@@ -17,6 +17,7 @@ pub static SERVICE: Service = Service {
     operations: &[
         Operation { name: "CreateAccount", input: &schema::CREATE_ACCOUNT_REQUEST },
         Operation { name: "DeleteAccount", input: &schema::DELETE_ACCOUNT_REQUEST },
+        Operation { name: "ExplainPath", input: &schema::EXPLAIN_PATH_REQUEST },
         Operation { name: "ExplainPlacement", input: &schema::EXPLAIN_PLACEMENT_REQUEST },
         Operation { name: "ExplainTask", input: &schema::EXPLAIN_TASK_REQUEST },
         Operation { name: "ListAccounts", input: &schema::LIST_ACCOUNTS_REQUEST },
@@ -45,6 +46,15 @@ pub trait Api<C: Sync>: Send + Sync {
     ) -> Result<DeleteAccountResponse, Fault> {
         let _ = (cx, request);
         Err(SERVICE.unavailable("DeleteAccount"))
+    }
+
+    async fn explain_path(
+        &self,
+        cx: &C,
+        request: ExplainPathRequest,
+    ) -> Result<ExplainPathResponse, Fault> {
+        let _ = (cx, request);
+        Err(SERVICE.unavailable("ExplainPath"))
     }
 
     async fn explain_placement(
@@ -90,6 +100,10 @@ pub async fn serve<C: Sync>(
             let input = decode_delete_account(request)?;
             encode_delete_account(&api.delete_account(cx, input).await?, request)
         }
+        "ExplainPath" => {
+            let input = decode_explain_path(request)?;
+            encode_explain_path(&api.explain_path(cx, input).await?, request)
+        }
         "ExplainPlacement" => {
             let input = decode_explain_placement(request)?;
             encode_explain_placement(&api.explain_placement(cx, input).await?, request)
@@ -119,6 +133,14 @@ fn decode_delete_account(request: &Request<'_>) -> Result<DeleteAccountRequest, 
 }
 
 fn encode_delete_account(value: &DeleteAccountResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    codec::encode_json(value)
+}
+
+fn decode_explain_path(request: &Request<'_>) -> Result<ExplainPathRequest, Fault> {
+    codec::decode(&SERVICE, &schema::EXPLAIN_PATH_REQUEST, request)
+}
+
+fn encode_explain_path(value: &ExplainPathResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
     codec::encode_json(value)
 }
 
@@ -155,6 +177,7 @@ pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
     match request.operation {
         "CreateAccount" => codec::shown(&decode_create_account(request)?),
         "DeleteAccount" => codec::shown(&decode_delete_account(request)?),
+        "ExplainPath" => codec::shown(&decode_explain_path(request)?),
         "ExplainPlacement" => codec::shown(&decode_explain_placement(request)?),
         "ExplainTask" => codec::shown(&decode_explain_task(request)?),
         "ListAccounts" => codec::shown(&decode_list_accounts(request)?),
@@ -168,6 +191,7 @@ pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8
     match request.operation {
         "CreateAccount" => encode_create_account(&codec::from_value(value)?, request),
         "DeleteAccount" => encode_delete_account(&codec::from_value(value)?, request),
+        "ExplainPath" => encode_explain_path(&codec::from_value(value)?, request),
         "ExplainPlacement" => encode_explain_placement(&codec::from_value(value)?, request),
         "ExplainTask" => encode_explain_task(&codec::from_value(value)?, request),
         "ListAccounts" => encode_list_accounts(&codec::from_value(value)?, request),
@@ -194,6 +218,22 @@ impl crate::client::Call for CreateAccountRequest {
 impl crate::client::Call for DeleteAccountRequest {
     type Response = DeleteAccountResponse;
     const OPERATION: &'static str = "DeleteAccount";
+    fn service() -> &'static Service {
+        &SERVICE
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        codec::encode_json(self)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
+        codec::decode_json(body)
+    }
+}
+
+impl crate::client::Call for ExplainPathRequest {
+    type Response = ExplainPathResponse;
+    const OPERATION: &'static str = "ExplainPath";
     fn service() -> &'static Service {
         &SERVICE
     }
@@ -329,6 +369,34 @@ pub struct DeleteAccountResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
+pub struct ExplainPathRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainPathResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<PathEnd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passes: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathEnd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<PathStep>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExplainPlacementRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -416,6 +484,49 @@ pub struct ListAccountsResponse {
     pub accounts: Option<Vec<Account>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathEnd {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_interface_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathRule {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_group_rule_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathStep {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passes: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<PathRule>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_groups: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]

@@ -10,6 +10,14 @@ pub(super) static CREATE_ACCOUNT_REQUEST: Shape =
 pub(super) static DELETE_ACCOUNT_REQUEST: Shape =
     Shape::structure(&[Member::new("accountId", &plain::STRING).required()]);
 
+pub(super) static EXPLAIN_PATH_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING),
+    Member::new("destination", &plain::STRING).required(),
+    Member::new("port", &plain::INTEGER),
+    Member::new("protocol", &plain::STRING),
+    Member::new("source", &plain::STRING).required(),
+]);
+
 pub(super) static EXPLAIN_PLACEMENT_REQUEST: Shape = Shape::structure(&[
     Member::new("cluster", &plain::STRING),
     Member::new("count", &plain::INTEGER),
