@@ -172,6 +172,7 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
         note(process::stop(&paths).await.map_err(Error::from));
         if leave == Leave::Nothing {
             note(remove_dir(&paths.data));
+            note(remove_file(&config.image_settings().memory));
         }
     }
     match Cgroups::find(&config.prefix) {
@@ -201,6 +202,15 @@ fn remove_dir(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
         }
         _ => Ok(()),
     }

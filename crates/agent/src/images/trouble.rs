@@ -37,8 +37,10 @@ enum Trouble {
     Denied,
     /// It has no such thing.
     Missing,
-    /// It cannot be reached, or cannot answer now.
+    /// It cannot be reached, or the line to it broke.
     Unreachable,
+    /// It is there, but has too much to do.
+    Busy,
     Other,
 }
 
@@ -103,7 +105,7 @@ impl PullError {
                 ]) {
                     Trouble::Missing
                 } else if has(&[OciErrorCode::Toomanyrequests]) {
-                    Trouble::Unreachable
+                    Trouble::Busy
                 } else {
                     Trouble::Other
                 }
@@ -112,7 +114,7 @@ impl PullError {
                 401 | 403 => Trouble::Denied,
                 404 => Trouble::Missing,
                 // Too slow, too often, or out of order: all of it may pass.
-                408 | 429 | 500.. => Trouble::Unreachable,
+                408 | 429 | 500.. => Trouble::Busy,
                 _ => Trouble::Other,
             },
             OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
@@ -125,7 +127,9 @@ impl PullError {
     /// Whether it may be over soon.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Registry { .. } => self.trouble() == Trouble::Unreachable,
+            Self::Registry { .. } => {
+                matches!(self.trouble(), Trouble::Unreachable | Trouble::Busy)
+            }
             // Whoever wrote it before has only just been told to stop.
             Self::Store(error) => super::blob::is_locked(error),
             Self::Content { .. } | Self::Place(_) => false,
@@ -148,7 +152,7 @@ impl PullError {
             Trouble::Unreachable => {
                 "The task can’t pull the image. Check your network configuration. "
             }
-            Trouble::Other => "",
+            Trouble::Busy | Trouble::Other => "",
         };
         Failure::new(FailureKind::Pull, format!("{advice}{}", crate::error::chain(self)))
     }
@@ -207,7 +211,12 @@ mod tests {
         let starts = "CannotPullContainerError: The task can’t pull the image. Check ";
         assert!(told(answer(401)).starts_with(&format!("{starts}that the role has the perm")));
         assert!(told(answer(404)).starts_with(&format!("{starts}whether the image exists. ")));
-        assert!(told(answer(503)).starts_with(&format!("{starts}your network configuration. ")));
+        let cut = OciDistributionError::IoError(io::ErrorKind::ConnectionReset.into());
+        let cut = PullError::answer("i", cut);
+        assert!(told(cut).starts_with(&format!("{starts}your network configuration. ")));
+        for busy in [429, 503] {
+            assert!(told(answer(busy)).starts_with("CannotPullContainerError: pulling i failed"));
+        }
         let other = PullError::Content { image: "i".to_owned(), problem: "p".to_owned() };
         let plain = "CannotPullContainerError: i is not what its registry says: p";
         assert_eq!(told(other), plain);
