@@ -155,7 +155,8 @@ def footprint(landfall) -> dict[str, set[str]]:
 
     return {
         "namespaces": {line.split()[0] for line in lines("ip", "netns") if ours(line)},
-        "links": {line.split(":")[1].strip() for line in lines("ip", "-o", "link") if re.search(r": (eni|card)\w", line)},
+        "links": {line.split(":")[1].strip() for line in lines("ip", "-o", "link") if re.search(rf": (eni\w|card\w|br-\w|{landfall.prefix}-br)", line)},
+        "tables": {line for line in lines("nft", "list", "tables") if landfall.prefix in line},
         "routes": {line for line in lines("ip", "route") if line.startswith("172.31.")},
         "mounts": {
             line for line in pathlib.Path("/proc/mounts").read_text().splitlines()

@@ -237,19 +237,20 @@ impl Inner {
     }
 
     /// The book, from its file if this is the first look. A new one begins with a
-    /// block of addresses that the machine uses for nothing.
+    /// block of addresses that the machine uses for nothing. A file that makes no sense
+    /// is from before the machine lost its power, and so is all that it spoke of.
     fn read<'b>(&self, book: &'b mut Option<Book>) -> Result<&'b mut Book, Error> {
         if book.is_none() {
             let known = match fs::read(&self.file) {
                 Ok(bytes) => serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::io("read", &self.file)(error.into()))?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let path = "/proc/net/route";
-                    let routes = fs::read_to_string(path);
-                    let routes = routes.map_err(Error::io("read", Path::new(path)))?;
-                    Book::new(&book::routes(&routes)).ok_or(Error::NoSubnet)?
-                }
+                    .inspect_err(|error| tracing::warn!(%error, "a new book for the bridge"))
+                    .ok(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(Error::io("read", &self.file)(error)),
+            };
+            let known = match known {
+                Some(known) => known,
+                None => Book::new(&used()?).ok_or(Error::NoSubnet)?,
             };
             *book = Some(known);
         }
@@ -268,6 +269,13 @@ impl Inner {
 }
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// The blocks of addresses that the machine has a route for.
+fn used() -> Result<Vec<book::Block>, Error> {
+    let path = "/proc/net/route";
+    let routes = fs::read_to_string(path).map_err(Error::io("read", Path::new(path)))?;
+    Ok(book::routes(&routes))
+}
 
 /// Has the machine forward packets; `true` if it did not before.
 fn forward() -> Result<bool, Error> {

@@ -29,7 +29,7 @@ pub(super) struct Book {
 }
 
 /// A block of addresses: the first, and how many bits they share.
-type Block = (Ipv4Addr, u8);
+pub(super) type Block = (Ipv4Addr, u8);
 
 impl Book {
     /// A book with nothing in it, if there is a block that the machine does not use.
