@@ -9,8 +9,9 @@ KERNEL = (package(card) and binary(it)) or (package(agent) and binary(it)) or (p
 
 FUZZ_SECONDS ?= 180
 FUZZ_TARGETS ?=
+SOAK ?=
 
-.PHONY: help up down test check unit wire sim kernel e2e bench fuzz deny setup setup-tests build venv
+.PHONY: help up down test check unit wire sim kernel e2e bench soak fuzz deny setup setup-tests build venv
 
 help: ## Show what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -59,6 +60,9 @@ e2e: ## boto3 and the AWS CLI against a running Landfall (root)
 
 bench: setup-tests venv build $(VENV)/.installed-bench ## Ratios beside what one would use instead (root)
 	$(VENV)/bin/python -m tests.bench $(LANDFALL)
+
+soak: setup-tests venv build ## Tasks by the hundred, come and gone for an hour; SOAK="--tasks N --minutes M" (root)
+	LANDFALL=$(LANDFALL) $(VENV)/bin/python -m tests.soak $(SOAK)
 
 fuzz: ## Whatever a client could send, led by coverage; FUZZ_SECONDS for each of FUZZ_TARGETS
 	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)

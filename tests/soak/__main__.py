@@ -1,0 +1,146 @@
+"""usage: python -m tests.soak [--tasks N] [--minutes M]
+
+Many tasks, started at once, asked at their addresses, stopped at once, again and
+again. After each round nothing of them may be left on the machine, and at the end the
+processes of the installation may hold no more memory or files than after the second
+round, but for a margin. The program is named by the variable LANDFALL.
+"""
+
+import argparse
+import concurrent.futures
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+from conftest import Network, address, bring_down, eventually, fetch, footprint, install, register, tcp, web  # noqa: E402
+
+# How much more memory each process may hold in the end, in MiB, and how many files.
+MARGIN_MIB, MARGIN_FILES = 24, 16
+# As many tasks as one call may start, or describe.
+BATCH, PAGE = 10, 100
+
+
+def ours(landfall):
+    """The processes of an installation that stay: their ids by what they are."""
+    found = {"landfall": landfall.pid()}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if command[0].endswith(b"/containerd") or command[0] == b"containerd":
+                if any(str(landfall.data).encode() in word or landfall.prefix.encode() in word for word in command):
+                    found["containerd"] = int(entry.name)
+    return found
+
+
+def held(pid):
+    """Resident memory in MiB, and open files."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def tasks(landfall, arns):
+    """What the API says of tasks."""
+    pages = (arns[at : at + PAGE] for at in range(0, len(arns), PAGE))
+    return [task for page in pages for task in landfall.ecs.describe_tasks(tasks=page)["tasks"]]
+
+
+def all_are(landfall, arns, status, seconds):
+    def probe():
+        seen = tasks(landfall, arns)
+        assert status == "STOPPED" or all(task["lastStatus"] != "STOPPED" for task in seen), next(
+            task for task in seen if task["lastStatus"] == "STOPPED"
+        )
+        return seen if all(task["lastStatus"] == status for task in seen) else None
+
+    return eventually(f"all being {status}", probe, seconds)
+
+
+def on_the_machine(landfall):
+    """What the installation has on the machine, and of its containers under its directory."""
+    found = footprint(landfall)
+    found["snapshots"] = {str(path) for path in landfall.data.rglob("snapshots/*/fs")}
+    found["shims"] = {line for line in found.pop("processes") if "containerd-shim" in line}
+    return found
+
+
+def as_it_stays(landfall):
+    """The same, once nothing changes any more."""
+    seen = [on_the_machine(landfall)]
+
+    def settled():
+        time.sleep(1)
+        seen.append(on_the_machine(landfall))
+        return seen[-1] if seen[-1] == seen[-2] else None
+
+    return eventually("the machine coming to rest", settled, 60)
+
+
+def round_of(landfall, pool, definition, network, group, count):
+    """One round; how long each part of it took."""
+    began = time.monotonic()
+    configuration = {"awsvpcConfiguration": {"subnets": [network.subnet], "securityGroups": [group]}}
+
+    def begin(size):
+        answer = landfall.ecs.run_task(taskDefinition=definition, count=size, networkConfiguration=configuration)
+        assert answer["failures"] == [], answer["failures"][0]
+        return [task["taskArn"] for task in answer["tasks"]]
+
+    sizes = [min(BATCH, count - at) for at in range(0, count, BATCH)]
+    arns = [arn for some in pool.map(begin, sizes) for arn in some]
+    running = all_are(landfall, arns, "RUNNING", 60 + 3 * count)
+    up = time.monotonic()
+    addresses = [address(task) for task in running]
+    assert len(set(addresses)) == count
+    for at, page in zip(addresses, pool.map(lambda at: eventually(f"an answer of {at}", lambda: fetch(at)), addresses), strict=True):
+        assert page, at
+    answered = time.monotonic()
+    list(pool.map(lambda arn: landfall.ecs.stop_task(task=arn), arns))
+    all_are(landfall, arns, "STOPPED", 60 + 3 * count)
+    return up - began, answered - up, time.monotonic() - answered
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60)
+    wanted = parser.parse_args()
+    until = time.monotonic() + 60 * wanted.minutes
+    with tempfile.TemporaryDirectory(prefix="landfall-soak-") as directory, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        # What is over is forgotten while the soak lasts, or memory would tell of that.
+        landfall = install(pathlib.Path(directory) / "data", "--retention", "60s")
+        try:
+            network = Network(landfall)
+            group = network.group("soak", tcp(80))
+            definition = register(landfall, "soak", web(cpu=1, memory=16))
+            # What the first task of all brings stays: its image, unpacked, and a cgroup.
+            round_of(landfall, pool, definition, network, group, 1)
+            empty, second, rounds = as_it_stays(landfall), None, 0
+            print(f"{'round':>5} {'running s':>10} {'answers s':>10} {'stopped s':>10} {'tasks/s':>8}  MiB and files held", flush=True)
+            while rounds < 3 or time.monotonic() < until:
+                rounds += 1
+                up, asked, down = round_of(landfall, pool, definition, network, group, wanted.tasks)
+                left = as_it_stays(landfall)
+                assert left == empty, {kind: left[kind] ^ empty[kind] for kind in empty if left[kind] != empty[kind]}
+                now = {name: held(pid) for name, pid in ours(landfall).items()}
+                second = second or (now if rounds == 2 else None)
+                shown = ", ".join(f"{name} {mib:.0f} {files}" for name, (mib, files) in now.items())
+                print(f"{rounds:>5} {up:>10.1f} {asked:>10.1f} {down:>10.1f} {wanted.tasks / up:>8.1f}  {shown}", flush=True)
+            for name, (mib, files) in now.items():
+                before = second[name]
+                assert mib <= before[0] + MARGIN_MIB, f"{name} grew from {before[0]:.0f} to {mib:.0f} MiB"
+                assert files <= before[1] + MARGIN_FILES, f"{name} held {before[1]} files, and now {files}"
+        finally:
+            bring_down(landfall)
+    print("nothing is left, and nothing has grown")
+
+
+if __name__ == "__main__":
+    main()
