@@ -272,12 +272,11 @@ impl Filter {
     fn add_eni(&mut self, plan: &VpcPlan, eni: &EniPlan) {
         let link = link_name(&names::card_end(&eni.eni));
         let (id, mac) = (&eni.eni, eni.mac.0);
-        if let Some(ipv4) = eni.ipv4 {
-            // Asking whether an address is free comes from no address.
-            for address in [ipv4, Ipv4Addr::UNSPECIFIED] {
-                let says = Element::of(&[&link, &mac, &address.octets()]);
-                self.element_of(Table::Arp, "senders", says);
-            }
+        // Asking whether an address is free comes from no address.
+        let asking = eni.ipv4.map(|_| Ipv4Addr::UNSPECIFIED);
+        for address in eni.ipv4_addresses().chain(asking) {
+            let says = Element::of(&[&link, &mac, &address.octets()]);
+            self.element_of(Table::Arp, "senders", says);
         }
         self.element("nics", Element::of(&[&link, &mac]));
         if eni.source_dest_check {

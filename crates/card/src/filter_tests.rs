@@ -24,6 +24,7 @@ fn plan() -> VpcPlan {
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             subnet: SubnetId::mint(1),
             ipv4: Some(Ipv4Addr::new(10, 0, 1, 10)),
+            secondary_ipv4: vec![],
             ipv6: vec![],
             services: BTreeSet::new(),
             user: EniUser::Task,

@@ -1,5 +1,5 @@
 //! The host's namespace, where interfaces appear, and what the node itself gets
-//! if one is its own: the address, and the VPC's blocks by way of the router.
+//! if one is its own: its addresses, and the VPC's blocks by way of the router.
 //!
 //! Moving a link from one namespace to another takes the kernel some 20 ms, so
 //! the NIC end is made here at once, but under a hardware address by which
@@ -96,6 +96,10 @@ impl Host {
     ) -> Result<usize, CardError> {
         let wanted = eni.addresses().map(|address| {
             let prefix = match address {
+                // With the subnet's length, the kernel would take whichever of them
+                // came first for the source of what leaves here, and the others for
+                // its dependants, to be removed with it.
+                IpAddr::V4(ipv4) if eni.ipv4 != Some(ipv4) => Some(32),
                 IpAddr::V4(_) => subnet.cidr.map(|block| block.prefix_len()),
                 IpAddr::V6(_) => subnet.ipv6_cidr.map(|block| block.prefix_len()),
             };

@@ -134,9 +134,10 @@ impl Router {
         Ok(failures)
     }
 
-    /// Makes the tracker forget the flows of interfaces that nobody has used yet:
-    /// whatever had their addresses before, what was permitted to it is not
-    /// permitted to them.
+    /// Makes the tracker forget the flows of addresses that another interface had
+    /// before: what was permitted to that one is not permitted to the one that has
+    /// them now. Whoever had those of an interface that nobody has used yet was
+    /// another one in any case; a secondary address may also come to one in use.
     ///
     /// To look for these flows, the kernel goes through those of the whole machine.
     /// So it is not asked about an address that had no owner before.
@@ -145,13 +146,13 @@ impl Router {
         plan: &VpcPlan,
         outside: &[Link],
     ) -> Result<(), CardError> {
-        let unused = plan.enis.iter().filter(|eni| {
+        let is_unused = |eni: &EniPlan| {
             host::nic_end(outside, eni).is_some_and(|nic_end| host::is_veiled(nic_end, eni))
-        });
-        let theirs = unused.flat_map(|eni| eni.addresses().map(move |own| (own, &eni.eni)));
-        let suspect = theirs.filter(|(address, eni)| match self.owners.get(address) {
-            Some(owner) => owner != *eni,
-            None => self.was_found,
+        };
+        let all = plan.enis.iter().flat_map(|eni| eni.addresses().map(move |own| (own, eni)));
+        let suspect = all.filter(|(address, eni)| match self.owners.get(address) {
+            Some(owner) => *owner != eni.eni,
+            None => self.was_found && is_unused(eni),
         });
         let addresses: BTreeSet<IpAddr> = suspect.map(|(address, _)| address).collect();
         if !addresses.is_empty() {

@@ -46,7 +46,7 @@ pub(crate) fn attach(
         let count = 1 + usize::from(host.trunk.is_some()) + users + 1 + tasks;
         return Err(Error::TooManyEnis { count, instance_type });
     }
-    if !eni_limits::may_have_addresses(Some(host), eni.addresses().count()) {
+    if !eni_limits::may_have_addresses(Some(host), eni.net.ipv4_addresses().count()) {
         return Err(Error::TooManyAddresses);
     }
     let id = EniAttachmentId::mint(random);

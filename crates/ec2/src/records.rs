@@ -12,7 +12,7 @@ use ident::{
 use net::model;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
-use store::{Record, Registry};
+use store::{EncodingError, Record, Registry};
 
 /// `registry` and the records of this crate.
 #[must_use]
@@ -148,12 +148,9 @@ pub enum Direction {
 pub struct Eni {
     /// Whose it is, and where.
     pub scope: Scope,
-    /// Its id, place, primary address and groups.
+    /// Its id, place, addresses and groups. Nobody else in the subnet has the
+    /// addresses.
     pub net: model::Eni,
-    /// Its other private IPv4 addresses, in the order in which they were assigned.
-    /// Nobody else in the subnet has them; no card is told of them yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secondary_ipv4: Vec<Ipv4Addr>,
     /// The zone of its subnet.
     pub zone: Zone,
     /// What it is for; a task's says the ARN of its attachment.
@@ -285,11 +282,6 @@ impl SecurityGroup {
 pub const DEFAULT_GROUP: &str = "default";
 
 impl Eni {
-    /// All its private IPv4 addresses, the primary one first.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        std::iter::once(self.net.ipv4).chain(self.secondary_ipv4.iter().copied())
-    }
-
     /// The attachment's status, if there is one.
     pub fn attachment_status(&self) -> Option<AttachmentStatus> {
         self.attachment.as_ref().map(|attachment| attachment.status)
@@ -389,6 +381,15 @@ impl Record for SecurityGroup {
 
 impl Record for Eni {
     const KIND: &'static str = "ec2.eni";
+    /// A program that knows no secondary addresses of `net` would drop them and
+    /// give them to others.
+    const VERSION: u32 = 2;
+    fn upgrade(version: u32, bytes: &[u8]) -> Result<Self, EncodingError> {
+        match version {
+            1 => Ok(eni_of_version_1(bytes)?),
+            _ => Err(EncodingError::UnknownVersion { version }),
+        }
+    }
     fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -402,7 +403,8 @@ impl Record for Eni {
             (BY_MAC, self.net.mac.to_string()),
         ];
         indexes.extend(
-            self.addresses()
+            self.net
+                .ipv4_addresses()
                 .map(|address| (BY_ADDRESS, crate::eni::address_key(&self.net.subnet, address))),
         );
         indexes.extend(self.net.groups.iter().map(|group| (BY_GROUP, group.to_string())));
@@ -410,6 +412,19 @@ impl Record for Eni {
         indexes.extend(self.attachment.as_ref().map(|it| (BY_ATTACHMENT, it.id.to_string())));
         indexes
     }
+}
+
+/// In version 1 the secondary addresses, if there were any, were beside `net`.
+fn eni_of_version_1(bytes: &[u8]) -> Result<Eni, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Beside {
+        #[serde(default)]
+        secondary_ipv4: Vec<Ipv4Addr>,
+    }
+    let Beside { secondary_ipv4 } = serde_json::from_slice(bytes)?;
+    let mut eni: Eni = serde_json::from_slice(bytes)?;
+    eni.net.secondary_ipv4 = secondary_ipv4;
+    Ok(eni)
 }
 
 impl Record for Instance {
@@ -463,3 +478,31 @@ pub const BY_INSTANCE: &str = "instance";
 pub(crate) const BY_ATTACHMENT: &str = "attachment";
 /// The index of security groups by the groups that their rules refer to.
 pub const BY_PEER_GROUP: &str = "peer-group";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn an_interface_of_version_1_keeps_its_addresses() {
+        let world = World::new();
+        let instance = world.machine().id;
+        let subnet = world.subnets()[0].net.id.clone();
+        let eni = world.provision(&instance, &subnet).expect("provisioned");
+        let mut old = serde_json::to_value(&eni).expect("JSON");
+        assert_eq!(old.get("secondary_ipv4"), None);
+        let read = |old: &serde_json::Value| {
+            Eni::upgrade(1, &serde_json::to_vec(old).expect("JSON")).expect("readable")
+        };
+        assert_eq!(read(&old), eni);
+
+        old["secondary_ipv4"] = serde_json::json!(["172.31.0.9", "172.31.0.7"]);
+        let (mut with, secondary) = (eni, [9, 7].map(|last| Ipv4Addr::new(172, 31, 0, last)));
+        with.net.secondary_ipv4 = secondary.to_vec();
+        assert_eq!(read(&old), with);
+        let kept = serde_json::to_vec(&with).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Eni>(&kept).expect("readable"), with);
+        assert!(Eni::upgrade(3, &kept).is_err());
+    }
+}

@@ -99,6 +99,7 @@ fn eni_plan(eni: &Eni, user: EniUser) -> EniPlan {
         mac: eni.mac,
         subnet: eni.subnet.clone(),
         ipv4: Some(eni.ipv4),
+        secondary_ipv4: eni.secondary_ipv4.clone(),
         ipv6: eni.ipv6.clone(),
         services: eni.services.clone(),
         user,
@@ -125,8 +126,7 @@ fn members(view: &VpcView<'_>, groups: &[GroupPlan]) -> BTreeMap<SecurityGroupId
     for eni in &view.enis {
         for group in &eni.groups {
             if let Some(addresses) = members.get_mut(group) {
-                addresses.push(IpAddr::V4(eni.ipv4));
-                addresses.extend(eni.ipv6.iter().copied().map(IpAddr::V6));
+                addresses.extend(eni.addresses());
             }
         }
     }
@@ -177,6 +177,7 @@ mod tests {
             subnet: SubnetId::mint(vpc),
             mac: MacAddress([2, 0, 0, 0, 0, n]),
             ipv4: Ipv4Addr::new(10, 0, 1, n),
+            secondary_ipv4: vec![],
             ipv6: vec![],
             services: BTreeSet::new(),
             groups: groups.iter().copied().map(sg).collect(),
@@ -204,8 +205,10 @@ mod tests {
     fn a_node_hears_of_its_own_interfaces_and_of_whom_their_rules_name() {
         let (one, subnet) = vpc(1);
         let (other, other_subnet) = vpc(2);
-        let (here, there, third, foreign) =
+        let (mut here, mut there, third, foreign) =
             (eni(11, 1, &[1]), eni(12, 1, &[2]), eni(13, 1, &[3]), eni(14, 2, &[]));
+        here.secondary_ipv4 = vec![Ipv4Addr::new(10, 0, 1, 22), Ipv4Addr::new(10, 0, 1, 21)];
+        there.secondary_ipv4 = vec![Ipv4Addr::new(10, 0, 1, 9)];
         let groups = [group(1, 2), group(2, 3), group(3, 3)];
         let views = [
             VpcView {
@@ -232,7 +235,10 @@ mod tests {
         assert_eq!(plan.subnets[0].gateway, Some(Ipv4Addr::new(10, 0, 1, 1)));
         assert_eq!(plan.groups.len(), 1);
         assert_eq!(plan.groups[0].ingress.len(), 1, "the same rule twice is one rule");
-        assert_eq!(plan.members, BTreeMap::from([(sg(2), vec![IpAddr::V4(there.ipv4)])]));
+        let own = [11, 22, 21].map(|last| IpAddr::from([10, 0, 1, last]));
+        assert_eq!(plan.enis[0].addresses().collect::<Vec<_>>(), own, "the primary one first");
+        let theirs = [9, 12].map(|last| IpAddr::from([10, 0, 1, last])).to_vec();
+        assert_eq!(plan.members, BTreeMap::from([(sg(2), theirs)]), "all of an interface's");
     }
 
     #[test]

@@ -35,6 +35,7 @@ fn eni(n: u8, groups: impl IntoIterator<Item = u8>) -> Eni {
         subnet: SubnetId::mint(1),
         mac: MacAddress([2, 0, 0, 0, 0, n]),
         ipv4: address(n),
+        secondary_ipv4: vec![],
         ipv6: vec![address6(n)],
         services: BTreeSet::new(),
         groups: groups.into_iter().map(sg).collect(),

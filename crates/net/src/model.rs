@@ -4,7 +4,7 @@
 use crate::mac::MacAddress;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ident::{EniId, PrefixListId, SecurityGroupId, SubnetId, VpcId};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,9 @@ pub struct Eni {
     pub mac: MacAddress,
     /// Its primary private IPv4 address.
     pub ipv4: Ipv4Addr,
+    /// Its other private IPv4 addresses, in the order in which they were assigned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_ipv4: Vec<Ipv4Addr>,
     /// Its IPv6 addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ipv6: Vec<Ipv6Addr>,
@@ -74,6 +77,19 @@ pub struct Eni {
     pub groups: BTreeSet<SecurityGroupId>,
     /// Whether packets must carry the interface's own address (anti-spoofing).
     pub source_dest_check: bool,
+}
+
+impl Eni {
+    /// All its private IPv4 addresses, the primary one first.
+    pub fn ipv4_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        core::iter::once(self.ipv4).chain(self.secondary_ipv4.iter().copied())
+    }
+
+    /// All its private addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.ipv6.iter().copied().map(IpAddr::V6);
+        self.ipv4_addresses().map(IpAddr::V4).chain(v6)
+    }
 }
 
 /// What the VPC itself offers to its interfaces, at link-local addresses that mean

@@ -105,9 +105,12 @@ pub struct EniPlan {
     pub mac: MacAddress,
     /// The subnet it is in.
     pub subnet: SubnetId,
-    /// Its private IPv4 address; none in an IPv6-only subnet.
+    /// Its primary private IPv4 address; none in an IPv6-only subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<Ipv4Addr>,
+    /// Its other private IPv4 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_ipv4: Vec<Ipv4Addr>,
     /// Its IPv6 addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ipv6: Vec<Ipv6Addr>,
@@ -123,9 +126,15 @@ pub struct EniPlan {
 }
 
 impl EniPlan {
-    /// All its private addresses.
+    /// All its private IPv4 addresses, the primary one first.
+    pub fn ipv4_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.ipv4.into_iter().chain(self.secondary_ipv4.iter().copied())
+    }
+
+    /// All its private addresses, the primary one first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.iter().copied().map(IpAddr::V6))
+        let v6 = self.ipv6.iter().copied().map(IpAddr::V6);
+        self.ipv4_addresses().map(IpAddr::V4).chain(v6)
     }
 }
 

@@ -254,7 +254,7 @@ impl World {
     /// The interface gets an address, perhaps another's, or loses its last one.
     fn readdress(&mut self, eni: &Eni, all: &[Arc<Eni>]) -> Answer<()> {
         let network_interface_id = Some(eni.net.id.to_string());
-        let last = eni.secondary_ipv4.last().map(ToString::to_string);
+        let last = eni.net.secondary_ipv4.last().map(ToString::to_string);
         if let Some(last) = last.filter(|_| self.rng.one_in(2)) {
             let request = shapes::UnassignPrivateIpAddressesRequest {
                 network_interface_id,
@@ -268,7 +268,7 @@ impl World {
         let others: Vec<String> = all
             .iter()
             .filter(|other| other.net.subnet == eni.net.subnet)
-            .flat_map(|other| other.addresses().map(|address| address.to_string()))
+            .flat_map(|other| other.net.ipv4_addresses().map(|address| address.to_string()))
             .collect();
         let named = self.rng.pick(&others).cloned().filter(|_| self.rng.one_in(2));
         let request = shapes::AssignPrivateIpAddressesRequest {

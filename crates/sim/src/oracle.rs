@@ -98,9 +98,9 @@ impl World {
         }
         for eni in plan.vpcs.iter().flat_map(|vpc| &vpc.enis) {
             let known = view.get::<Eni>(&scope(), eni.eni.as_str());
-            if known
-                .is_none_or(|known| Some(known.net.ipv4) != eni.ipv4 || known.net.mac != eni.mac)
-            {
+            if known.is_none_or(|known| {
+                !known.net.addresses().eq(eni.addresses()) || known.net.mac != eni.mac
+            }) {
                 self.fail(&format!("node {node} is to have {}, which is not on record", eni.eni));
             }
         }
@@ -219,6 +219,7 @@ impl World {
                 if view.get::<Eni>(&scope(), id.as_str()).is_none() {
                     return Some(format!("{id} is on node {number} and not on record"));
                 }
+                // A secondary address is free at once when it is taken away.
                 if let Some(other) = addresses.insert((vpc, eni.ipv4), id) {
                     return Some(format!("{id} and {other} both have {:?} on nodes", eni.ipv4));
                 }
@@ -336,6 +337,14 @@ impl World {
             return Some(format!(
                 "node {number} has {found:?}, of which {present:?} are of tasks and {made:?} of users"
             ));
+        }
+        let outdated = node.kernel.values().find(|(_, planned)| {
+            let known = view.get::<Eni>(&scope(), planned.eni.as_str());
+            known.is_none_or(|known| !known.net.addresses().eq(planned.addresses()))
+        });
+        if let Some((_, planned)) = outdated {
+            let (eni, addresses) = (&planned.eni, planned.addresses().collect::<Vec<_>>());
+            return Some(format!("node {number} has {eni} with {addresses:?}"));
         }
         for (container, it) in &node.runtime.containers {
             if !here.iter().any(|task| task.arn().to_string() == it.task) {
@@ -472,7 +481,7 @@ fn interfaces(view: &View) -> Option<String> {
     let (mut addresses, mut macs) = (BTreeMap::new(), BTreeMap::new());
     for eni in view.list::<Eni>(&scope()) {
         let id = eni.net.id.clone();
-        for address in eni.addresses() {
+        for address in eni.net.ipv4_addresses() {
             if let Some(other) = addresses.insert((eni.net.vpc.clone(), address), id.clone()) {
                 return Some(format!("{id} and {other} have the address {address}"));
             }

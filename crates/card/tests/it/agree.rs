@@ -8,7 +8,7 @@ use net::model::{Rule, Traffic};
 use net::plan::VpcPlan;
 use nix::sys::socket::SockProtocol;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Numbers that look random and are the same in every run.
 struct Rng(u64);
@@ -41,6 +41,7 @@ impl Rng {
             "10.0.2.0/24",
             "0.0.0.0/0",
             "10.0.1.10/32",
+            "10.0.1.20/32",
             "10.0.1.11/31",
             "fd00:0:0:1::/64",
             "fd00:0:0:2::/63",
@@ -79,6 +80,10 @@ impl Rng {
             let eni = world.eni(subnet, last, &[own, self.pick(&[1, 2, 3, 4]), 6]);
             let at = world.enis.iter_mut().find(|other| other.id == eni.id);
             at.expect("it was added").source_dest_check = self.below(3) > 0;
+        }
+        for (at, lasts) in [(0, &[20][..]), (4, &[21, 22])] {
+            let id = world.enis[at].id.clone();
+            world.secondary(&id, lasts);
         }
         for group in 1..=4 {
             let (ingress, egress) = (self.rules(), self.rules());
@@ -153,6 +158,15 @@ impl<'a> Node<'a> {
     }
 }
 
+impl Node<'_> {
+    /// One of its IPv4 addresses.
+    fn any_v4(&self, rng: &mut Rng) -> Ipv4Addr {
+        let all: Vec<_> =
+            [self.task.address].into_iter().chain(self.task.secondary.clone()).collect();
+        rng.pick(&all)
+    }
+}
+
 /// Sends packets of every kind from everybody to everybody in each VPC, some of
 /// them under a false name, and compares what arrives with the verdicts.
 fn compare(nodes: &mut [Node<'_>], rng: &mut Rng, seed: u64) -> (usize, usize) {
@@ -165,7 +179,7 @@ fn compare(nodes: &mut [Node<'_>], rng: &mut Rng, seed: u64) -> (usize, usize) {
                 if a == b || nodes[a].plan.vpc != nodes[b].plan.vpc {
                     continue;
                 }
-                let (v4, v6) = (nodes[b].task.address, nodes[b].task.v6());
+                let (v4, v6) = (nodes[b].any_v4(rng), nodes[b].task.v6());
                 for (version, to) in [IpAddr::V4(v4), IpAddr::V6(v6)].into_iter().enumerate() {
                     number += 1;
                     // Packets of one sender to one receiver keep their order: when
@@ -178,6 +192,9 @@ fn compare(nodes: &mut [Node<'_>], rng: &mut Rng, seed: u64) -> (usize, usize) {
                     }
                     let content = rng.content(to);
                     let mut probe = Probe::new(&nodes[a].task, to, content, number);
+                    if to.is_ipv4() {
+                        probe.source = nodes[a].any_v4(rng).into();
+                    }
                     if rng.below(8) == 0 {
                         // Somebody else's address, a stranger's, or the router's.
                         let last = rng.pick(&["12", "77", "1"]);

@@ -113,7 +113,8 @@ impl Lab {
     pub(crate) fn task(&self, eni: &Eni) -> Task {
         let address6 = eni.ipv6.first().copied();
         let netns = Netns::unnamed().expect("a namespace");
-        let task = Task { netns, address: eni.ipv4, address6 };
+        let secondary = eni.secondary_ipv4.clone();
+        let task = Task { netns, address: eni.ipv4, secondary, address6 };
         let name = link_with_mac(&self.host, eni).expect("the interface has appeared");
         let target = netns_path(&task.netns);
         sh(&self.host, &format!("ip link set {name} netns {target} name eth0"));
@@ -123,6 +124,9 @@ impl Lab {
              ip route add default via {a}.{b}.{c}.1",
             eni.ipv4
         ));
+        for address in &task.secondary {
+            task.sh(&format!("ip addr add {address}/32 dev eth0"));
+        }
         if let Some(address) = address6 {
             task.sh(&format!(
                 "ip addr add {address}/64 dev eth0 nodad && \
@@ -201,6 +205,8 @@ pub(crate) fn sh(netns: &Netns, command: &str) -> String {
 pub(crate) struct Task {
     pub(crate) netns: Netns,
     pub(crate) address: Ipv4Addr,
+    /// Its other IPv4 addresses.
+    pub(crate) secondary: Vec<Ipv4Addr>,
     pub(crate) address6: Option<Ipv6Addr>,
 }
 

@@ -14,6 +14,7 @@ mod mtu;
 mod obey;
 mod pace;
 mod packets;
+mod secondary;
 mod services;
 mod spoof;
 mod world;

@@ -90,6 +90,7 @@ impl World {
             subnet: self.subnets[usize::from(subnet - 1)].id.clone(),
             mac: MacAddress([2, 0, 0, vpc, subnet, last]),
             ipv4: Ipv4Addr::new(10, 0, subnet, last),
+            secondary_ipv4: vec![],
             ipv6: ipv6.into_iter().collect(),
             services: [].into(),
             groups: groups.iter().copied().map(sg).collect(),
@@ -115,6 +116,15 @@ impl World {
     pub(crate) fn remove(&mut self, eni: &EniId) {
         self.enis.retain(|other| other.id != *eni);
         self.users.remove(eni);
+    }
+
+    /// Gives an interface these secondary addresses and no others, each by its last
+    /// number in the subnet; returns the interface.
+    pub(crate) fn secondary(&mut self, eni: &EniId, lasts: &[u8]) -> Eni {
+        let eni = self.enis.iter_mut().find(|other| other.id == *eni).expect("an interface");
+        let [a, b, c, _] = eni.ipv4.octets();
+        eni.secondary_ipv4 = lasts.iter().map(|last| Ipv4Addr::new(a, b, c, *last)).collect();
+        eni.clone()
     }
 
     /// Makes the rules of a group these.

@@ -405,7 +405,8 @@ fn show_interface(view: &View, eni: &Eni) -> shapes::InstanceNetworkInterface {
         private_dns_name: eni.private_dns_name.clone(),
         private_ip_address: text(eni.net.ipv4),
         private_ip_addresses: Some(
-            eni.addresses()
+            eni.net
+                .ipv4_addresses()
                 .map(|address| shapes::InstancePrivateIpAddress {
                     association: None,
                     primary: Some(address == eni.net.ipv4),

@@ -166,7 +166,8 @@ fn show(view: &View, eni: &Eni) -> shapes::NetworkInterface {
         private_dns_name: eni.private_dns_name.clone(),
         private_ip_address: text(eni.net.ipv4),
         private_ip_addresses: Some(
-            eni.addresses()
+            eni.net
+                .ipv4_addresses()
                 .map(|address| shapes::NetworkInterfacePrivateIpAddress {
                     association: None,
                     primary: Some(address == eni.net.ipv4),

@@ -80,7 +80,7 @@ const FIELDS: &[Field<shapes::Subnet>] = &[
 fn show(view: &View, subnet: &records::Subnet) -> shapes::Subnet {
     let id = &subnet.net.id;
     let enis = view.by::<Eni>(&subnet.scope, BY_SUBNET, id.as_str());
-    let taken: usize = enis.map(|eni| eni.addresses().count()).sum();
+    let taken: usize = enis.map(|eni| eni.net.ipv4_addresses().count()).sum();
     let free = net::address::available(&subnet.net, u32::try_from(taken).unwrap_or(u32::MAX));
     shapes::Subnet {
         assign_ipv6_address_on_creation: Some(false),

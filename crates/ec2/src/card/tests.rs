@@ -394,7 +394,7 @@ impl Afternoon {
         let scope = self.world.cx.scope();
         let eni = self.world.view().get::<Eni>(scope, &id).expect("there");
         let by_id = ("NetworkInterfaceId", id.as_str());
-        if let Some(last) = eni.secondary_ipv4.last().map(ToString::to_string) {
+        if let Some(last) = eni.net.secondary_ipv4.last().map(ToString::to_string) {
             let form = [by_id, ("PrivateIpAddress.1", last.as_str())];
             ask(&self.world, "UnassignPrivateIpAddresses", &form).expect("unassigned");
         } else {
@@ -410,6 +410,10 @@ impl Afternoon {
 
     fn poll(&mut self, at: usize) {
         if let Some(plan) = self.cards[at].session.poll(&self.world.view()) {
+            let enis = plan.vpcs.iter().flat_map(|vpc| &vpc.enis);
+            let all: Vec<_> = enis.flat_map(|eni| eni.addresses().collect::<Vec<_>>()).collect();
+            let set: BTreeSet<_> = all.iter().collect();
+            assert_eq!(set.len(), all.len(), "a plan has an address twice: {all:?}");
             self.plans.push((at, plan));
         }
     }
@@ -438,7 +442,8 @@ impl Afternoon {
     fn addresses(&self) -> BTreeSet<Ipv4Addr> {
         let view = self.world.view();
         let enis = view.by::<Eni>(self.world.cx.scope(), BY_SUBNET, self.subnet.as_str());
-        let all: Vec<Ipv4Addr> = enis.flat_map(|eni| eni.addresses().collect::<Vec<_>>()).collect();
+        let all: Vec<Ipv4Addr> =
+            enis.flat_map(|eni| eni.net.ipv4_addresses().collect::<Vec<_>>()).collect();
         let set: BTreeSet<Ipv4Addr> = all.iter().copied().collect();
         assert_eq!(set.len(), all.len(), "an address was given twice: {all:?}");
         set

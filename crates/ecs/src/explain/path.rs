@@ -69,7 +69,8 @@ impl Asked<'_> {
     fn end(&self, text: &str, near: Option<&VpcId>) -> Result<(Option<Arc<Eni>>, IpAddr), Error> {
         if let Ok(address) = text.parse::<IpAddr>() {
             let all = self.view.list::<Eni>(self.scope);
-            let mut found: Vec<_> = all.filter(|eni| has(eni, address)).collect();
+            let mut found: Vec<_> =
+                all.filter(|eni| eni.net.addresses().any(|own| own == address)).collect();
             if found.len() > 1 && found.iter().any(|eni| Some(&eni.net.vpc) == near) {
                 found.retain(|eni| Some(&eni.net.vpc) == near);
             }
@@ -210,13 +211,6 @@ impl Asked<'_> {
             }),
             description: record.and_then(|rule| rule.description.clone()),
         }
-    }
-}
-
-fn has(eni: &Eni, address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => eni.net.ipv4 == address || eni.secondary_ipv4.contains(&address),
-        IpAddr::V6(address) => eni.net.ipv6.contains(&address),
     }
 }
 

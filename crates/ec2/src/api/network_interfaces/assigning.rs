@@ -86,26 +86,26 @@ fn give(txn: &mut Txn, eni: &Eni, wish: &Wish) -> Result<Vec<Ipv4Addr>, Error> {
         Wish::Any(count) => {
             let wanted = vec![None; *count];
             let given = allocate(txn, &subnet, &wanted)?;
-            changed.secondary_ipv4.extend(&given);
+            changed.net.secondary_ipv4.extend(&given);
             given
         }
         Wish::These { addresses, may_move } => {
             let new: Vec<Ipv4Addr> = addresses
                 .iter()
                 .copied()
-                .filter(|address| !eni.secondary_ipv4.contains(address))
+                .filter(|address| !eni.net.secondary_ipv4.contains(address))
                 .collect();
             new.iter().try_for_each(|address| within(&subnet, *address))?;
             move_away(txn, &subnet, &new, *may_move)?;
             let wanted: Vec<Option<Ipv4Addr>> = new.into_iter().map(Some).collect();
             if !wanted.is_empty() {
-                changed.secondary_ipv4.extend(allocate(txn, &subnet, &wanted)?);
+                changed.net.secondary_ipv4.extend(allocate(txn, &subnet, &wanted)?);
             }
             addresses.clone()
         }
     };
     let host = eni.instance().and_then(|id| txn.get::<Instance>(&eni.scope, id.as_str()));
-    if !may_have_addresses(host.as_deref(), changed.addresses().count()) {
+    if !may_have_addresses(host.as_deref(), changed.net.ipv4_addresses().count()) {
         return Err(Error::TooManyAddresses);
     }
     if changed != *eni {
@@ -130,7 +130,7 @@ fn move_away(
             continue;
         }
         let mut poorer = Eni::clone(&other);
-        poorer.secondary_ipv4.retain(|own| own != address);
+        poorer.net.secondary_ipv4.retain(|own| own != address);
         txn.put(poorer);
     }
     if staying.is_empty() { Ok(()) } else { Err(Error::AddressesAssigned(staying)) }
@@ -157,11 +157,11 @@ pub(in crate::api) async fn unassign(
             if addresses.contains(&eni.net.ipv4) {
                 return Err(Error::PrimaryAddress(eni.net.ipv4));
             }
-            if !addresses.iter().all(|address| eni.secondary_ipv4.contains(address)) {
+            if !addresses.iter().all(|address| eni.net.secondary_ipv4.contains(address)) {
                 return Err(Error::NotAssigned(eni.net.id.clone()));
             }
             let mut poorer = Eni::clone(&eni);
-            poorer.secondary_ipv4.retain(|own| !addresses.contains(own));
+            poorer.net.secondary_ipv4.retain(|own| !addresses.contains(own));
             txn.put(poorer);
             Ok::<_, Error>(())
         })

@@ -6,7 +6,12 @@ use crate::testing::{World, now};
 use std::collections::BTreeSet;
 
 fn addresses(world: &World, id: &str) -> Vec<String> {
-    kept(world, id).expect("there").addresses().map(|address| address.to_string()).collect()
+    kept(world, id)
+        .expect("there")
+        .net
+        .ipv4_addresses()
+        .map(|address| address.to_string())
+        .collect()
 }
 
 /// What the interface was given, as the answer says.
