@@ -10,7 +10,7 @@ use chassis::Platform;
 use ident::{AttachmentId, InstanceId, Scope, Tags, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::Txn;
+use store::{MAX_OPERATIONS, Txn};
 
 /// What a machine says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,17 +120,23 @@ pub fn trunk(txn: &mut Txn, scope: &Scope, id: &InstanceId, trunk: Option<Attach
 
 /// The machine is gone for good: its record goes, and with it every interface it
 /// had, as there is no card any more that could take them away. Those that are to
-/// outlive it are free again.
-pub fn deregister(txn: &mut Txn, scope: &Scope, id: &InstanceId) {
-    for eni in txn.by::<Eni>(scope, BY_INSTANCE, id.as_str()) {
+/// outlive it are free again. A machine may have more interfaces than a transaction
+/// can write: whether all is done now.
+pub fn deregister(txn: &mut Txn, scope: &Scope, id: &InstanceId) -> bool {
+    let enis: Vec<_> = txn.view().by::<Eni>(scope, BY_INSTANCE, id.as_str()).collect();
+    let done = enis.len() < MAX_OPERATIONS;
+    for eni in enis.iter().take(MAX_OPERATIONS - 1) {
         let goes = eni.attachment.as_ref().is_none_or(|it| it.delete_on_termination);
         if goes || eni.requester_managed {
             txn.delete::<Eni>(scope, eni.net.id.as_str());
         } else {
-            txn.put(Eni { attachment: None, ..Eni::clone(&eni) });
+            txn.put(Eni { attachment: None, ..Eni::clone(eni) });
         }
     }
-    txn.delete::<Instance>(scope, id.as_str());
+    if done {
+        txn.delete::<Instance>(scope, id.as_str());
+    }
+    done
 }
 
 fn zones_named(scope: &Scope, names: Option<&[String]>) -> Result<Vec<Zone>, Error> {

@@ -30,12 +30,10 @@ impl Tenancy for Evict {
     ) -> Result<bool, BoxError> {
         let store = &platform.store;
         for machine in store.view().of_account::<Instance>(account) {
-            store
-                .transact(|txn| {
-                    instances::deregister(txn, &machine.scope, &machine.id);
-                    Ok::<_, StoreError>(())
-                })
-                .await?;
+            let gone = |txn: &mut store::Txn| {
+                Ok::<_, StoreError>(instances::deregister(txn, &machine.scope, &machine.id))
+            };
+            while !store.transact(gone).await? {}
         }
         let vpcs: Vec<_> = store.view().of_account::<Vpc>(account).collect();
         for batch in vpcs.chunks(BATCH) {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Registry, Store, StoreError, View};
+use store::{Registry, Store, View};
 use wire::acs::Message;
 use wire::ecs as shape;
 
@@ -259,11 +259,7 @@ impl World {
             all.partition(|eni| broken.contains(&eni.as_str()));
         let failed = failed.into_iter().map(|eni| (eni, "no such device".to_owned())).collect();
         let report = CardReport { generation: plan.generation, present, failed };
-        ready(self.platform.store.transact(|txn| {
-            session.on_report(txn, &report);
-            Ok::<_, StoreError>(())
-        }))
-        .expect("reported");
+        ready(session.on_report(&self.platform.store, &report)).expect("reported");
     }
 
     /// The interfaces that tasks have.

@@ -13,7 +13,7 @@ use iam::records::{AccessKey, Account};
 use ident::{AccountId, InstanceId, Scope};
 use net::plan::CardReport;
 use sched::lifecycle::Phase;
-use store::{StoreError, View};
+use store::View;
 use wire::ecs::{self, Api as _};
 use wire::landfall::{CreateAccountRequest, DeleteAccountRequest};
 use wire::{Fault, ec2 as shapes};
@@ -127,10 +127,7 @@ impl World {
             let failed = std::iter::empty().collect();
             let report = CardReport { generation: plan.generation, present, failed };
             // What fails here is reported again.
-            drop(ready(plane.platform.store.transact(|txn| {
-                session.on_report(txn, &report);
-                Ok::<_, StoreError>(())
-            })));
+            drop(ready(session.on_report(&plane.platform.store, &report)));
         }
     }
 

@@ -13,7 +13,6 @@ use ecs::acs::{AcsService, AcsSession, connect, disconnect};
 use ecs::records::VersionInfo;
 use ident::ContainerInstanceId;
 use net::plan::{CardPlan, CardReport};
-use store::StoreError;
 use wire::acs::Message;
 
 /// How long a node hears nothing before it hangs up, in milliseconds.
@@ -336,10 +335,7 @@ impl World {
             Some(_) | None => &stray,
         };
         // What fails here is reported again on the next connection.
-        drop(ready(plane.platform.store.transact(|txn| {
-            session.on_report(txn, report);
-            Ok::<_, StoreError>(())
-        })));
+        drop(ready(session.on_report(&plane.platform.store, report)));
     }
 
     /// Both connections of a node break.

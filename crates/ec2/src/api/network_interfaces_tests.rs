@@ -59,12 +59,7 @@ fn obey(world: &World, instance: &InstanceId) {
 
 fn hear(world: &World, instance: &InstanceId, report: &CardReport) {
     let session = CardSession::new(world.cx.scope().clone(), instance.clone());
-    world
-        .transact(|txn| {
-            session.on_report(txn, report);
-            Ok(())
-        })
-        .expect("kept");
+    now(session.on_report(world.cx.store(), report)).expect("kept");
 }
 
 #[test]
@@ -407,12 +402,7 @@ fn an_interface_outlives_its_instance_if_it_is_to() {
         ("Attachment.DeleteOnTermination", "true"),
     ];
     ask(&world, "ModifyNetworkInterfaceAttribute", &form).expect("changed");
-    world
-        .transact(|txn| {
-            deregister(txn, world.cx.scope(), &host.id);
-            Ok(())
-        })
-        .expect("gone");
+    world.transact(|txn| Ok(deregister(txn, world.cx.scope(), &host.id))).expect("gone");
     assert_eq!(status(&world, &stays), None);
     assert_eq!(kept(&world, &goes), None);
     let xml = ask(&world, "DescribeNetworkInterfaces", &[]).expect("shown");

@@ -24,7 +24,11 @@ use net::model;
 use net::plan::{CardPlan, CardReport, EniUser, VpcPlan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::{Txn, View};
+use store::{MAX_OPERATIONS, Store, StoreError, Txn, View};
+
+/// For how many interfaces one transaction keeps what a card says: each takes up to two
+/// of its writes.
+const AT_ONCE: usize = MAX_OPERATIONS / 2;
 
 /// The conversation with the card of one instance.
 #[derive(Clone, Debug)]
@@ -60,11 +64,22 @@ impl CardSession {
         Some(plan)
     }
 
-    /// Takes in what the card says. A report that says nothing new writes nothing.
-    pub fn on_report(&self, txn: &mut Txn, report: &CardReport) {
+    /// Takes in what the card says. A report that says nothing new writes nothing; one
+    /// that says much is kept in parts, each of which is true by itself.
+    pub async fn on_report(&self, store: &Store, report: &CardReport) -> Result<(), StoreError> {
+        while store.transact(|txn| Ok::<_, StoreError>(self.keep(txn, report))).await? == AT_ONCE {}
+        Ok(())
+    }
+
+    /// Keeps the next part of a report: for how many interfaces it said something new.
+    fn keep(&self, txn: &mut Txn, report: &CardReport) -> usize {
         let (scope, instance) = (&self.scope, self.instance.as_str());
         let enis: Vec<Arc<Eni>> = txn.view().by(scope, BY_INSTANCE, instance).collect();
+        let mut kept = 0;
         for eni in enis {
+            if kept == AT_ONCE {
+                break;
+            }
             let id = &eni.net.id;
             let heard = Heard::of(id, report);
             let written = txn.view().written::<Eni>(scope, id.as_str());
@@ -74,11 +89,13 @@ impl CardSession {
                 Some(AttachmentStatus::Attaching) => {
                     if let Some(next) = while_attaching(&eni, heard) {
                         rewrite(txn, id, scope, next);
+                        kept += 1;
                     }
                 }
                 Some(AttachmentStatus::Detaching) => {
                     if of_now && heard == Heard::Absent {
                         leave(txn, &eni);
+                        kept += 1;
                     }
                 }
                 // A card that lost an interface makes it again; nobody is served
@@ -86,6 +103,7 @@ impl CardSession {
                 Some(AttachmentStatus::Attached) | None => {}
             }
         }
+        kept
     }
 
     /// Whether an interface is leaving of which a card that has `said` cannot say

@@ -10,7 +10,7 @@ use ident::{InstanceId, Scope};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use store::{ChangeSet, Feed, StoreError};
+use store::{ChangeSet, Feed};
 use tokio::sync::oneshot;
 use wire::Fault;
 
@@ -192,10 +192,7 @@ impl<'a> Conversation<'a> {
                 "a card obeys a plan from a future that our state does not know; was it set back?"
             );
         }
-        let heard = self.cx.store().transact(|txn| {
-            self.session.on_report(txn, &report);
-            Ok::<(), StoreError>(())
-        });
+        let heard = self.session.on_report(self.cx.store(), &report);
         heard.await.map_err(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "a card's report was lost");
             // It connects again and reports again.

@@ -5,7 +5,7 @@ use crate::api::tests::{ask, only};
 use crate::error::Error;
 use crate::records::{AttachmentStatus, BY_SUBNET, Eni};
 use crate::task_eni::{self, TaskEni, release};
-use crate::testing::World;
+use crate::testing::{World, now};
 use ident::{EniId, Generation, InstanceId, SubnetId};
 use net::plan::{CardPlan, CardReport, EniUser};
 use proptest::prelude::*;
@@ -20,12 +20,7 @@ fn obeyed(plan: &CardPlan) -> CardReport {
 }
 
 fn report(world: &World, session: &CardSession, report: &CardReport) {
-    world
-        .transact(|txn| {
-            session.on_report(txn, report);
-            Ok(())
-        })
-        .expect("kept");
+    now(session.on_report(world.cx.store(), report)).expect("kept");
 }
 
 fn state(world: &World, eni: &EniId) -> TaskEni {
@@ -101,6 +96,39 @@ fn a_task_interface_is_attached_and_goes() {
     scene.hear(&obeyed(&without));
     assert_eq!(scene.state(), TaskEni::Gone);
     scene.release();
+}
+
+/// More interfaces come and go at once than one transaction may write.
+#[test]
+fn a_report_may_say_more_than_a_transaction_may_write() {
+    let mut scene = scene();
+    let subnet = scene.world.subnets()[0].net.id.clone();
+    let more = |scene: &Scene| {
+        scene.world.provision(&scene.instance, &subnet).expect("provisioned").net.id
+    };
+    let all: Vec<EniId> = (0..300).map(|_| more(&scene)).collect();
+    let is = |scene: &Scene, wanted: &TaskEni| {
+        all.iter().filter(|eni| state(&scene.world, eni) == *wanted).count()
+    };
+    let plan = scene.poll().expect("a plan");
+    scene.hear(&obeyed(&plan));
+    assert_eq!(is(&scene, &TaskEni::Attached), all.len());
+    let scope = scene.world.cx.scope().clone();
+    for eni in &all {
+        scene.world.transact(|txn| release(txn, &scope, eni)).expect("released");
+    }
+    let plan = scene.poll().expect("a plan without them");
+    scene.hear(&obeyed(&plan));
+    assert_eq!(is(&scene, &TaskEni::Gone), all.len());
+
+    (0..300).for_each(|_| drop(more(&scene)));
+    let gone = || {
+        let body =
+            |txn: &mut store::Txn| Ok(crate::instances::deregister(txn, &scope, &scene.instance));
+        scene.world.transact(body).expect("kept")
+    };
+    assert_eq!([gone(), gone(), gone()], [false, false, true]);
+    assert_eq!(scene.world.view().count::<Eni>(&scope), 0);
 }
 
 #[test]
@@ -210,13 +238,10 @@ fn with_the_instance_goes_everything_of_it() {
     scene.hear(&obeyed(&plan));
     let scope = scene.world.cx.scope().clone();
     let deregister = || {
-        scene.world.transact(|txn| {
-            crate::instances::deregister(txn, &scope, &scene.instance);
-            Ok(())
-        })
+        scene.world.transact(|txn| Ok(crate::instances::deregister(txn, &scope, &scene.instance)))
     };
-    deregister().expect("gone");
-    deregister().expect("gone already");
+    assert!(deregister().expect("gone"));
+    assert!(deregister().expect("gone already"));
     assert_eq!(scene.state(), TaskEni::Gone);
     assert_eq!(scene.world.view().count::<Eni>(&scope), 0);
     assert_eq!(scene.session.poll(&scene.world.view()).expect("a plan of nothing").vpcs, []);
