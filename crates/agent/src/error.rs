@@ -38,6 +38,15 @@ impl Error {
     }
 }
 
+/// What came of a removal: that there was nothing to remove is no error.
+pub(crate) fn unless_missing(removed: std::io::Result<()>) -> std::io::Result<()> {
+    removed.or_else(
+        |error| {
+            if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+        },
+    )
+}
+
 /// An error and its causes in one line, each once.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();

@@ -2,7 +2,7 @@
 
 use crate::cleanup;
 use crate::config::Config;
-use crate::error::{Error, chain};
+use crate::error::{Error, chain, unless_missing};
 use crate::images::{self, Images, Limits, Loaded, OnProgress, Transfer};
 use crate::netns::{Namespaces, Networks};
 use crate::rim::{self, Rim, StateDir};
@@ -13,7 +13,6 @@ use crate::runtime::containerd::Containerd;
 use crate::runtime::process;
 use std::convert::Infallible;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,19 +198,9 @@ async fn delete_containers(host: &Host) -> Result<(), Error> {
 }
 
 fn remove_dir(dir: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", dir)(error))
-        }
-        _ => Ok(()),
-    }
+    unless_missing(fs::remove_dir_all(dir)).map_err(Error::io("remove", dir))
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    unless_missing(fs::remove_file(path)).map_err(Error::io("remove", path))
 }

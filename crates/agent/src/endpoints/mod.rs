@@ -107,12 +107,12 @@ impl Networks for Doors {
         self.namespaces.attach(task)
     }
 
-    async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure> {
-        self.namespaces.prepare(task).await?;
+    async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
+        let places = self.namespaces.prepare(task).await?;
         if has_door(task) {
             self.open(task).await.map_err(|error| error.failure())?;
         }
-        Ok(())
+        Ok(places)
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), netns::Error> {

@@ -83,9 +83,10 @@ fn plan(
 
 impl Images {
     /// Removes what is to go: see the module. `wanted` are names of images as tasks
-    /// have them, of which there may be no container yet, `as_of` that moment; `fill` says how full the disk
-    /// is, in percent, and is asked again as images go. Returns the full names of those
-    /// that went.
+    /// have them, of which there may be no container yet, and `as_of` the moment at
+    /// which those tasks were all there are; `fill` says how full the disk is, in
+    /// percent, and is asked again as images go. Returns the full names of those that
+    /// went.
     pub async fn collect(
         &self,
         wanted: &BTreeSet<String>,

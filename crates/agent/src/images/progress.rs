@@ -1,6 +1,8 @@
 //! How far the images are that are being pulled, for whoever looks at the machine.
 
 use crate::clock;
+use crate::error::unless_missing;
+use crate::rim::write_whole;
 use ident::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,14 +100,9 @@ pub fn told(path: &Path) -> io::Result<Vec<Transfer>> {
 /// Small, and in memory: it is written in place of other work, but whole.
 fn write(path: &Path, transfers: &[Transfer]) -> io::Result<()> {
     if transfers.is_empty() {
-        return match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
+        return unless_missing(fs::remove_file(path));
     }
-    let aside = path.with_extension("new");
-    fs::write(&aside, serde_json::to_vec(transfers)?)?;
-    fs::rename(&aside, path)
+    write_whole(path, &serde_json::to_vec(transfers)?)
 }
 
 impl Ongoing {

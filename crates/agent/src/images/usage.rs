@@ -56,6 +56,18 @@ struct Document {
     images: BTreeMap<String, Known>,
 }
 
+impl State {
+    fn note(&mut self, name: &str, now: Timestamp) {
+        let fresh = Known { used_at: now, pulled: false };
+        self.images.entry(name.to_owned()).or_insert(fresh).used_at = now;
+    }
+
+    /// What is not known counts as used when this agent began.
+    fn used_at(&self, name: &str) -> Timestamp {
+        self.images.get(name).map_or(self.since, |known| known.used_at)
+    }
+}
+
 impl Usage {
     /// Reads what is on disk. What cannot be read counts as used now.
     pub(super) fn open(path: &Path) -> Self {
@@ -86,9 +98,7 @@ impl Usage {
             {
                 let mut state = self.state();
                 if !state.going.contains(name) {
-                    let now = clock::now();
-                    let fresh = Known { used_at: now, pulled: false };
-                    state.images.entry(name.to_owned()).or_insert(fresh).used_at = now;
+                    state.note(name, clock::now());
                     break;
                 }
             }
@@ -100,8 +110,7 @@ impl Usage {
 
     /// Somebody uses an image still.
     pub(super) fn used(&self, name: &str, now: Timestamp) {
-        let fresh = Known { used_at: now, pulled: false };
-        self.state().images.entry(name.to_owned()).or_insert(fresh).used_at = now;
+        self.state().note(name, now);
         self.changed.notify_one();
     }
 
@@ -119,15 +128,13 @@ impl Usage {
 
     /// When an image was last used, as far as we know.
     pub(super) fn used_at(&self, name: &str) -> Timestamp {
-        let state = self.state();
-        state.images.get(name).map_or(state.since, |known| known.used_at)
+        self.state().used_at(name)
     }
 
     /// Begins the removal of an image, unless it was used since `used_at`.
     pub(super) fn begin_removal(&self, name: &str, used_at: Timestamp) -> Option<Removal<'_>> {
         let mut state = self.state();
-        let known = state.images.get(name).map_or(state.since, |known| known.used_at);
-        if known != used_at || !state.going.insert(name.to_owned()) {
+        if state.used_at(name) != used_at || !state.going.insert(name.to_owned()) {
             return None;
         }
         Some(Removal { usage: self, name: name.to_owned(), done: false })

@@ -10,6 +10,7 @@ mod book;
 
 use super::{Error, link, nft};
 use crate::engine::{Attachment, Failure, FailureKind, Protocol, TaskSpec};
+use crate::rim::write_whole;
 use book::Book;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 use sha2::{Digest, Sha256};
@@ -104,45 +105,24 @@ impl Bridge {
     }
 
     /// Makes the bridge, or what is missing of it.
-    pub(super) async fn make(&self) -> Result<(), Error> {
+    pub(super) async fn make(&self) -> Result<Made, Error> {
         let _alone = self.inner.making.lock().await;
-        let (gateway, length) = {
+        let gateway = {
             let mut held = self.inner.held();
             let book = self.inner.read(&mut held.book)?;
             if forward()? && !book.forwards {
                 book.forwards = true;
                 self.inner.write(book)?;
             }
-            (book.gateway(), book::LENGTH)
+            book.gateway()
         };
         let host = link::open()?;
-        link::bridge(&host, &self.inner.name, (gateway, length), &mac(gateway)).await?;
+        let own = (gateway, book::LENGTH);
+        let index = link::bridge(&host, &self.inner.name, own, &mac(gateway)).await?;
         // Or nobody on the machine could reach a container by way of 127.0.0.1.
         let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", self.inner.name);
-        fs::write(&path, "1").map_err(Error::io("write", Path::new(&path)))
-    }
-
-    /// Hangs a namespace on the bridge, unless it does already.
-    pub(super) async fn connect(
-        &self,
-        namespace: &Path,
-        outside: &str,
-        at: &Attachment,
-    ) -> Result<link::Nic, Error> {
-        let file = fs::File::open(namespace).map_err(Error::io("open", namespace))?;
-        let host = link::open()?;
-        let mac = mac(at.ipv4);
-        link::pair(&host, outside, &self.inner.name, &mac, &file).await?;
-        let gateway = {
-            let mut held = self.inner.held();
-            self.inner.read(&mut held.book)?.gateway()
-        };
-        Ok(link::Nic {
-            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
-            v4: vec![(at.ipv4, book::LENGTH)],
-            gateway_v4: Some(gateway),
-            ..link::Nic::default()
-        })
+        fs::write(&path, "1").map_err(Error::io("write", Path::new(&path)))?;
+        Ok(Made { host, index, gateway })
     }
 
     /// Puts the rules into force that follow from what is given to whom.
@@ -164,10 +144,7 @@ impl Bridge {
         let freed = {
             let mut held = self.inner.held();
             let Held { book, sockets } = &mut *held;
-            if book.is_none() && !self.inner.file.exists() {
-                return Ok(());
-            }
-            let book = self.inner.read(book)?;
+            let Some(book) = self.inner.known(book)? else { return Ok(()) };
             let freed = book.detach(short_id);
             if freed.is_some() {
                 self.inner.write(book)?;
@@ -192,24 +169,18 @@ impl Bridge {
 
     /// The short ids of the tasks that have anything.
     pub(super) fn tasks(&self) -> Result<BTreeSet<String>, Error> {
-        if !self.inner.file.exists() {
-            return Ok(BTreeSet::new());
-        }
         let mut held = self.inner.held();
-        Ok(self.inner.read(&mut held.book)?.tasks())
+        let book = self.inner.known(&mut held.book)?;
+        Ok(book.map(|book| book.tasks()).unwrap_or_default())
     }
 
     /// Removes the bridge and all that belongs to it.
     pub(super) async fn dismantle(&self) -> Result<(), Error> {
         let forwards = {
             let mut held = self.inner.held();
-            let exists = self.inner.file.exists();
-            let book = if exists { Some(self.inner.read(&mut held.book)?) } else { None };
-            let forwards = book.is_some_and(|book| book.forwards);
+            let Some(book) = self.inner.known(&mut held.book)? else { return Ok(()) };
+            let forwards = book.forwards;
             *held = Held::default();
-            if !exists {
-                return Ok(());
-            }
             forwards
         };
         let host = link::open()?;
@@ -224,6 +195,35 @@ impl Bridge {
             fs::write(FORWARD, "0").map_err(Error::io("write", Path::new(FORWARD)))?;
         }
         fs::remove_file(&self.inner.file).map_err(Error::io("remove", &self.inner.file))
+    }
+}
+
+/// The bridge, once it is there.
+pub(super) struct Made {
+    /// The way to the kernel, in the machine's own namespace.
+    host: link::Socket,
+    index: u32,
+    gateway: Ipv4Addr,
+}
+
+impl Made {
+    /// Hangs a namespace on the bridge, unless it does already, by a pair of links of
+    /// which the one that stays is called `outside`.
+    pub(super) async fn connect(
+        &self,
+        namespace: &Path,
+        outside: &str,
+        at: &Attachment,
+    ) -> Result<link::Nic, Error> {
+        let file = fs::File::open(namespace).map_err(Error::io("open", namespace))?;
+        let mac = mac(at.ipv4);
+        link::pair(&self.host, outside, self.index, &mac, &file).await?;
+        Ok(link::Nic {
+            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            v4: vec![(at.ipv4, book::LENGTH)],
+            gateway_v4: Some(self.gateway),
+            ..link::Nic::default()
+        })
     }
 }
 
@@ -257,13 +257,17 @@ impl Inner {
         book.as_mut().ok_or(Error::NoSubnet)
     }
 
-    /// No half a book, but no flush either: it need not outlive the machine.
+    /// The book, if anybody was ever given anything.
+    fn known<'b>(&self, book: &'b mut Option<Book>) -> Result<Option<&'b mut Book>, Error> {
+        if book.is_none() && !self.file.exists() {
+            return Ok(None);
+        }
+        self.read(book).map(Some)
+    }
+
     fn write(&self, book: &Book) -> Result<(), Error> {
-        let aside = self.file.with_extension("new");
-        let written = serde_json::to_vec(book).map_err(io::Error::from).and_then(|bytes| {
-            fs::write(&aside, bytes)?;
-            fs::rename(&aside, &self.file)
-        });
+        let written = serde_json::to_vec(book).map_err(io::Error::from);
+        let written = written.and_then(|bytes| write_whole(&self.file, &bytes));
         written.map_err(Error::io("write", &self.file))
     }
 }

@@ -145,14 +145,15 @@ async fn named(handle: &Handle, name: &str) -> Result<Option<u32>, Error> {
     }
 }
 
-/// Makes a bridge of this name, unless it is there, with an address of its own. Its
-/// hardware address is given, or it would change with what hangs on it.
+/// Makes a bridge of this name, unless it is there, with an address of its own, and
+/// returns its index. Its hardware address is given, or it would change with what
+/// hangs on it.
 pub(super) async fn bridge(
     handle: &Handle,
     name: &str,
     (address, length): (Ipv4Addr, u8),
     mac: &[u8; 6],
-) -> Result<(), Error> {
+) -> Result<u32, Error> {
     let failed = || Error::netlink(format!("make the bridge {name}"));
     if named(handle, name).await?.is_none() {
         let link = LinkBridge::new(name).address(mac.to_vec()).build();
@@ -162,7 +163,8 @@ pub(super) async fn bridge(
     let added = handle.address().add(index, IpAddr::V4(address), length).execute().await;
     made(added).map_err(failed())?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.map_err(failed())
+    handle.link().set(up).execute().await.map_err(failed())?;
+    Ok(index)
 }
 
 /// Makes a pair of links, unless it is there: `outside` on the bridge, and `eth0` in
@@ -170,7 +172,7 @@ pub(super) async fn bridge(
 pub(super) async fn pair(
     handle: &Handle,
     outside: &str,
-    bridge: &str,
+    bridge: u32,
     mac: &[u8; 6],
     namespace: &File,
 ) -> Result<(), Error> {
@@ -181,8 +183,7 @@ pub(super) async fn pair(
         made(handle.link().add(inside.build()).execute().await).map_err(failed())?;
     }
     let index = named(handle, outside).await?.ok_or_else(|| Error::NoLink(outside.to_owned()))?;
-    let to = named(handle, bridge).await?.ok_or_else(|| Error::NoLink(bridge.to_owned()))?;
-    let hung = LinkUnspec::new_with_index(index).controller(to).up().build();
+    let hung = LinkUnspec::new_with_index(index).controller(bridge).up().build();
     handle.link().set(hung).execute().await.map_err(failed())
 }
 

@@ -19,6 +19,7 @@ pub use inside::Place;
 pub(crate) use inside::inside;
 
 use crate::engine::{Attachment, Eni, Failure, FailureKind, Network, TaskSpec};
+use crate::error::unless_missing;
 use async_trait::async_trait;
 use bridge::Bridge;
 use nix::fcntl::{Flock, FlockArg};
@@ -88,7 +89,8 @@ pub trait Networks: Send + Sync + 'static {
     fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure>;
     /// Makes a task's namespaces, or finishes what is half made. Waits for the
     /// interface as long as it takes; whoever asks sets the limit.
-    async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure>;
+    /// Returns the places that the task's containers have.
+    async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure>;
     /// Removes the namespaces of a task, and takes back what its containers have of
     /// the bridge. That there is nothing is no error.
     async fn remove(&self, short_id: &str) -> Result<(), Error>;
@@ -158,23 +160,24 @@ impl Namespaces {
 
     /// The containers of a task in bridge mode: each a namespace, and those that have
     /// a place a link.
-    async fn bridged(&self, task: &TaskSpec) -> Result<(), Failure> {
+    async fn bridged(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         let places = self.bridge.attach(task)?;
         let made = async {
-            self.bridge.make().await?;
+            let bridge = self.bridge.make().await?;
             for index in 0..task.containers.len() {
                 let Some(path) = self.path(task, index) else { continue };
                 let inside = enter(&path, self.making.clone()).await?;
                 link::loopback(&inside, TASK_ENDPOINT).await?;
                 if let Some(at) = places.get(&index) {
                     let outside = outside(&task.arn.short_id(), index);
-                    let nic = self.bridge.connect(&path, &outside, at).await?;
+                    let nic = bridge.connect(&path, &outside, at).await?;
                     link::configure(&inside, &nic).await?;
                 }
             }
             self.bridge.rule().await
         };
-        made.await.map_err(|error| error.failure())
+        made.await.map_err(|error: Error| error.failure())?;
+        Ok(places)
     }
 
     /// The namespaces that are there, each with the short id of its task and, where
@@ -219,15 +222,16 @@ impl Networks for Namespaces {
         }
     }
 
-    async fn prepare(&self, task: &TaskSpec) -> Result<(), Failure> {
+    async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         let path = self.at(&task.arn.short_id());
         let eni = match &task.network {
             Network::Awsvpc(eni) => Some(eni),
             Network::Isolated => None,
             Network::Bridge => return self.bridged(task).await,
-            Network::Host => return Ok(()),
+            Network::Host => return Ok(BTreeMap::new()),
         };
-        set_up(&path, eni, &self.making).await.map_err(|error| error.failure())
+        set_up(&path, eni, &self.making).await.map_err(|error| error.failure())?;
+        Ok(BTreeMap::new())
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), Error> {
@@ -342,9 +346,5 @@ fn remove(path: &Path) -> Result<(), Error> {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         Err(errno) => return Err(Error::io("unmount", path)(errno.into())),
     }
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("remove", path)(error)),
-    }
+    unless_missing(fs::remove_file(path)).map_err(Error::io("remove", path))
 }

@@ -9,7 +9,7 @@ mod files;
 mod state;
 
 pub use state::StateDir;
-pub(crate) use state::{make_private, write_durably};
+pub(crate) use state::{make_private, write_durably, write_whole};
 
 use crate::clock;
 use crate::engine::{
@@ -332,7 +332,6 @@ impl Hand {
             let text = "the network interface did not appear in time";
             Err(Failure::new(FailureKind::Network, text))
         });
-        let result = result.and_then(|()| self.tools.networks.attach(spec));
         self.tell(Input::NetworkReady { task: spec.arn.clone(), result }).await;
     }
 

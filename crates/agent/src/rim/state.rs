@@ -4,7 +4,7 @@
 //! crash there is the old state or the new, never half of one.
 
 use crate::engine::{EngineState, Task, TaskArn};
-use crate::error::Error;
+use crate::error::{Error, unless_missing};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -88,18 +88,20 @@ impl StateDir {
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", dir)(error))
-        }
-        _ => Ok(()),
-    }
+    unless_missing(fs::remove_dir_all(dir)).map_err(Error::io("remove", dir))
 }
 
 /// A directory that only we may look into: state can hold secrets.
 pub(crate) fn make_private(dir: &Path) -> Result<(), Error> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(Error::io("make", dir))
+}
+
+/// Replaces a file as a whole. Not durable: for what is of no use after a boot.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, bytes)?;
+    fs::rename(&aside, path)
 }
 
 /// Replaces a file as a whole; durable on return.

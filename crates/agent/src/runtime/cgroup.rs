@@ -5,6 +5,7 @@
 
 use super::{Error, Usage};
 use crate::engine::TaskSpec;
+use crate::error::unless_missing;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -188,11 +189,7 @@ fn remove_tree(dir: &Path) -> Result<(), Error> {
             remove_tree(&entry.path())?;
         }
     }
-    match fs::remove_dir(dir) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("remove", dir)(error)),
-    }
+    unless_missing(fs::remove_dir(dir)).map_err(Error::io("remove", dir))
 }
 
 #[cfg(test)]

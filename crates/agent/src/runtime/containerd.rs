@@ -12,6 +12,7 @@ use super::{
 use crate::engine::{
     Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
 };
+use crate::error::unless_missing;
 use crate::images::{Image, Images, SNAPSHOTTER};
 use crate::netns::Place;
 use async_trait::async_trait;
@@ -544,12 +545,7 @@ impl Containers for Containerd {
 
     async fn delete_task(&self, task_id: &str) -> Result<(), Error> {
         let memory = self.shared_memory(task_id);
-        match std::fs::remove_dir_all(&memory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", memory)(error));
-            }
-            _ => {}
-        }
+        unless_missing(std::fs::remove_dir_all(&memory)).map_err(Error::io("remove", memory))?;
         self.cgroups.remove_task(task_id)
     }
 
