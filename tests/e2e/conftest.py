@@ -55,6 +55,7 @@ class Landfall:
     def __init__(self, directory: pathlib.Path, *arguments: str):
         self.data = directory
         self.listen = f"127.0.0.1:{free_port()}"
+        self.introspection = f"127.0.0.1:{free_port()}"
         self.arguments = arguments
         self.environment = {}
 
@@ -74,7 +75,7 @@ class Landfall:
         return done
 
     def up(self):
-        self.run("up", "--detach", "--listen", self.listen, *self.arguments)
+        self.run("up", "--detach", "--listen", self.listen, "--introspection", self.introspection, *self.arguments)
         self.environment = json.loads(self.run("env", "--json").stdout)
         self.prefix = json.loads(self.run("status", "--json").stdout)["prefix"]
 

@@ -2,12 +2,14 @@
 
 import json
 import sys
+import urllib.request
 
 import botocore.exceptions
 import pytest
 
-from conftest import TRUST, eventually, inside, register, run, stop, wait, web
+from conftest import TRUST, address, eventually, fetch, inside, register, run, stop, tcp, wait, web
 
+MAY_PROTECT = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecs:*TaskProtection", "Resource": "*"}]}
 MAY_LIST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecs:ListClusters", "Resource": "*"}]}
 
 # boto3's own way to the credentials of a container, from inside the task's namespace.
@@ -112,3 +114,87 @@ def test_a_task_knows_itself(landfall, network):
     stats = get(f"{one}/stats")
     assert stats["memory_stats"]["usage"] > 0 and stats["memory_stats"]["limit"] == 64 << 20
     stop(landfall, arn)
+
+
+def test_what_a_task_uses_is_told(landfall, network):
+    serving = web("main", command=["sh", "-c", "env; mkdir -p www; head -c 1000000 /dev/zero > www/index.html; exec httpd -f -p 80 -h www"])
+    (arn,) = run(landfall, register(landfall, "using", serving), network.subnet, network.group("using", tcp(80)))
+    shown = wait(landfall, arn, "RUNNING")
+    uri = variables(landfall, arn)["ECS_CONTAINER_METADATA_URI_V4"]
+    eventually("the page", lambda: len(fetch(address(shown)) or "") > 1000000)
+
+    def exposed():
+        with urllib.request.urlopen(f"{landfall.environment['AWS_ENDPOINT_URL']}/_landfall/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        labels = f'cluster="default",family="using",task="{arn.rsplit("/", 1)[-1]}",container="main"'
+        return {line.split("{")[0]: float(line.split()[-1]) for line in lines if labels in line}
+
+    found = eventually("the bytes in the metrics", lambda: (e := exposed()).get("landfall_container_network_transmit_bytes_total", 0) > 1000000 and e)
+    assert found["landfall_container_cpu_seconds_total"] > 0 and found["landfall_container_memory_bytes"] > 0
+
+    def used():
+        return json.loads(inside(landfall, arn, "curl", "-s", "--max-time", "5", f"{uri}/stats"))
+
+    # Rates are told once there was a second to tell them over.
+    stats = eventually("rates", lambda: "network_rate_stats" in (seen := used()) and seen)
+    interface = stats["networks"]["eth0"]
+    assert interface["tx_bytes"] > 1000000 and interface["rx_packets"] > 0
+    assert stats["network_rate_stats"]["tx_bytes_per_sec"] >= 0
+    assert stats["precpu_stats"]["system_cpu_usage"] < stats["cpu_stats"]["system_cpu_usage"]
+    stop(landfall, arn)
+    eventually("no metrics of what has stopped", lambda: not exposed())
+
+
+def test_a_task_reads_tags_and_asks_for_protection(landfall, network, role):
+    iam = landfall.client("iam")
+    keeper = iam.create_role(RoleName="keeper", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="keeper", PolicyName="protect", PolicyDocument=json.dumps(MAY_PROTECT))
+
+    def asker(arn):
+        found = variables(landfall, arn)
+        put = ("-X", "PUT", "-d", '{"ProtectionEnabled":true,"ExpiresInMinutes":60}')
+        uri = f"{found['ECS_AGENT_URI']}/task-protection/v1/state"
+
+        def ask(*options, at=uri):
+            answer = inside(landfall, arn, "curl", "-s", "--max-time", "9", "-w", "\n%{http_code}", *options, at)
+            body, status = answer.rsplit("\n", 1)
+            return int(status), json.loads(body)
+
+        return ask, put, found["ECS_CONTAINER_METADATA_URI_V4"]
+
+    (mine,) = run(landfall, register(landfall, "keeping", speaker(), taskRoleArn=keeper), network.subnet, tags=[{"key": "team", "value": "blue"}])
+    (other,) = run(landfall, register(landfall, "lacking", speaker(), taskRoleArn=role), network.subnet)
+    (bare,) = run(landfall, register(landfall, "bare", speaker()), network.subnet)
+    for arn in (mine, other, bare):
+        wait(landfall, arn, "RUNNING")
+    instance = landfall.ecs.list_container_instances()["containerInstanceArns"][0]
+    landfall.ecs.tag_resource(resourceArn=instance, tags=[{"key": "rack", "value": "7"}])
+
+    ask, put, metadata = asker(mine)
+    status, tagged = ask(at=f"{metadata}/taskWithTags")
+    assert (status, tagged["TaskTags"], tagged["ContainerInstanceTags"]) == (200, {"team": "blue"}, {"rack": "7"})
+    assert "TaskTags" not in ask(at=f"{metadata}/task")[1]
+    # A task that no service keeps has nothing to be protected from.
+    for options in ((), put):
+        status, answer = ask(*options)
+        assert (status, answer["failure"]["Reason"], answer["failure"]["Arn"]) == (200, "TASK_NOT_VALID", mine)
+    status, answer = ask("-X", "PUT", "-d", '{"ProtectionEnabled":true,"ExpiresInMinutes":0}')
+    assert (status, answer["error"]["Code"]) == (400, "InvalidParameterException")
+    assert answer["requestID"]
+    # The task's role is asked, not the node.
+    ask, put, _ = asker(other)
+    for options in ((), put):
+        status, answer = ask(*options)
+        assert (status, answer["error"]["Code"], answer["error"]["Arn"]) == (400, "AccessDeniedException", other)
+    ask, put, _ = asker(bare)
+    assert ask(*put)[0] == 403
+
+    def tell(path):
+        with urllib.request.urlopen(f"http://{landfall.introspection}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    assert tell("/v1/metadata")["ContainerInstanceArn"] == instance
+    assert {mine, other, bare} <= {it["Arn"] for it in tell("/v1/tasks")["Tasks"]}
+    container = tell(f"/v1/tasks?taskarn={mine}")["Containers"][0]
+    assert tell(f"/v1/tasks?dockerid={container['DockerId']}")["Arn"] == mine
+    stop(landfall, mine, other, bare)

@@ -2,8 +2,10 @@
 
 use crate::images::Images;
 use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
+use std::fmt::{self, Display, Formatter};
+use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Amazon ECS on your own machines.
@@ -88,12 +90,38 @@ pub(crate) struct Up {
     /// gone, such as 90s, 10m, 2h or 1d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
     pub(crate) retention: Duration,
+    /// Where the agent tells this machine's operator which tasks run here, as the
+    /// official agent does; none to tell nobody. If somebody else has the port,
+    /// everything but this goes on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:51678")]
+    pub(crate) introspection: Introspection,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]
     pub(crate) accept_any_credentials: bool,
     #[command(flatten)]
     pub(crate) images: Images,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Introspection(pub(crate) Option<SocketAddr>);
+
+impl FromStr for Introspection {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|at| Self(Some(at))) }
+    }
+}
+
+impl Display for Introspection {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

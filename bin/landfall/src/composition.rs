@@ -141,11 +141,14 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     let endpoint = format!("http://{listen}");
     let agents = ecs::acs::Sessions::default();
     let iam = Arc::new(iam::Iam::new(platform.store.clone()));
+    let exposition = agent::Exposition::default();
+    let shown = exposition.clone();
     let edge = Edge::new(platform.clone(), Arc::clone(&iam) as Arc<dyn Authenticator>)
         .services(services(&iam, &endpoint))
         .socket(Arc::new(ec2::CardSocket::new()))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService::default()))
+        .exposing(Arc::new(move || shown.render()))
         .options(Options { accept_any_credentials: up.accept_any_credentials });
     // What tasks have is ended before the network that they have it in.
     let tenancies: Vec<Box<dyn Tenancy>> =
@@ -177,6 +180,8 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         endpoint: endpoint.clone(),
         credentials,
+        introspection: up.introspection.0,
+        exposition: exposition.clone(),
         seed: u64::from(std::process::id()),
         ..up.images.apply(agent_config(layout)?)
     };
@@ -257,6 +262,8 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         image_limits: Limits::default(),
         pull_from: PullFrom::Host,
         max_output: MAX_OUTPUT,
+        introspection: None,
+        exposition: agent::Exposition::default(),
         attributes: Vec::new(),
         seed: 0,
     })

@@ -4,6 +4,8 @@ use crate::engine::PullFrom;
 use crate::error::Error;
 use crate::images::{Limits, PullBehavior, Registries, Settings};
 use crate::runtime::process::Paths;
+use crate::usage::Exposition;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use wire::sigv4::Credentials;
 
@@ -48,6 +50,11 @@ pub struct Config {
     /// How many bytes of disk the output of one container may take; what is older
     /// goes first.
     pub max_output: u64,
+    /// Where the machine's operator can ask what runs here, as the official agent
+    /// answers at port 51678; nowhere if absent.
+    pub introspection: Option<SocketAddr>,
+    /// Where what containers use is shown.
+    pub exposition: Exposition,
     /// Attributes to register beyond our own.
     pub attributes: Vec<(String, String)>,
     /// From which the jitter of timers and retries is derived.

@@ -39,12 +39,14 @@ mod run;
 pub mod runtime;
 mod socket;
 mod tcs;
+mod usage;
 
 pub use config::Config;
 pub use error::{Error, chain};
 pub use host::{Host, Leave, load_image, teardown, transfers};
 pub use output::{Output, Piece, Reader, outputs};
 pub use run::run;
+pub use usage::Exposition;
 
 /// The version that we report. The control plane and tools compare it with the
 /// official agent's, whose behaviour ours is modelled on.

@@ -12,8 +12,8 @@ use crate::rim::{Rim, Tools};
 use crate::runtime::Containers;
 use crate::socket::SocketError;
 use crate::tcs::Tcs;
+use crate::usage::{Meter, Readings};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,8 +29,14 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     let api = Arc::new(Api::new(&config)?);
     let containers: Arc<dyn Containers> = host.containers.clone();
     let credentials = Arc::new(Credentials::default());
-    let doors = Doors::new(host.networks.clone(), containers.clone(), credentials.clone());
-    let doors = Arc::new(doors);
+    let meter = Arc::new(Meter::new(containers.clone(), host.networks.clone()));
+    let doors = Arc::new(Doors::new(
+        host.networks.clone(),
+        meter.clone(),
+        credentials.clone(),
+        api.clone(),
+        config.cluster.clone(),
+    ));
     let tools = Tools {
         containers: containers.clone(),
         networks: doors.clone(),
@@ -45,20 +51,23 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = Rim::start(tools).await?;
     let engine = rim.clone();
+    let (opened, asked) = (doors.clone(), config.introspection);
     let opening = async move {
-        doors.lead_to(engine).await;
-        std::future::pending::<Infallible>().await
+        opened.lead_to(engine).await;
+        opened.tell_operator(asked).await
     };
     let (cleaned, limits) = (rim.clone(), config.image_limits);
+    let (metered, exposition) = (rim.clone(), config.exposition.clone());
     let output = crate::output::keep(config.tasks_dir(), config.max_output);
     let agent = Agent {
         jitter: Jitter::new(config.seed ^ u64::from(std::process::id())),
         credentials,
+        doors,
         runtime,
         config,
         api,
         rim,
-        containers,
+        readings: meter.readings(),
     };
     tokio::select! {
         ended = agent.stay_connected() => ended,
@@ -67,6 +76,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         never = host.keep_books() => match never {},
         never = host.clean_up(&cleaned, limits) => match never {},
         never = output => match never {},
+        never = meter.run(&metered, &exposition) => match never {},
         never = opening => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
@@ -76,8 +86,9 @@ struct Agent {
     config: Config,
     api: Arc<Api>,
     rim: Rim,
-    containers: Arc<dyn Containers>,
+    readings: watch::Receiver<Arc<Readings>>,
     credentials: Arc<Credentials>,
+    doors: Arc<Doors>,
     runtime: String,
     jitter: Jitter,
 }
@@ -91,6 +102,7 @@ impl Agent {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1), 20);
         loop {
             let identity = self.api.register(&self.config, &self.runtime, anew).await?;
+            self.doors.registered(&identity);
             self.serve(&identity, &mut first).await;
             tracing::warn!(instance = identity.instance, "deregistered; registering anew");
             anew = true;
@@ -111,7 +123,7 @@ impl Agent {
             client: self.api.client().clone(),
             identity: identity.clone(),
             rim: self.rim.clone(),
-            containers: self.containers.clone(),
+            readings: self.readings.clone(),
         };
         let (one, other) = (self.jitter.fork(), self.jitter.fork());
         tokio::select! {

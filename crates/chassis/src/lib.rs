@@ -50,7 +50,7 @@ pub use auth::{Authenticator, Caller, KeyInfo, Principal, RoleSession};
 pub use clock::{Clock, SystemClock};
 pub use controller::{BoxError, Controller, Supervisor};
 pub use cx::{Cx, Platform};
-pub use edge::{Edge, Options};
+pub use edge::{Edge, Expose, Options};
 pub use entropy::{Entropy, OsEntropy};
 pub use metrics::{Count, Label, Metrics};
 pub use secret::Secret;

@@ -70,6 +70,7 @@ fn arguments(up: &Up) -> Vec<String> {
         format!("--cluster={}", up.cluster),
         format!("--agent-grace={}s", up.agent_grace.as_secs()),
         format!("--retention={}s", up.retention.as_secs()),
+        format!("--introspection={}", up.introspection),
     ];
     arguments.extend(up.zones.iter().map(|zone| format!("--zone={zone}")));
     arguments.extend(up.instance_type.iter().map(|name| format!("--instance-type={name}")));

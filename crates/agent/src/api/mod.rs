@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use wire::Fault;
 use wire::client::{Call, Client, response};
 use wire::ecs;
+use wire::sigv4::Credentials;
 
 /// For one answer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -38,19 +39,25 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The service said no.
-    #[error("{}: {}", .0.code, .0.message)]
-    Fault(Fault),
+    #[error("{}: {}", .fault.code, .fault.message)]
+    #[allow(missing_docs)]
+    Fault { fault: Fault, request_id: Option<String> },
     /// The service did not answer.
     #[error("no answer")]
     Network(#[from] reqwest::Error),
 }
 
 impl CallError {
+    /// A fault without an answer of the service's.
+    fn ours(fault: Fault) -> Self {
+        Self::Fault { fault, request_id: None }
+    }
+
     /// Whether asking the same again could be answered otherwise.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Network(_) => true,
-            Self::Fault(fault) => {
+            Self::Fault { fault, .. } => {
                 fault.status >= 500
                     || matches!(&*fault.code, "ThrottlingException" | "LimitExceededException")
             }
@@ -58,7 +65,7 @@ impl CallError {
     }
 
     fn is(&self, code: &str) -> bool {
-        matches!(self, Self::Fault(fault) if fault.code == code)
+        matches!(self, Self::Fault { fault, .. } if fault.code == code)
     }
 }
 
@@ -101,14 +108,34 @@ impl Api {
 
     /// One call, once.
     pub async fn call<T: Call>(&self, call: &T) -> Result<T::Response, CallError> {
-        let request = self.client.request(call, clock::now()).map_err(CallError::Fault)?;
+        self.call_with(&self.client, call).await
+    }
+
+    /// One call, once, in the name of somebody else.
+    pub async fn call_as<T: Call>(
+        &self,
+        credentials: Credentials,
+        call: &T,
+    ) -> Result<T::Response, CallError> {
+        self.call_with(&Client { credentials, ..self.client.clone() }, call).await
+    }
+
+    async fn call_with<T: Call>(
+        &self,
+        client: &Client,
+        call: &T,
+    ) -> Result<T::Response, CallError> {
+        let request = client.request(call, clock::now()).map_err(CallError::ours)?;
         let answer = self.http.execute(reqwest::Request::try_from(request)?).await?;
         let status = answer.status();
         let headers = answer.headers().clone();
         let mut whole = http::Response::new(answer.bytes().await?.to_vec());
         *whole.status_mut() = status;
         *whole.headers_mut() = headers;
-        response::<T>(&whole).map_err(CallError::Fault)
+        response::<T>(&whole).map_err(|fault| {
+            let id = whole.headers().get("x-amzn-requestid").and_then(|id| id.to_str().ok());
+            CallError::Fault { fault, request_id: id.map(str::to_owned) }
+        })
     }
 
     /// One call, again and again while its failure may pass.
@@ -136,7 +163,7 @@ impl Api {
         let answer = self.persist(&request).await?;
         let missing = || {
             let text = "DiscoverPollEndpoint named no endpoint".to_owned();
-            CallError::Fault(Fault::new(500, "ServerException", text))
+            CallError::ours(Fault::new(500, "ServerException", text))
         };
         let acs = answer.endpoint.ok_or_else(missing)?;
         let tcs = answer.telemetry_endpoint.ok_or_else(missing)?;

@@ -9,19 +9,27 @@
 //!
 //! - [`routes`] says which path is what; [`metadata`] and [`stats`] write the
 //!   documents, in the forms of the official agent;
+//! - [`tags`] and [`protection`] ask the control plane in a task's stead;
+//! - [`introspection`] tells the machine's operator, not a task, what runs here;
 //! - [`limit`] keeps a task that asks without pause from being a burden.
 
+mod answer;
+mod introspection;
 mod limit;
 mod metadata;
+mod protection;
 mod routes;
 mod stats;
+mod tags;
 
+use crate::api::{Api, Identity};
 use crate::credentials::Credentials;
 use crate::engine::{Attachment, Failure, Network, NetworkPhase, Task, TaskArn, TaskSpec};
 use crate::error::chain;
 use crate::netns::{self, Namespaces, Networks, TASK_ENDPOINT};
 use crate::rim::Rim;
-use crate::runtime::Containers;
+use crate::usage::Meter;
+use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -31,8 +39,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use limit::Limit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -44,29 +53,46 @@ const CONNECTIONS: usize = 32;
 /// For the head of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is asked.
+type Request = http::Request<hyper::body::Incoming>;
+
 /// The namespaces of tasks, each with its door.
 pub(crate) struct Doors {
     namespaces: Arc<Namespaces>,
     inside: Arc<Inside>,
     /// By the short ids of the tasks. What is dropped closes.
-    open: Mutex<BTreeMap<String, JoinSet<()>>>,
+    open: Mutex<BTreeMap<String, JoinSet<Infallible>>>,
 }
 
 /// What is behind the doors.
 pub(crate) struct Inside {
-    containers: Arc<dyn Containers>,
+    meter: Arc<Meter>,
     credentials: Arc<Credentials>,
+    api: Arc<Api>,
+    /// The cluster, as it was configured.
+    cluster: String,
     /// There once the engine is, which needs the doors to begin.
     rim: OnceLock<Rim>,
+    /// The ARN of this instance, once it has one.
+    instance: std::sync::Mutex<Option<String>>,
 }
 
 impl Doors {
     pub(crate) fn new(
         namespaces: Arc<Namespaces>,
-        containers: Arc<dyn Containers>,
+        meter: Arc<Meter>,
         credentials: Arc<Credentials>,
+        api: Arc<Api>,
+        cluster: String,
     ) -> Self {
-        let inside = Arc::new(Inside { containers, credentials, rim: OnceLock::new() });
+        let inside = Arc::new(Inside {
+            meter,
+            credentials,
+            api,
+            cluster,
+            rim: OnceLock::new(),
+            instance: std::sync::Mutex::default(),
+        });
         Self { namespaces, inside, open: Mutex::default() }
     }
 
@@ -83,6 +109,28 @@ impl Doors {
                 tracing::error!(%task, error = chain(&error), "the task cannot ask us anything");
             }
         }
+    }
+
+    /// Says which instance this machine is.
+    pub(crate) fn registered(&self, identity: &Identity) {
+        *self.inside.instance.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(identity.instance.clone());
+    }
+
+    /// Tells whoever asks at `address` what runs here, as the official agent does. That
+    /// somebody else has the address is no reason not to run tasks.
+    pub(crate) async fn tell_operator(&self, address: Option<SocketAddr>) -> Infallible {
+        if let Some(address) = address {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    return introspection::serve(listener, self.inside.clone()).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%address, %error, "nobody can ask what runs here");
+                }
+            }
+        }
+        std::future::pending().await
     }
 
     async fn open(&self, task: &TaskSpec) -> Result<(), netns::Error> {
@@ -138,6 +186,11 @@ impl Inside {
     async fn task(&self, arn: &TaskArn) -> Option<Task> {
         self.rim.get()?.task(arn.clone()).await
     }
+
+    /// The ARN of this instance, if it is registered.
+    fn instance(&self) -> Option<String> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Whether a task has a namespace of its own to have a door in.
@@ -149,7 +202,21 @@ fn has_door(task: &TaskSpec) -> bool {
 }
 
 /// Answers whoever comes through the door of a task.
-async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) {
+async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) -> Infallible {
+    let what = task.to_string();
+    answer_all(listener, &what, move |request| {
+        let (inside, task) = (inside.clone(), task.clone());
+        async move { routes::answer(&inside, &task, request).await }
+    })
+    .await
+}
+
+/// Answers everybody who connects, as often as anybody may ask here.
+async fn answer_all<F, A>(listener: TcpListener, what: &str, answer: F) -> Infallible
+where
+    F: Fn(Request) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send,
+{
     let limit = Arc::new(Limit::new(Instant::now()));
     let mut connections = JoinSet::new();
     loop {
@@ -161,20 +228,20 @@ async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of files, perhaps: others are being closed meanwhile.
-                tracing::warn!(%task, %error, "nobody can come in");
+                tracing::warn!(what, %error, "nobody can come in");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let (inside, task, limit) = (inside.clone(), task.clone(), limit.clone());
+        let (answer, limit, what) = (answer.clone(), limit.clone(), what.to_owned());
         connections.spawn(async move {
-            let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-                let (inside, task, limit) = (inside.clone(), task.clone(), limit.clone());
+            let service = service_fn(|request: Request| {
+                let (answer, limit) = (answer.clone(), limit.clone());
                 async move {
                     let answer = if limit.admits(Instant::now()) {
-                        routes::answer(&inside, &task, request.method(), request.uri()).await
+                        answer(request).await
                     } else {
-                        routes::too_many()
+                        answer::too_many()
                     };
                     Ok::<_, Infallible>(answer.map(|body| Full::new(Bytes::from(body))))
                 }
@@ -184,7 +251,7 @@ async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) {
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
-                tracing::debug!(%task, %error, "a connection ended");
+                tracing::debug!(what, %error, "a connection ended");
             }
         });
     }
@@ -200,6 +267,7 @@ pub(crate) fn environment(spec: &TaskSpec, runtime_id: &str) -> BTreeMap<String,
     let mut all = BTreeMap::from([
         ("ECS_CONTAINER_METADATA_URI".to_owned(), at("v3")),
         ("ECS_CONTAINER_METADATA_URI_V4".to_owned(), at("v4")),
+        ("ECS_AGENT_URI".to_owned(), at("api")),
     ]);
     if let Some(id) = &spec.credentials_id {
         let path = format!("/v2/credentials/{id}");

@@ -1,31 +1,33 @@
 //! Which path is what.
 
+use super::answer::{Answer, fault, found, nothing, parameter, plain};
 use super::metadata::{self, Form};
-use super::{Inside, stats};
+use super::{Inside, Request, protection, stats, tags};
 use crate::engine::{Task, TaskArn};
-use http::{Method, Response, StatusCode, Uri, header};
-use serde_json::{Value, json};
-
-/// An answer that is written in full.
-type Answer = Response<Vec<u8>>;
+use http::{Method, StatusCode};
+use serde_json::json;
 
 /// Answers a request of a container of `task`.
-pub(super) async fn answer(inside: &Inside, task: &TaskArn, method: &Method, uri: &Uri) -> Answer {
-    if method != Method::GET {
+pub(super) async fn answer(inside: &Inside, task: &TaskArn, request: Request) -> Answer {
+    let (head, body) = request.into_parts();
+    let uri = &head.uri;
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    if let ["api", id, "task-protection", "v1", "state"] = *parts {
+        return match head.method {
+            Method::GET => protection::get(inside, task, id).await,
+            Method::PUT => protection::update(inside, task, id, body).await,
+            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and PUT are answered here"),
+        };
+    }
+    if head.method != Method::GET {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
     }
-    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     match *parts {
         ["v2", "credentials"] => credentials(inside, task, None),
         ["v2", "credentials", id] => credentials(inside, task, Some(id)),
         ["v1", "credentials"] => credentials(inside, task, parameter(uri, "id")),
         _ => document(inside, task, &parts).await,
     }
-}
-
-/// What a task that asks too often hears.
-pub(super) fn too_many() -> Answer {
-    plain(StatusCode::TOO_MANY_REQUESTS, "too many requests: ask less often")
 }
 
 /// Something about the task or one of its containers.
@@ -39,10 +41,11 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
         None => unknown(id),
     };
     match *parts {
-        ["v2", "metadata" | "metadataWithTags"] => of_task(Form::V2),
+        ["v2", "metadata"] => of_task(Form::V2),
+        ["v2", "metadataWithTags"] => found(tags::task(inside, &task, Form::V2).await),
         ["v2", "metadata", id] => of_container(id, Form::V2),
-        ["v2", "stats"] => found(stats::task(inside, &task).await),
-        ["v2", "stats", id] => stats_of(inside, &task, id).await,
+        ["v2", "stats"] => found(stats::task(inside, &task, Form::V2).await),
+        ["v2", "stats", id] => stats_of(inside, &task, id, Form::V2).await,
         [version @ ("v3" | "v4"), id, ref rest @ ..] => {
             let form = if version == "v3" { Form::V3 } else { Form::V4 };
             if index(&task, id).is_none() {
@@ -50,9 +53,10 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
             }
             match *rest {
                 [] => of_container(id, form),
-                ["task" | "taskWithTags"] => of_task(form),
-                ["stats"] => stats_of(inside, &task, id).await,
-                ["task", "stats"] => found(stats::task(inside, &task).await),
+                ["task"] => of_task(form),
+                ["taskWithTags"] => found(tags::task(inside, &task, form).await),
+                ["stats"] => stats_of(inside, &task, id, form).await,
+                ["task", "stats"] => found(stats::task(inside, &task, form).await),
                 // None has any: they are elastic inference's, which is no more.
                 ["associations", _] => found(json!({ "Associations": [] })),
                 _ => nothing(),
@@ -62,15 +66,15 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
     }
 }
 
-async fn stats_of(inside: &Inside, task: &Task, id: &str) -> Answer {
+async fn stats_of(inside: &Inside, task: &Task, id: &str, form: Form) -> Answer {
     match index(task, id) {
-        Some(index) => found(stats::container(inside, task, index).await),
+        Some(index) => found(stats::container(inside, task, index, form).await),
         None => unknown(id),
     }
 }
 
 /// The position of the container that the runtime calls `id`.
-fn index(task: &Task, id: &str) -> Option<usize> {
+pub(super) fn index(task: &Task, id: &str) -> Option<usize> {
     task.containers.iter().position(|container| container.runtime_id == id)
 }
 
@@ -95,37 +99,6 @@ fn credentials(inside: &Inside, task: &TaskArn, id: Option<&str>) -> Answer {
     }))
 }
 
-fn parameter<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
-    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
-fn found(document: impl Into<Value>) -> Answer {
-    written(StatusCode::OK, &document.into())
-}
-
 fn unknown(id: &str) -> Answer {
     plain(StatusCode::NOT_FOUND, &format!("the task has no container {id}"))
-}
-
-fn nothing() -> Answer {
-    plain(StatusCode::NOT_FOUND, "there is nothing at this path")
-}
-
-fn plain(status: StatusCode, text: &str) -> Answer {
-    written(status, &json!(text))
-}
-
-/// A refusal in the form that SDKs read.
-fn fault(status: StatusCode, code: &str, message: &str) -> Answer {
-    let code = json!({ "code": code, "message": message, "HTTPErrorCode": status.as_u16() });
-    written(status, &code)
-}
-
-fn written(status: StatusCode, document: &Value) -> Answer {
-    let mut answer = Response::new(document.to_string().into_bytes());
-    *answer.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-    answer
 }

@@ -3,7 +3,7 @@
 //!
 //! Both layouts are served: one tree (v2), or one tree per controller (v1).
 
-use super::{Error, Usage};
+use super::{Disk, Error, Usage};
 use crate::engine::TaskSpec;
 use crate::error::unless_missing;
 use std::fs;
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// The period over which CPU quotas are counted, in microseconds.
 const PERIOD: u64 = 100_000;
+
+/// In what `cpuacct.stat` counts, in nanoseconds: the same on every machine.
+const TICK: u64 = 10_000_000;
 
 /// Where the cgroup trees of this machine are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,8 @@ impl Cgroups {
             for above in [root.clone(), root.join(&self.top)] {
                 fs::create_dir_all(&above).map_err(Error::io("make", &above))?;
                 write(&above, "cgroup.subtree_control", "+cpu +memory +pids".to_owned())?;
+                // A machine without it runs containers as well, and measures no disk.
+                _ = write(&above, "cgroup.subtree_control", "+io".to_owned());
             }
             let dir = make(root)?;
             if let Some(quota) = quota {
@@ -120,22 +125,42 @@ impl Cgroups {
         field(&text, "oom_kill").is_some_and(|count| count > 0)
     }
 
-    /// What a container uses now, if it has a cgroup.
+    /// What a container uses now, if it has a cgroup. Of a controller that the machine
+    /// does not have, nothing is used.
     pub fn usage(&self, task_id: &str, runtime_id: &str) -> Option<Usage> {
         let read = |controller, file| self.read(controller, task_id, runtime_id, file);
         let number = |text: String| text.trim().parse::<u64>().ok();
-        let stat = read("memory", "memory.stat")?;
+        let memory = read("memory", "memory.stat")?;
+        let processes = read("pids", "pids.current").and_then(number).unwrap_or(0);
         if self.is_unified() {
+            let cpu = read("cpu", "cpu.stat")?;
+            let nanos = |name| field(&cpu, name).map(|micros| micros.saturating_mul(1000));
             let used = number(read("memory", "memory.current")?)?;
-            let cache = field(&stat, "inactive_file").unwrap_or(0);
-            let micros = field(&read("cpu", "cpu.stat")?, "usage_usec")?;
-            let cpu_nanos = micros.saturating_mul(1000);
-            return Some(Usage { cpu_nanos, memory_bytes: used.saturating_sub(cache) });
+            let cache_bytes = field(&memory, "inactive_file").unwrap_or(0);
+            return Some(Usage {
+                cpu_nanos: nanos("usage_usec")?,
+                user_nanos: nanos("user_usec").unwrap_or(0),
+                kernel_nanos: nanos("system_usec").unwrap_or(0),
+                memory_bytes: used.saturating_sub(cache_bytes),
+                cache_bytes,
+                processes,
+                disks: disks_v2(&read("io", "io.stat").unwrap_or_default()),
+            });
         }
+        let cpu = read("cpuacct", "cpuacct.stat").unwrap_or_default();
+        let nanos = |name| field(&cpu, name).map_or(0, |ticks| ticks.saturating_mul(TICK));
         let used = number(read("memory", "memory.usage_in_bytes")?)?;
-        let cache = field(&stat, "total_cache").unwrap_or(0);
-        let cpu_nanos = number(read("cpuacct", "cpuacct.usage")?)?;
-        Some(Usage { cpu_nanos, memory_bytes: used.saturating_sub(cache) })
+        let cache_bytes = field(&memory, "total_cache").unwrap_or(0);
+        let blkio = read("blkio", "blkio.throttle.io_service_bytes_recursive");
+        Some(Usage {
+            cpu_nanos: number(read("cpuacct", "cpuacct.usage")?)?,
+            user_nanos: nanos("user"),
+            kernel_nanos: nanos("system"),
+            memory_bytes: used.saturating_sub(cache_bytes),
+            cache_bytes,
+            processes,
+            disks: disks_v1(&blkio.unwrap_or_default()),
+        })
     }
 
     fn read(
@@ -177,6 +202,54 @@ fn field(text: &str, name: &str) -> Option<u64> {
     lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok())
 }
 
+/// The lines of `io.stat`: `8:0 rbytes=1 wbytes=2 rios=3 wios=4`.
+fn disks_v2(text: &str) -> Vec<Disk> {
+    let disk = |line: &str| {
+        let (number, rest) = line.split_once(' ')?;
+        let (major, minor) = number.split_once(':')?;
+        let of = |wanted: &str| {
+            let pairs = rest.split(' ').filter_map(|pair| pair.split_once('='));
+            let mut found = pairs.filter(|(name, _)| *name == wanted);
+            found.next().and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+        };
+        Some(Disk {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            read_bytes: of("rbytes"),
+            written_bytes: of("wbytes"),
+        })
+    };
+    text.lines().filter_map(disk).collect()
+}
+
+/// The lines of `blkio.throttle.io_service_bytes_recursive`: `8:0 Read 1`, and sums.
+fn disks_v1(text: &str) -> Vec<Disk> {
+    let mut disks: Vec<Disk> = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let number = words.next().and_then(|number| number.split_once(':'));
+        let (Some((major, minor)), Some(what), Some(bytes)) =
+            (number, words.next(), words.next().and_then(|bytes| bytes.parse().ok()))
+        else {
+            continue;
+        };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
+        let known = disks.iter().position(|disk| (disk.major, disk.minor) == (major, minor));
+        let at = known.unwrap_or(disks.len());
+        if at == disks.len() {
+            disks.push(Disk { major, minor, ..Disk::default() });
+        }
+        if let Some(disk) = disks.get_mut(at) {
+            match what {
+                "Read" => disk.read_bytes = bytes,
+                "Write" => disk.written_bytes = bytes,
+                _ => {}
+            }
+        }
+    }
+    disks
+}
+
 /// Removes empty cgroups depth first. Their files cannot be removed, and go with them.
 fn remove_tree(dir: &Path) -> Result<(), Error> {
     let entries = match fs::read_dir(dir) {
@@ -209,6 +282,80 @@ mod tests {
         let cgroups = Cgroups::parse("landfall", unified);
         assert!(cgroups.is_unified());
         assert_eq!(cgroups.tree("memory"), Some(Path::new("/sys/fs/cgroup")));
+    }
+
+    /// Writes the files of a container's cgroup, each below the root of a tree.
+    fn tree(root: &Path, files: &[(&str, &str, &str)]) {
+        for (tree, file, text) in files {
+            let dir = root.join(tree).join("top/t/t-0");
+            fs::create_dir_all(&dir).expect("a directory");
+            fs::write(dir.join(file), text).expect("a file");
+        }
+    }
+
+    #[test]
+    fn usage_is_read_from_the_one_tree() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let files = [
+            ("", "memory.stat", "anon 5\ninactive_file 300\nactive_file 7\n"),
+            ("", "memory.current", "1000\n"),
+            ("", "cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\nnr_periods 0\n"),
+            ("", "pids.current", "3\n"),
+            ("", "io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n253:1 \n"),
+        ];
+        tree(root.path(), &files);
+        let trees = Vec::new();
+        let unified = Some(root.path().to_owned());
+        let cgroups = Cgroups { top: "top".to_owned(), unified, trees };
+        let disk = Disk { major: 8, minor: 0, read_bytes: 10, written_bytes: 20 };
+        let wanted = Usage {
+            cpu_nanos: 9000,
+            user_nanos: 5000,
+            kernel_nanos: 4000,
+            memory_bytes: 700,
+            cache_bytes: 300,
+            processes: 3,
+            disks: vec![disk, Disk { major: 253, minor: 1, ..Disk::default() }],
+        };
+        assert_eq!(cgroups.usage("t", "t-0"), Some(wanted));
+        assert_eq!(cgroups.usage("t", "t-1"), None, "it has no cgroup");
+        for file in ["io.stat", "pids.current"] {
+            fs::remove_file(root.path().join("top/t/t-0").join(file)).expect("a file");
+        }
+        let usage = cgroups.usage("t", "t-0").expect("without the controllers too");
+        assert_eq!((usage.processes, usage.disks), (0, vec![]));
+    }
+
+    #[test]
+    fn usage_is_read_from_a_tree_per_controller() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let blkio = "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\n\
+                     253:0 Read 1\n253:0 Write 0\nTotal 12289\n";
+        let files = [
+            ("memory", "memory.stat", "cache 1\ntotal_cache 300\n"),
+            ("memory", "memory.usage_in_bytes", "1000\n"),
+            ("cpuacct", "cpuacct.usage", "123456789\n"),
+            ("cpuacct", "cpuacct.stat", "user 7\nsystem 5\n"),
+            ("pids", "pids.current", "3\n"),
+            ("blkio", "blkio.throttle.io_service_bytes_recursive", blkio),
+        ];
+        tree(root.path(), &files);
+        let trees = ["memory", "cpuacct", "pids", "blkio"];
+        let trees = trees.map(|name| (root.path().join(name), vec![name.to_owned()]));
+        let cgroups = Cgroups { top: "top".to_owned(), unified: None, trees: trees.into() };
+        let wanted = Usage {
+            cpu_nanos: 123_456_789,
+            user_nanos: 70_000_000,
+            kernel_nanos: 50_000_000,
+            memory_bytes: 700,
+            cache_bytes: 300,
+            processes: 3,
+            disks: vec![
+                Disk { major: 8, minor: 0, read_bytes: 4096, written_bytes: 8192 },
+                Disk { major: 253, minor: 0, read_bytes: 1, written_bytes: 0 },
+            ],
+        };
+        assert_eq!(cgroups.usage("t", "t-0"), Some(wanted));
     }
 
     #[test]

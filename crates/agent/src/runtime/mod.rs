@@ -167,12 +167,46 @@ pub enum WaitError {
 }
 
 /// What a container uses now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time since it started.
     pub cpu_nanos: u64,
+    /// Of that, in the container's own programs.
+    pub user_nanos: u64,
+    /// Of that, in the kernel for them.
+    pub kernel_nanos: u64,
     /// Memory, without the part of the page cache that can be had back.
     pub memory_bytes: u64,
+    /// That part of the page cache.
+    pub cache_bytes: u64,
+    /// Its processes and threads.
+    pub processes: u64,
+    /// What it has read of and written to disks, as far as the kernel knows whose a
+    /// transfer is: with one tree per controller, writes through the page cache are
+    /// nobody's.
+    pub disks: Vec<Disk>,
+}
+
+/// The use of one disk since the container started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Disk {
+    pub major: u32,
+    pub minor: u32,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+}
+
+impl Usage {
+    /// Read of all disks.
+    pub fn read_bytes(&self) -> u64 {
+        self.disks.iter().fold(0, |sum, disk| sum.saturating_add(disk.read_bytes))
+    }
+
+    /// Written to all disks.
+    pub fn written_bytes(&self) -> u64 {
+        self.disks.iter().fold(0, |sum, disk| sum.saturating_add(disk.written_bytes))
+    }
 }
 
 /// What the rim needs of a container runtime.

@@ -7,13 +7,14 @@ use crate::api::Identity;
 use crate::backoff::Jitter;
 use crate::clock;
 use crate::rim::Rim;
-use crate::runtime::Containers;
 use crate::socket::{self, SocketError};
+use crate::usage::Readings;
 use futures::{SinkExt, StreamExt};
 use http::Uri;
 use metrics::Samples;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite;
 use wire::client::Client;
@@ -21,8 +22,6 @@ use wire::tcs::{self, Message};
 
 /// Between publications.
 const PUBLISH: Duration = Duration::from_secs(20);
-/// Between samples. Ours are cheap, but nobody reads single seconds.
-const SAMPLE: Duration = Duration::from_secs(5);
 
 /// Tasks in one frame.
 const TASKS_PER_FRAME: usize = 10;
@@ -32,7 +31,8 @@ pub(crate) struct Tcs {
     pub(crate) client: Client,
     pub(crate) identity: Identity,
     pub(crate) rim: Rim,
-    pub(crate) containers: Arc<dyn Containers>,
+    /// What containers use.
+    pub(crate) readings: watch::Receiver<Arc<Readings>>,
 }
 
 impl Tcs {
@@ -59,9 +59,9 @@ impl Tcs {
         let end = Instant::now() + socket::lifetime(jitter);
         let mut silent = Instant::now() + socket::patience(jitter);
         let mut publish = tokio::time::interval(PUBLISH);
-        let mut sample = tokio::time::interval(SAMPLE);
+        let mut readings = self.readings.clone();
+        readings.mark_changed();
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut samples = Samples::default();
         // What was last said of health: a change is told at once.
         let mut said = Vec::new();
@@ -77,8 +77,10 @@ impl Tcs {
                     }
                     silent = Instant::now() + socket::patience(jitter);
                 }
-                _ = sample.tick() => {
-                    samples.take(&self.rim, &*self.containers).await;
+                // The meter lasts as long as the agent.
+                Ok(()) = readings.changed() => {
+                    let measured = readings.borrow_and_update().clone();
+                    samples.take(&measured);
                     let report = health::report(&self.rim.state().await);
                     if report != said {
                         number = number.wrapping_add(1);

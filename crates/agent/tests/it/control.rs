@@ -13,26 +13,28 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-const INSTANCE: &str = "arn:aws:ecs:us-east-1:000000000000:container-instance/default/aaaa";
+pub(crate) const INSTANCE: &str =
+    "arn:aws:ecs:us-east-1:000000000000:container-instance/default/aaaa";
 
 /// What the agent does, in order.
 #[derive(Debug)]
-enum Seen {
+pub(crate) enum Seen {
+    /// Of an operation, with a body.
     Call(String, Value),
     Opened(String),
     Frame(&'static str, String),
 }
 
-struct Control {
-    address: String,
+pub(crate) struct Control {
+    pub(crate) address: String,
     seen: mpsc::UnboundedReceiver<Seen>,
     /// Frames for ACS.
-    say: mpsc::UnboundedSender<Value>,
+    pub(crate) say: mpsc::UnboundedSender<Value>,
     _tasks: JoinSet<()>,
 }
 
 impl Control {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let (tell, seen) = mpsc::unbounded_channel();
@@ -51,7 +53,7 @@ impl Control {
     }
 
     /// Waits for something, passing over the rest.
-    async fn until<T>(&mut self, mut wanted: impl FnMut(&Seen) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, mut wanted: impl FnMut(&Seen) -> Option<T>) -> T {
         let found = async {
             loop {
                 let seen = self.seen.recv().await.expect("a control plane");
@@ -63,7 +65,7 @@ impl Control {
         tokio::time::timeout(Duration::from_secs(40), found).await.expect("in time")
     }
 
-    async fn frame(&mut self, kind: &str) -> Value {
+    pub(crate) async fn frame(&mut self, kind: &str) -> Value {
         self.until(|seen| match seen {
             Seen::Frame("acs", text) => {
                 let frame: Value = serde_json::from_str(text).ok()?;
@@ -74,7 +76,7 @@ impl Control {
         .await
     }
 
-    async fn change(&mut self) -> Value {
+    pub(crate) async fn change(&mut self) -> Value {
         self.until(|seen| match seen {
             Seen::Call(name, body) if name == "SubmitTaskStateChange" => Some(body.clone()),
             _ => None,
@@ -121,6 +123,8 @@ async fn serve(
         }
         let body: Value = serde_json::from_slice(&buffer[end..end + length]).expect("JSON");
         buffer.drain(..end + length);
+        let key = header("authorization").expect("signed");
+        let key = key.split("Credential=").nth(1).and_then(|rest| rest.split('/').next());
         let target = header("x-amz-target").expect("a target");
         let name = target.rsplit('.').next().expect("a name").to_owned();
         let answer = match name.as_str() {
@@ -130,13 +134,25 @@ async fn serve(
             "DiscoverPollEndpoint" => json!({
                 "endpoint": format!("{own}/acs/"), "telemetryEndpoint": format!("{own}/tcs"),
             }),
+            "ListTagsForResource" if body["resourceArn"] == INSTANCE => json!({
+                "__type": "AccessDeniedException", "message": "not of the instance",
+            }),
+            "ListTagsForResource" => json!({ "tags": [{ "key": "team", "value": "blue" }] }),
+            "GetTaskProtection" | "UpdateTaskProtection" => json!({
+                "failures": [],
+                // By whose key it was asked is told in the answer.
+                "protectedTasks": [{
+                    "taskArn": key, "protectionEnabled": body["protectionEnabled"] == true,
+                }],
+            }),
             _ => json!({ "acknowledgment": "ok" }),
         };
         tell.send(Seen::Call(name, body)).expect("a test");
+        let status = if answer["__type"].is_null() { "200 OK" } else { "400 Bad Request" };
         let answer = answer.to_string();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\n\
-             content-length: {}\r\n\r\n{answer}",
+            "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\n\
+             x-amzn-requestid: r-1\r\ncontent-length: {}\r\n\r\n{answer}",
             answer.len()
         );
         stream.write_all(answer.as_bytes()).await.expect("writes");
@@ -194,7 +210,7 @@ async fn websocket(
     }
 }
 
-fn payload(desired: &str, id: &str) -> Value {
+pub(crate) fn payload(desired: &str, id: &str) -> Value {
     json!({ "type": "PayloadMessage", "message": {
         "clusterArn": "arn:aws:ecs:us-east-1:000000000000:cluster/default",
         "containerInstanceArn": INSTANCE, "messageId": id, "seqNum": 3, "generatedAt": 1,

@@ -7,7 +7,7 @@ use agent::engine::{
 };
 use agent::images::{Limits, PullBehavior, Registries};
 use agent::rim::{Reporter, Rim, Tools};
-use agent::{Config, Host};
+use agent::{Config, Exposition, Host};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -69,6 +69,17 @@ impl Machine {
         let dir = TempDir::with_prefix("landfall-agent-").expect("temporary directory");
         let run = TempDir::with_prefix_in("lf-", "/run").expect("temporary directory");
         let config = Config {
+            data_dir: dir.path().join("data"),
+            run_dir: run.path().join("a"),
+            prefix: unique("lft"),
+            ..Self::any_config()
+        };
+        Self { config, dir, run, links: Vec::new() }
+    }
+
+    /// A configuration without places.
+    pub(crate) fn any_config() -> Config {
+        Config {
             cluster: "default".into(),
             region: "us-east-1".into(),
             endpoint: "http://127.0.0.1:1".into(),
@@ -77,10 +88,10 @@ impl Machine {
                 secret_key: "B".into(),
                 session_token: None,
             },
-            data_dir: dir.path().join("data"),
-            run_dir: run.path().join("a"),
+            data_dir: PathBuf::new(),
+            run_dir: PathBuf::new(),
             containerd: None,
-            prefix: unique("lft"),
+            prefix: String::new(),
             identity_document: String::new(),
             identity_signature: String::new(),
             cpu: None,
@@ -90,21 +101,27 @@ impl Machine {
             image_limits: Limits::default(),
             pull_from: PullFrom::Host,
             max_output: 1 << 20,
+            introspection: None,
+            exposition: Exposition::default(),
             attributes: Vec::new(),
             seed: 7,
-        };
-        Self { config, dir, run, links: Vec::new() }
+        }
     }
 
     /// A machine with the test image loaded.
     pub(crate) async fn with_image() -> Self {
         let machine = Self::new();
-        let archive = machine.path("busybox.tar");
+        machine.load_image().await;
+        machine
+    }
+
+    /// Loads the test image.
+    pub(crate) async fn load_image(&self) {
+        let archive = self.path("busybox.tar");
         oci_archive(&archive, IMAGE);
-        let loaded = agent::load_image(&machine.config, &archive, None).await.expect("loads");
+        let loaded = agent::load_image(&self.config, &archive, None).await.expect("loads");
         assert_eq!(loaded.len(), 1);
         assert_eq!(loaded[0].name, IMAGE);
-        machine
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The agent on a real kernel: containerd, runc, network namespaces. Needs root.
 
+mod asks;
 mod bridge;
 mod broken;
 mod collect;

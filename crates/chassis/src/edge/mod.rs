@@ -71,8 +71,13 @@ pub struct Edge {
     services: BTreeMap<&'static str, Arc<dyn Service>>,
     sockets: BTreeMap<&'static str, Arc<dyn SocketService>>,
     metrics: Arc<Metrics>,
+    /// Who adds to them.
+    exposed: Vec<Expose>,
     options: Options,
 }
+
+/// Writes more for Prometheus, in its text format.
+pub type Expose = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// An answer on its way out.
 type Response = http::Response<Full<Bytes>>;
@@ -86,6 +91,7 @@ impl Edge {
             services: BTreeMap::new(),
             sockets: BTreeMap::new(),
             metrics: Arc::default(),
+            exposed: Vec::new(),
             options: Options::default(),
         }
     }
@@ -110,11 +116,24 @@ impl Edge {
         self
     }
 
+    /// With what `expose` writes shown beside its own metrics.
+    #[must_use]
+    pub fn exposing(mut self, expose: Expose) -> Self {
+        self.exposed.push(expose);
+        self
+    }
+
     /// With these options in place of the default.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
+    }
+
+    /// All that it shows to Prometheus.
+    fn exposition(&self) -> String {
+        let others = self.exposed.iter().map(|expose| expose());
+        std::iter::once(self.metrics.render()).chain(others).collect()
     }
 
     /// What it counts; the same for the edge's whole life.

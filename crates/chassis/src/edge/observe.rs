@@ -120,7 +120,7 @@ impl Visit {
                 ("application/json", health.to_string())
             }
             "/_landfall/metrics" => {
-                ("text/plain; version=0.0.4; charset=utf-8", self.edge.metrics.render())
+                ("text/plain; version=0.0.4; charset=utf-8", self.edge.exposition())
             }
             _ => return None,
         };

@@ -150,6 +150,7 @@ async fn strangers_are_told_what_is_missing() {
     assert!(health["version"].is_string());
     let metrics = text(&get("/_landfall/metrics").await);
     assert!(metrics.contains("status=\"403\"} 3"), "{metrics}");
+    assert!(metrics.ends_with("others_total 1\n"), "what others expose: {metrics}");
 }
 
 #[tokio::test]

@@ -128,6 +128,7 @@ impl World {
         let mut edge = Edge::new(platform, Arc::new(Keys))
             .service(Sts(Arc::new(Echo::default())))
             .service(Ecs(Arc::new(Echo { gate: Arc::clone(&gate) })))
+            .exposing(Arc::new(|| "others_total 1\n".to_owned()))
             .options(options);
         for socket in sockets {
             edge = edge.socket(socket);

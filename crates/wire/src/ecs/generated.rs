@@ -1291,6 +1291,38 @@ impl crate::client::Call for DiscoverPollEndpointRequest {
     }
 }
 
+impl crate::client::Call for GetTaskProtectionRequest {
+    type Response = GetTaskProtectionResponse;
+    const OPERATION: &'static str = "GetTaskProtection";
+    fn service() -> &'static Service {
+        &SERVICE
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        codec::encode_json(self)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
+        codec::decode_json(body)
+    }
+}
+
+impl crate::client::Call for ListTagsForResourceRequest {
+    type Response = ListTagsForResourceResponse;
+    const OPERATION: &'static str = "ListTagsForResource";
+    fn service() -> &'static Service {
+        &SERVICE
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        codec::encode_json(self)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
+        codec::decode_json(body)
+    }
+}
+
 impl crate::client::Call for RegisterContainerInstanceRequest {
     type Response = RegisterContainerInstanceResponse;
     const OPERATION: &'static str = "RegisterContainerInstance";
@@ -1342,6 +1374,22 @@ impl crate::client::Call for SubmitContainerStateChangeRequest {
 impl crate::client::Call for SubmitTaskStateChangeRequest {
     type Response = SubmitTaskStateChangeResponse;
     const OPERATION: &'static str = "SubmitTaskStateChange";
+    fn service() -> &'static Service {
+        &SERVICE
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        codec::encode_json(self)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
+        codec::decode_json(body)
+    }
+}
+
+impl crate::client::Call for UpdateTaskProtectionRequest {
+    type Response = UpdateTaskProtectionResponse;
+    const OPERATION: &'static str = "UpdateTaskProtection";
     fn service() -> &'static Service {
         &SERVICE
     }
@@ -2281,8 +2329,7 @@ pub struct FSxWindowsFileServerVolumeConfiguration {
     pub root_directory: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2308,16 +2355,16 @@ pub mod firelens_configuration_type {
     pub const FLUENTBIT: &str = "fluentbit";
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskProtectionRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<String>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskProtectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2577,15 +2624,14 @@ pub struct ListContainerInstancesResponse {
     pub next_token: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListTagsForResourceRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_arn: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListTagsForResourceResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -2875,8 +2921,7 @@ pub mod propagate_tags {
     pub const NONE: &str = "NONE";
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedTask {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -3733,18 +3778,20 @@ pub struct UpdateContainerInstancesStateResponse {
     pub failures: Option<Vec<Failure>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Serialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateTaskProtectionRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_minutes: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protection_enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<String>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "roundtrip", derive(serde::Deserialize))]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateTaskProtectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
