@@ -95,6 +95,10 @@ pub(crate) struct Up {
     /// everything but this goes on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:51678")]
     pub(crate) introspection: Introspection,
+    /// Who is asked for names that no VPC knows, such as 192.0.2.1 or 127.0.0.1:5353;
+    /// may be repeated. Those that /etc/resolv.conf names if none is given.
+    #[arg(long = "resolver", value_name = "ADDRESS[:PORT]", value_parser = resolver)]
+    pub(crate) resolvers: Vec<SocketAddr>,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]
@@ -301,6 +305,17 @@ fn agent_grace(text: &str) -> Result<Duration, String> {
         return Err("agents need 1m at least to reconnect".to_owned());
     }
     Ok(grace)
+}
+
+/// The port at which resolvers answer.
+const DNS_PORT: u16 = 53;
+
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse::<SocketAddr>().ok();
+    let without = || Some(SocketAddr::new(text.parse().ok()?, DNS_PORT));
+    with_port.or_else(without).ok_or_else(|| {
+        "give an address, and a port if it is not 53: 192.0.2.1, 127.0.0.1:5353".to_owned()
+    })
 }
 
 /// The name of an instance type that we know.

@@ -171,7 +171,11 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         credentials: credentials.clone(),
     };
-    let card = card::Card::new(card::Config::new(&layout.card_prefix(), layout.card())?);
+    let mut card = card::Config::new(&layout.card_prefix(), layout.card())?;
+    if !up.resolvers.is_empty() {
+        card.resolvers = card::Resolvers::At(up.resolvers.clone());
+    }
+    let card = card::Card::new(card);
     let (plan_sender, plans) = watch::channel(None);
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let card_endpoint = format!("{endpoint}{}", ec2::card::PATH).parse()?;

@@ -1,5 +1,6 @@
 //! The card: a plan in, a report out.
 
+use crate::dns::{Resolvers, Upstream};
 use crate::error::CardError;
 use crate::host::Host;
 use crate::netns::{self, Netns};
@@ -7,9 +8,11 @@ use crate::nft::Counters;
 use crate::router::Router;
 use crate::{keep, names};
 use ident::{EniId, Generation};
+use net::model::Service;
 use net::plan::{CardPlan, CardReport, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 use tokio::task::JoinSet;
@@ -33,6 +36,8 @@ pub struct Config {
     pub host: Netns,
     /// How often it looks whether everything is still as it should be.
     pub period: Duration,
+    /// Who is asked for names that no VPC knows, in the namespace of the process.
+    pub resolvers: Resolvers,
 }
 
 impl Config {
@@ -44,6 +49,7 @@ impl Config {
             netns_dir: PathBuf::from(netns::RUN_DIR),
             host: Netns::current()?,
             period: Duration::from_secs(2),
+            resolvers: Resolvers::File(PathBuf::from("/etc/resolv.conf")),
         })
     }
 }
@@ -80,6 +86,7 @@ pub struct Card {
     /// The routers that were opened, by the names of their namespaces. They are
     /// a convenience: a card without any finds them again.
     routers: BTreeMap<String, Router>,
+    upstream: Arc<Upstream>,
     /// The plan that was accepted last.
     plan: Option<CardPlan>,
     /// Whether that is the one on disk.
@@ -99,10 +106,12 @@ impl Card {
             tracing::error!(error = error.chain(), "the last plan is lost");
             None
         });
+        let upstream = Arc::new(Upstream::new(config.resolvers.clone()));
         Self {
             config,
             host: None,
             routers: BTreeMap::new(),
+            upstream,
             is_kept: plan.is_some(),
             keeping: JoinSet::new(),
             plan,
@@ -177,6 +186,8 @@ impl Card {
         let wanted: BTreeSet<String> =
             plan.vpcs.iter().map(|vpc| names::router(&self.config.prefix, &vpc.vpc)).collect();
         self.remove_routers_except(&wanted, &mut work).await?;
+        let own = plan.vpcs.iter().flat_map(|vpc| vpc.service_addresses(Service::Resolver));
+        self.upstream.refresh(&own.collect());
 
         let mut report = CardReport { generation: plan.generation, ..CardReport::default() };
         for vpc in &plan.vpcs {
@@ -258,7 +269,7 @@ impl Card {
         let mut attempts = 1..=ATTEMPTS;
         let failures = loop {
             let last = attempts.next().is_none_or(|attempt| attempt == ATTEMPTS);
-            match router.converge(vpc, host, work).await {
+            match router.converge(vpc, host, &self.upstream, work).await {
                 Err(error) if !last && error.is_race() => {
                     tracing::debug!(error = error.chain(), "something changed meanwhile");
                 }

@@ -38,6 +38,7 @@ fn plan() -> VpcPlan {
         }],
         members: BTreeMap::from([(db, vec![IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2))])]),
         prefix_lists: BTreeMap::new(),
+        dns: None,
     }
 }
 

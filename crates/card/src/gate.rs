@@ -203,6 +203,7 @@ mod tests {
                 PrefixListId::mint(1),
                 list.map(|text| text.parse().expect("a block")).to_vec(),
             )]),
+            dns: None,
         }
     }
 

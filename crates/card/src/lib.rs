@@ -33,12 +33,14 @@
 //! | `nfnl` | a netlink conversation with netfilter |
 //! | `flows` | the connection tracker |
 //! | `advertise` | the router advertises itself to who has IPv6 |
+//! | `dns` | the VPC's resolver |
 //! | `keep` | the last plan, on disk |
 
 pub mod netns;
 
 mod advertise;
 mod card;
+mod dns;
 mod encode;
 mod error;
 mod filter;
@@ -56,6 +58,7 @@ mod run;
 mod sysctl;
 
 pub use card::{Card, Config, Work};
+pub use dns::Resolvers;
 pub use error::CardError;
 pub use nft::{Counters, Tally};
 pub use run::run;

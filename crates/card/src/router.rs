@@ -8,6 +8,7 @@
 
 use crate::advertise::{Advertiser, Links};
 use crate::card::Work;
+use crate::dns::{Dns, Upstream};
 use crate::error::CardError;
 use crate::filter::Filter;
 use crate::flows;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,6 +46,7 @@ pub(crate) struct Router {
     rtnl: Rtnl,
     rules: Loaded,
     advertiser: Option<Advertiser>,
+    dns: Dns,
     /// Whether it was there before this card opened it, and had a life of its own.
     was_found: bool,
     /// Which interface was the last to have each address, since the card opened it.
@@ -81,6 +84,7 @@ impl Router {
             rtnl,
             rules: Loaded::default(),
             advertiser: None,
+            dns: Dns::default(),
             was_found: !new,
             owners: BTreeMap::new(),
             obeyed: None,
@@ -98,6 +102,7 @@ impl Router {
         &mut self,
         plan: &VpcPlan,
         host: &Host,
+        upstream: &Arc<Upstream>,
         work: &mut Work,
     ) -> Result<Failures, CardError> {
         // There are many switches, and each is a file. A new plan changes none of
@@ -122,6 +127,8 @@ impl Router {
             work.adjusted += self.netns.run(sysctl::forward).await??;
         }
         self.advertise(advertise_on).await?;
+        // An interface may be used as soon as it is there, and so may its resolver.
+        self.dns.converge(&self.netns, plan, upstream).await;
         for eni in &plan.enis {
             if failures.contains_key(&eni.eni) {
                 continue;

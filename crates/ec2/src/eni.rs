@@ -7,9 +7,8 @@ use crate::records::{
 use ident::{
     EniAttachmentId, EniId, InstanceId, Region, Scope, SecurityGroupId, SubnetId, Tags, Timestamp,
 };
-use net::address;
 use net::mac::MacAddress;
-use net::model;
+use net::{address, model, names};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -101,13 +100,7 @@ pub(crate) fn create(
 
 /// The name of the interface with this address in the VPC's DNS.
 pub fn private_dns_name(region: &Region, address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    let domain = match region.as_str() {
-        // The region that was first has no name in names.
-        "us-east-1" => "ec2.internal".to_owned(),
-        other => format!("{other}.compute.internal"),
-    };
-    format!("ip-{a}-{b}-{c}-{d}.{domain}")
+    format!("{}.{}", names::host(address), names::domain(region.as_str()))
 }
 
 /// Addresses that are free in `subnet`, one for each that is `wanted`, in that order:

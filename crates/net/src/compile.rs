@@ -3,8 +3,9 @@
 //! The result depends on nothing but the arguments, not even on their order: the
 //! same state makes the same plan, byte for byte, so plans can be compared.
 
-use crate::model::{Eni, Peer, PrefixList, Rule, SecurityGroup, Subnet, Vpc};
-use crate::plan::{CardPlan, EniPlan, EniUser, GroupPlan, SubnetPlan, VpcPlan};
+use crate::model::{Eni, Peer, PrefixList, Rule, SecurityGroup, Service, Subnet, Vpc};
+use crate::plan::{CardPlan, DnsPlan, EniPlan, EniUser, GroupPlan, SubnetPlan, VpcPlan};
+use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -24,6 +25,17 @@ pub struct VpcView<'a> {
     pub groups: Vec<&'a SecurityGroup>,
     /// The prefix lists that its groups' rules may refer to.
     pub prefix_lists: Vec<&'a PrefixList>,
+    /// Its resolver, if it has DNS support.
+    pub dns: Option<Dns<'a>>,
+}
+
+/// The resolver of a VPC.
+#[derive(Clone, Copy, Debug)]
+pub struct Dns<'a> {
+    /// The domain of the names of private addresses.
+    pub domain: &'a str,
+    /// Whether they have names.
+    pub has_names: bool,
 }
 
 /// The plan for the node that has the interfaces `local`.
@@ -50,7 +62,7 @@ fn vpc_plan(view: &VpcView<'_>, local: &BTreeMap<EniId, EniUser>) -> VpcPlan {
         .enis
         .iter()
         .filter(|eni| blocks.contains_key(&eni.subnet))
-        .filter_map(|eni| Some(eni_plan(eni, *local.get(&eni.id)?)))
+        .filter_map(|eni| Some(eni_plan(view, eni, *local.get(&eni.id)?)))
         .collect();
     enis.sort_by(|a, b| a.eni.cmp(&b.eni));
 
@@ -88,12 +100,23 @@ fn vpc_plan(view: &VpcView<'_>, local: &BTreeMap<EniId, EniUser>) -> VpcPlan {
         subnets,
         members: members(view, &groups),
         prefix_lists: prefix_lists(view, &groups),
+        dns: view.dns.map(|dns| dns_plan(view, dns)),
         enis,
         groups,
     }
 }
 
-fn eni_plan(eni: &Eni, user: EniUser) -> EniPlan {
+/// The names of a VPC are those of all its interfaces, wherever they are.
+fn dns_plan(view: &VpcView<'_>, dns: Dns<'_>) -> DnsPlan {
+    let named = view.enis.iter().filter(|_| dns.has_names);
+    let mut named: Vec<_> = named.flat_map(|eni| eni.ipv4_addresses()).collect();
+    named.sort_unstable();
+    named.dedup();
+    DnsPlan { domain: dns.domain.to_owned(), named }
+}
+
+fn eni_plan(view: &VpcView<'_>, eni: &Eni, user: EniUser) -> EniPlan {
+    let resolver = view.dns.map(|_| Service::Resolver);
     EniPlan {
         eni: eni.id.clone(),
         mac: eni.mac,
@@ -101,7 +124,7 @@ fn eni_plan(eni: &Eni, user: EniUser) -> EniPlan {
         ipv4: Some(eni.ipv4),
         secondary_ipv4: eni.secondary_ipv4.clone(),
         ipv6: eni.ipv6.clone(),
-        services: eni.services.clone(),
+        services: eni.services.iter().copied().chain(resolver).collect(),
         user,
         groups: eni.groups.iter().cloned().collect(),
         source_dest_check: eni.source_dest_check,
@@ -217,6 +240,7 @@ mod tests {
                 enis: vec![&foreign],
                 groups: vec![],
                 prefix_lists: vec![],
+                dns: None,
             },
             VpcView {
                 vpc: &one,
@@ -224,6 +248,7 @@ mod tests {
                 enis: vec![&third, &there, &here],
                 groups: groups.iter().collect(),
                 prefix_lists: vec![],
+                dns: None,
             },
         ];
         let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
@@ -251,9 +276,45 @@ mod tests {
             enis: vec![&here],
             groups: vec![],
             prefix_lists: vec![],
+            dns: None,
         };
         let local = BTreeMap::from([(here.id.clone(), EniUser::Host)]);
         assert_eq!(card_plan(Generation(1), &[view], &local).vpcs, []);
+    }
+
+    #[test]
+    fn a_resolver_is_for_all_and_knows_the_names_of_all_if_there_are_names() {
+        let (vpc, subnet) = vpc(1);
+        let (here, mut there) = (eni(11, 1, &[]), eni(12, 1, &[]));
+        there.secondary_ipv4 = vec![Ipv4Addr::new(10, 0, 1, 9)];
+        let plan = |dns| {
+            let view = VpcView {
+                vpc: &vpc,
+                subnets: vec![&subnet],
+                enis: vec![&there, &here],
+                groups: vec![],
+                prefix_lists: vec![],
+                dns,
+            };
+            let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
+            card_plan(Generation(1), &[view], &local).vpcs.remove(0)
+        };
+        let domain = "ec2.internal";
+        for (dns, expected) in [
+            (None, None),
+            (Some(Dns { domain, has_names: false }), Some(vec![])),
+            (Some(Dns { domain, has_names: true }), Some(vec![9, 11, 12])),
+        ] {
+            let plan = plan(dns);
+            let has_resolver = plan.enis[0].services.contains(&Service::Resolver);
+            assert_eq!(has_resolver, dns.is_some());
+            let named = |last| Ipv4Addr::new(10, 0, 1, last);
+            let expected = expected.map(|lasts: Vec<u8>| DnsPlan {
+                domain: domain.to_owned(),
+                named: lasts.into_iter().map(named).collect(),
+            });
+            assert_eq!(plan.dns, expected);
+        }
     }
 
     #[test]
@@ -267,6 +328,7 @@ mod tests {
             enis: vec![&here],
             groups: groups.iter().collect(),
             prefix_lists: vec![],
+            dns: None,
         };
         let local = BTreeMap::from([(here.id.clone(), EniUser::Task)]);
         let plan = card_plan(Generation(1), &[view], &local);

@@ -77,6 +77,7 @@ fn whole_plan(enis: &[Eni], groups: &[SecurityGroup]) -> CardPlan {
         enis: enis.iter().collect(),
         groups: groups.iter().collect(),
         prefix_lists: vec![&list],
+        dns: None,
     };
     let local: BTreeMap<_, _> = enis.iter().map(|eni| (eni.id.clone(), EniUser::Task)).collect();
     card_plan(Generation(1), &[view], &local)

@@ -16,4 +16,5 @@ pub mod compile;
 pub mod judge;
 pub mod mac;
 pub mod model;
+pub mod names;
 pub mod plan;

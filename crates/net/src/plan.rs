@@ -51,6 +51,9 @@ pub struct VpcPlan {
     /// What is in each prefix list that a rule refers to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prefix_lists: BTreeMap<PrefixListId, Vec<IpNet>>,
+    /// What its resolver knows by itself; a VPC without DNS support has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsPlan>,
 }
 
 impl VpcPlan {
@@ -75,6 +78,17 @@ impl VpcPlan {
         let services = self.services().into_iter();
         v4.chain(v6).chain(services.flat_map(|service| self.service_addresses(service)))
     }
+}
+
+/// What a VPC's resolver answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsPlan {
+    /// The domain of the names of private addresses, without a dot at its end.
+    pub domain: String,
+    /// The private IPv4 addresses that have a name there (see [`crate::names`]), on
+    /// whatever node, in order; none if the VPC gives no host names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<Ipv4Addr>,
 }
 
 /// A subnet as its interfaces see it.

@@ -75,6 +75,7 @@ fn arguments(up: &Up) -> Vec<String> {
     arguments.extend(up.zones.iter().map(|zone| format!("--zone={zone}")));
     arguments.extend(up.instance_type.iter().map(|name| format!("--instance-type={name}")));
     arguments.extend(up.containerd.iter().map(|path| format!("--containerd={}", path.display())));
+    arguments.extend(up.resolvers.iter().map(|server| format!("--resolver={server}")));
     arguments.extend(up.images.arguments());
     if up.accept_any_credentials {
         arguments.push("--accept-any-credentials".to_owned());

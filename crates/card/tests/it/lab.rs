@@ -1,7 +1,7 @@
 //! A machine for one test: a host's namespace, a card, and tasks.
 
 use card::netns::Netns;
-use card::{Card, Config, Work};
+use card::{Card, Config, Resolvers, Work};
 use ident::Generation;
 use net::model::Eni;
 use net::plan::{CardPlan, CardReport};
@@ -26,10 +26,16 @@ pub(crate) struct Lab {
     pub(crate) card: Card,
     runtime: Runtime,
     directory: TempDir,
+    resolvers: Resolvers,
 }
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::with_resolvers(&[])
+    }
+
+    /// A machine whose own resolvers are these.
+    pub(crate) fn with_resolvers(resolvers: &[SocketAddr]) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "the kernel tests of the card need root");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -38,8 +44,9 @@ impl Lab {
             .expect("a runtime");
         let host = Netns::unnamed().expect("a namespace for the host");
         let directory = tempfile::tempdir().expect("a directory");
-        let card = Card::new(config(&directory, &host));
-        let lab = Self { host, card, runtime, directory };
+        let resolvers = Resolvers::At(resolvers.to_vec());
+        let card = Card::new(config(&directory, &host, &resolvers));
+        let lab = Self { host, card, runtime, directory, resolvers };
         sh(&lab.host, "ip link set lo up");
         lab
     }
@@ -74,7 +81,7 @@ impl Lab {
     }
 
     pub(crate) fn config(&self) -> Config {
-        config(&self.directory, &self.host)
+        config(&self.directory, &self.host, &self.resolvers)
     }
 
     /// The names of the namespaces that there are.
@@ -165,13 +172,14 @@ impl Drop for Lab {
     }
 }
 
-fn config(directory: &TempDir, host: &Netns) -> Config {
+fn config(directory: &TempDir, host: &Netns, resolvers: &Resolvers) -> Config {
     Config {
         prefix: "test".to_owned(),
         state_dir: directory.path().join("state"),
         netns_dir: directory.path().join("netns"),
         host: host.clone(),
         period: Duration::from_millis(50),
+        resolvers: resolvers.clone(),
     }
 }
 

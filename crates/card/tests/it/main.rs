@@ -5,6 +5,7 @@
 //! network is never touched. All of it needs root.
 
 mod agree;
+mod dns;
 mod dual;
 mod gates;
 mod host;

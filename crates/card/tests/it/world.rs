@@ -1,7 +1,7 @@
 //! What users of EC2 made, so that a plan can be compiled from it.
 
 use ident::{EniId, Generation, PrefixListId, SecurityGroupId, SubnetId, VpcId};
-use net::compile::{VpcView, card_plan};
+use net::compile::{Dns, VpcView, card_plan};
 use net::mac::MacAddress;
 use net::model::{Eni, Peer, PrefixList, Rule, SecurityGroup, Service, Subnet, Traffic, Vpc};
 use net::plan::{CardPlan, EniUser};
@@ -17,7 +17,12 @@ pub(crate) struct World {
     groups: Vec<SecurityGroup>,
     prefix_lists: Vec<PrefixList>,
     users: BTreeMap<EniId, EniUser>,
+    /// Whether addresses have names, if the VPC has a resolver.
+    pub(crate) names: Option<bool>,
 }
+
+/// The domain of the names of addresses.
+pub(crate) const DOMAIN: &str = "eu-west-1.compute.internal";
 
 pub(crate) const HTTP: Traffic = Traffic::Tcp { from: 80, to: 80 };
 
@@ -59,7 +64,8 @@ impl World {
         let cidrs = vec!["10.0.0.0/16".parse().expect("a block")];
         let vpc = Vpc { id, cidrs, ipv6_cidrs: vec![], vni: n.into() };
         let (enis, groups, prefix_lists) = (vec![], vec![], vec![]);
-        Self { vpc, subnets, enis, groups, prefix_lists, users: BTreeMap::new() }
+        let users = BTreeMap::new();
+        Self { vpc, subnets, enis, groups, prefix_lists, users, names: None }
     }
 
     /// The same with IPv6: fd00::/56 with the subnets fd00:0:0:1::/64 and
@@ -166,6 +172,7 @@ pub(crate) fn plan(generation: u64, worlds: &[&World]) -> CardPlan {
             enis: world.enis.iter().collect(),
             groups: world.groups.iter().collect(),
             prefix_lists: world.prefix_lists.iter().collect(),
+            dns: world.names.map(|has_names| Dns { domain: DOMAIN, has_names }),
         })
         .collect();
     let local = worlds.iter().flat_map(|world| world.users.clone()).collect();

@@ -19,9 +19,9 @@ use crate::records::{
     AttachmentStatus, BY_INSTANCE, BY_VPC, Eni, Instance, SecurityGroup, Subnet, Vpc,
 };
 use ident::{EniId, Generation, InstanceId, Scope, VpcId};
-use net::compile::{VpcView, card_plan};
-use net::model;
+use net::compile::{Dns, VpcView, card_plan};
 use net::plan::{CardPlan, CardReport, EniUser, VpcPlan};
+use net::{model, names};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{MAX_OPERATIONS, Store, StoreError, Txn, View};
@@ -216,6 +216,7 @@ struct Parts {
     subnets: Vec<Arc<Subnet>>,
     enis: Vec<Arc<Eni>>,
     groups: Vec<model::SecurityGroup>,
+    domain: String,
 }
 
 impl Parts {
@@ -228,6 +229,7 @@ impl Parts {
             // card has caught up: what it still sends is nobody's any more.
             enis: view.by::<Eni>(scope, BY_VPC, id).filter(|eni| eni.wanted()).collect(),
             groups: view.by::<SecurityGroup>(scope, BY_VPC, id).map(|group| group.net()).collect(),
+            domain: names::domain(scope.region.as_str()),
         })
     }
 
@@ -239,6 +241,10 @@ impl Parts {
             groups: self.groups.iter().collect(),
             // Nobody can make one yet.
             prefix_lists: Vec::new(),
+            dns: self
+                .vpc
+                .enable_dns_support
+                .then_some(Dns { domain: &self.domain, has_names: self.vpc.enable_dns_hostnames }),
         }
     }
 }

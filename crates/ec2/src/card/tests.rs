@@ -7,7 +7,8 @@ use crate::records::{AttachmentStatus, BY_SUBNET, Eni};
 use crate::task_eni::{self, TaskEni, release};
 use crate::testing::{World, now};
 use ident::{EniId, Generation, InstanceId, SubnetId};
-use net::plan::{CardPlan, CardReport, EniUser};
+use net::model::Service;
+use net::plan::{CardPlan, CardReport, EniPlan, EniUser};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -96,6 +97,31 @@ fn a_task_interface_is_attached_and_goes() {
     scene.hear(&obeyed(&without));
     assert_eq!(scene.state(), TaskEni::Gone);
     scene.release();
+}
+
+#[test]
+fn a_card_hears_of_its_vpcs_names_as_the_vpc_is_set() {
+    let mut scene = scene();
+    let vpc = scene.world.subnets()[0].net.vpc.to_string();
+    let modify = |scene: &Scene, name: &str, value: &str| {
+        let form = [("VpcId", vpc.as_str()), (name, value)];
+        ask(&scene.world, "ModifyVpcAttribute", &form).expect("modified");
+    };
+    let heard = |scene: &mut Scene| {
+        let plan = scene.poll().expect("a plan").vpcs.remove(0);
+        let resolver = plan.enis.iter().map(|eni| eni.services.contains(&Service::Resolver));
+        let resolver: BTreeSet<bool> = resolver.collect();
+        let mut all: Vec<Ipv4Addr> = plan.enis.iter().flat_map(EniPlan::ipv4_addresses).collect();
+        all.sort();
+        assert_eq!(resolver, [plan.dns.is_some()].into(), "all the same");
+        plan.dns.map(|dns| (dns.domain, dns.named == all, dns.named.len()))
+    };
+    let domain = || "ec2.internal".to_owned();
+    assert_eq!(heard(&mut scene), Some((domain(), true, 2)));
+    modify(&scene, "EnableDnsHostnames.Value", "false");
+    assert_eq!(heard(&mut scene), Some((domain(), false, 0)));
+    modify(&scene, "EnableDnsSupport.Value", "false");
+    assert_eq!(heard(&mut scene), None);
 }
 
 /// More interfaces come and go at once than one transaction may write.

@@ -269,7 +269,7 @@ fn interface(
         }]),
         subnet_gateway_ipv4_address: Some(gateway),
         domain_name_servers: Some(if has_dns { vec![resolver.to_string()] } else { vec![] }),
-        domain_name: Some(vec![domain(task)]),
+        domain_name: Some(vec![net::names::domain(task.scope.region.as_str())]),
         private_dns_name: eni.private_dns_name.clone(),
         ..Default::default()
     })
@@ -295,14 +295,6 @@ fn place(view: &View, task: &Task, subnet: &SubnetId) -> Option<Place> {
         resolver: Ipv4Addr::from(u32::from(base).saturating_add(2)),
         has_dns: vpc.enable_dns_support,
     })
-}
-
-/// The domain in which a task looks for short names.
-fn domain(task: &Task) -> String {
-    match task.scope.region.as_str() {
-        "us-east-1" => "ec2.internal".to_owned(),
-        region => format!("{region}.compute.internal"),
-    }
 }
 
 #[cfg(test)]
