@@ -49,7 +49,11 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         pull_from: config.pull_from,
     };
     // Tasks of before are looked after even while the control plane is away.
-    let (rim, worker) = Rim::start(tools).await?;
+    let (rim, worker) = tokio::select! {
+        started = Rim::start(tools) => started?,
+        never = host.keep_containerd() => match never {},
+        _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+    };
     let engine = rim.clone();
     let (opened, asked) = (doors.clone(), config.introspection);
     let opening = async move {

@@ -13,8 +13,8 @@ pub(crate) use state::{make_private, write_durably, write_whole};
 
 use crate::clock;
 use crate::engine::{
-    Effect, Engine, EngineState, Failure, FailureKind, Input, Inventory, Orphan, PullFrom, Report,
-    Signal, TaskArn, TaskSpec, Which, limits,
+    Effect, Engine, EngineState, Failure, FailureKind, FoundState, Input, Inventory, Orphan,
+    PullFrom, Report, Signal, TaskArn, TaskSpec, Which, limits,
 };
 use crate::error::{Error, chain};
 use crate::netns::{Networks, Place};
@@ -77,7 +77,7 @@ impl Rim {
         let loaded = tokio::task::spawn_blocking(move || state.load()).await;
         let loaded = loaded.map_err(|error| Error::Config(error.to_string()))??;
         let inventory = Inventory {
-            containers: tools.containers.list().await?,
+            containers: inventory(&*tools.containers).await?,
             networks: tools.networks.list()?,
         };
         let (commands, inbox) = mpsc::channel(QUEUE);
@@ -122,6 +122,22 @@ impl Rim {
         let (reply, answer) = oneshot::channel();
         drop(self.commands.send(Command::State(reply)).await);
         answer.await.unwrap_or_default()
+    }
+}
+
+/// The containers there are, as soon as the runtime answers: it may be gone for a while
+/// when we come, as at any other time.
+async fn inventory(
+    containers: &dyn Containers,
+) -> Result<BTreeMap<String, FoundState>, crate::runtime::Error> {
+    loop {
+        match containers.list().await {
+            Err(error) if error.is_lost() => {
+                tracing::warn!(error = chain(&error), "waiting for the runtime");
+                tokio::time::sleep(UNREACHABLE).await;
+            }
+            other => return other,
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 mod asks;
 mod bridge;
 mod broken;
+mod calls;
 mod collect;
 mod control;
 mod kernel;
+mod killed;
 mod line;
 mod machine;
 mod order;
@@ -13,4 +15,5 @@ mod places;
 mod pulls;
 mod registry;
 mod runs;
+mod victim;
 mod volumes;
