@@ -3,6 +3,7 @@
 use crate::engine::PullFrom;
 use crate::error::Error;
 use crate::images::{Limits, PullBehavior, Registries, Settings};
+use crate::reserve::Reserve;
 use crate::runtime::process::Paths;
 use crate::usage::Exposition;
 use std::net::SocketAddr;
@@ -97,7 +98,12 @@ impl Config {
             behavior: self.image_pull_behavior,
             registries: self.registries.clone(),
             memory: self.data_dir.join("images.json"),
+            reserve: self.reserve(),
         }
+    }
+
+    pub(crate) fn reserve(&self) -> Reserve {
+        Reserve::new(self.data_dir.join("reserve"))
     }
 
     /// The file that says which images are being pulled, and how far.

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::error::{Error, chain, unless_missing};
 use crate::images::{self, Images, Limits, Loaded, OnProgress, Transfer};
 use crate::netns::{Namespaces, Networks};
+use crate::reserve::Reserve;
 use crate::rim::{self, Rim, StateDir};
 use crate::runtime::Containers;
 use crate::runtime::cgroup::Cgroups;
@@ -25,6 +26,7 @@ pub struct Host {
     pub networks: Arc<Namespaces>,
     /// What is remembered of tasks.
     pub state: StateDir,
+    reserve: Reserve,
     connection: Connection,
     namespace: String,
     /// Where it says how far pulls are.
@@ -52,7 +54,8 @@ impl Host {
         Ok(Self {
             containers: Arc::new(containers),
             networks: Arc::new(Namespaces::new(config.prefix.as_str(), &config.run_dir)),
-            state: StateDir::open(config.tasks_dir())?,
+            state: StateDir::open(config.tasks_dir(), config.reserve())?,
+            reserve: config.reserve(),
             connection,
             namespace: config.prefix.clone(),
             transfers: config.transfers(),
@@ -76,9 +79,12 @@ impl Host {
         }
     }
 
-    /// Keeps what is known of images where it is looked for.
+    /// Keeps what is known of images where it is looked for, and room to write it.
     pub async fn keep_books(&self) -> Infallible {
-        self.containers.images().keep_books(&self.transfers).await
+        tokio::select! {
+            never = self.containers.images().keep_books(&self.transfers) => never,
+            never = self.reserve.keep() => never,
+        }
     }
 
     /// Removes the images that `rim` has no task for, as `limits` has it.
@@ -172,6 +178,7 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
         if leave == Leave::Nothing {
             note(remove_dir(&paths.data));
             note(remove_file(&config.image_settings().memory));
+            config.reserve().give_up();
         }
     }
     match Cgroups::find(&config.prefix) {

@@ -34,6 +34,7 @@ mod host;
 pub mod images;
 pub mod netns;
 mod output;
+mod reserve;
 pub mod rim;
 mod run;
 pub mod runtime;
@@ -45,6 +46,7 @@ pub use config::Config;
 pub use error::{Error, chain};
 pub use host::{Host, Leave, load_image, teardown, transfers};
 pub use output::{Output, Piece, Reader, outputs};
+pub use reserve::Reserve;
 pub use run::run;
 pub use usage::Exposition;
 

@@ -64,10 +64,19 @@ impl Lease {
         answer.map(drop).map_err(Error::rpc("extend a lease"))
     }
 
-    /// Ends it. What nothing else holds is collected.
+    /// Ends it. What nothing else holds is collected some time.
     pub(super) async fn release(self) {
+        self.end(false).await;
+    }
+
+    /// Ends it, and returns when what nothing else holds is collected.
+    pub(super) async fn clear(self) {
+        self.end(true).await;
+    }
+
+    async fn end(self, sync: bool) {
         let Self { connection, id } = self;
-        let message = api::DeleteRequest { id: id.clone(), sync: false };
+        let message = api::DeleteRequest { id: id.clone(), sync };
         if let Err(status) = connection.leases().delete(connection.request(message)).await {
             tracing::warn!(lease = id, error = status.message(), "lease not released");
         }

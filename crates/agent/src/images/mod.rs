@@ -35,6 +35,7 @@ pub use trouble::PullError;
 
 use crate::engine::RegistryLogin;
 use crate::netns::{self, Place};
+use crate::reserve::Reserve;
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use containerd_client::services::v1 as api;
@@ -154,6 +155,8 @@ pub struct Settings {
     pub registries: Registries,
     /// The file in which is kept when each was last used.
     pub memory: PathBuf,
+    /// What is given up when they find no room.
+    pub reserve: Reserve,
 }
 
 type Pull = BoxFuture<'static, Result<Arc<Image>, Arc<PullError>>>;
@@ -173,6 +176,7 @@ pub struct Images {
     turns: Turns,
     transfers: Arc<Transfers>,
     usage: Usage,
+    reserve: Reserve,
     /// What has been read of images, by the digest of their target.
     known: Mutex<HashMap<(String, String), Arc<Image>>>,
 }
@@ -180,7 +184,7 @@ pub struct Images {
 impl Images {
     /// The images behind `connection`.
     pub fn new(connection: Connection, settings: Settings) -> Self {
-        let Settings { behavior, registries, memory } = settings;
+        let Settings { behavior, registries, memory, reserve } = settings;
         Self {
             connection,
             behavior,
@@ -189,6 +193,7 @@ impl Images {
             turns: Turns::default(),
             transfers: Arc::default(),
             usage: Usage::open(&memory),
+            reserve,
             known: Mutex::default(),
         }
     }
@@ -294,7 +299,7 @@ impl Images {
     ) -> Result<Arc<Image>, PullError> {
         let sources = Sources::new(&self.registries, &name, &login)?;
         let progress = self.transfers.begin(&name);
-        pull::pull(&self.connection, &self.turns, &sources, &progress).await?;
+        pull::pull(&self.connection, &self.turns, &sources, &progress, &self.reserve).await?;
         self.usage.pulled(&name).await;
         self.local(&name).await.map_err(PullError::Store)
     }

@@ -7,6 +7,7 @@ use super::progress::Ongoing;
 use super::registry::{ACCEPTED, Sources};
 use super::trouble::PullError;
 use super::unpack;
+use crate::reserve::Reserve;
 use crate::runtime::Error;
 use crate::runtime::connection::Connection;
 use bytes::Bytes;
@@ -22,12 +23,22 @@ pub(super) async fn pull(
     turns: &Turns,
     sources: &Sources,
     progress: &Ongoing,
+    reserve: &Reserve,
 ) -> Result<(), PullError> {
     let lease = Lease::take(connection).await.map_err(PullError::Store)?;
-    fetch(connection, &lease, turns, sources, progress).await?;
-    // Not after a failure: what has come so far serves the next pull.
-    lease.release().await;
-    Ok(())
+    let fetched = fetch(connection, &lease, turns, sources, progress).await;
+    match &fetched {
+        Ok(()) => lease.release().await,
+        // What fills the disk keeps everybody from going on, us too. To remove it,
+        // containerd has to write a little.
+        Err(error) if error.is_full() => {
+            reserve.give_up();
+            lease.clear().await;
+        }
+        // What has come so far serves the next pull.
+        Err(_) => {}
+    }
+    fetched
 }
 
 async fn fetch(

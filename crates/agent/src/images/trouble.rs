@@ -141,6 +141,13 @@ impl PullError {
         matches!(self, Self::Store(error) if error.is_lost())
     }
 
+    /// Whether there was no room for it.
+    pub(super) fn is_full(&self) -> bool {
+        // containerd passes on the kernel's own words.
+        let full = "no space left on device";
+        matches!(self, Self::Store(error) if crate::error::chain(error).contains(full))
+    }
+
     /// What the task's owner is told.
     pub fn failure(&self) -> Failure {
         let advice = match self.trouble() {

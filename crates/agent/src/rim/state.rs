@@ -5,6 +5,7 @@
 
 use crate::engine::{EngineState, Task, TaskArn};
 use crate::error::{Error, unless_missing};
+use crate::reserve::Reserve;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -26,13 +27,14 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct StateDir {
     dir: PathBuf,
+    reserve: Reserve,
 }
 
 impl StateDir {
-    /// Opens it, making it if need be.
-    pub fn open(dir: PathBuf) -> Result<Self, Error> {
+    /// Opens it, making it if need be. When its disk is full, `reserve` is given up.
+    pub fn open(dir: PathBuf, reserve: Reserve) -> Result<Self, Error> {
         fs::create_dir_all(&dir).map_err(Error::io("make", &dir))?;
-        Ok(Self { dir })
+        Ok(Self { dir, reserve })
     }
 
     /// Where the things of a task are.
@@ -64,11 +66,18 @@ impl StateDir {
     /// Saves a task; durable on return.
     pub fn save(&self, task: &Task) -> Result<(), Error> {
         let dir = self.task_dir(&task.spec.arn);
-        make_private(&dir)?;
         let path = dir.join(FILE);
         let bytes = serde_json::to_vec(&Envelope { version: VERSION, task })
             .map_err(|source| Error::State { path: path.clone(), source })?;
-        write_durably(&path, &bytes)
+        let write = || make_private(&dir).and_then(|()| write_durably(&path, &bytes));
+        match write() {
+            Err(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::StorageFull && self.reserve.give_up() =>
+            {
+                write()
+            }
+            other => other,
+        }
     }
 
     /// Where the volumes are that are a task's own.

@@ -6,6 +6,7 @@ mod broken;
 mod calls;
 mod collect;
 mod control;
+mod full;
 mod kernel;
 mod killed;
 mod line;
