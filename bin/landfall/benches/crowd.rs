@@ -74,7 +74,7 @@ async fn measure(instances: usize, each: usize) {
     for callers in [1, CALLERS] {
         print("commits", &json!({ "callers": callers, "per_s": world.commits(callers).await }));
     }
-    world.placements();
+    world.placements().await;
     world.accounts().await;
     world.over_http().await;
     drop(world);
@@ -212,10 +212,8 @@ impl World {
     }
 
     /// Decisions alone, ten copies each, as strategies and constraints differ.
-    fn placements(&self) {
-        let view = self.platform.store.view();
+    async fn placements(&self) {
         let cluster: ClusterName = CLUSTER.parse().expect("a name");
-        let fleet = ::ecs::fleets::of(&view, self.cx.scope(), &cluster, false);
         let over = |name: &str| Strategy::Spread(Over::Attribute(name.to_owned()));
         let distinct = Demand { distinct: true, ..demand(&[]) };
         let kinds = [
@@ -230,6 +228,11 @@ impl World {
             ("distinctInstance", distinct),
         ];
         for (name, demand) in kinds {
+            let fleet = self.platform.store.transact(|txn| {
+                let which = (&cluster, false);
+                Ok::<_, StoreError>(::ecs::fleets::of(txn, self.cx.scope(), which, &demand))
+            });
+            let fleet = fleet.await.expect("read");
             let began = Instant::now();
             for seed in 0..ROUNDS {
                 let placement = place(&fleet, &demand, 10, seed);

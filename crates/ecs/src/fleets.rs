@@ -8,17 +8,17 @@
 use crate::records::{BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use crate::view::tenants;
 use ident::{ClusterName, ContainerInstanceId, Scope};
-use imbl::OrdMap;
 use sched::lifecycle::Phase;
-use sched::placement::{Candidate, Fleet, Host, Tenant};
+use sched::placement::{Candidate, Demand, Fleet, Host, Tenant};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{Derived, Record, Registry, View};
+use store::{Derived, Record, Registry, Txn, View};
 
 /// The container instances of one scope that are not gone, by cluster.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Fleets {
-    fleets: OrdMap<Which, Fleet>,
-    members: OrdMap<ContainerInstanceId, Member>,
+    fleets: BTreeMap<Which, Arc<Fleet>>,
+    members: BTreeMap<ContainerInstanceId, Member>,
 }
 
 /// A cluster, and whether those machines of it are meant that are outside of AWS.
@@ -45,24 +45,27 @@ pub(crate) fn derived(registry: Registry) -> Registry {
         })
 }
 
-/// The machines of a cluster that tasks might go to: those of EC2, or the external
-/// ones.
-pub fn of(view: &View, scope: &Scope, cluster: &ClusterName, external: bool) -> Fleet {
-    let fleets = view.derived::<Fleets>(scope);
-    fleets.fleets.get(&(cluster.clone(), external)).cloned().unwrap_or_default()
+/// The machines of a cluster that tasks of this demand might go to: those of EC2, or
+/// the external ones.
+///
+/// To be dropped before the next question: as long as somebody has it, what changes
+/// must change in a copy.
+pub fn of(
+    txn: &mut Txn,
+    scope: &Scope,
+    (cluster, external): (&ClusterName, bool),
+    demand: &Demand,
+) -> Arc<Fleet> {
+    let fleets = &mut txn.derived::<Fleets>(scope).fleets;
+    let Some(fleet) = fleets.get_mut(&(cluster.clone(), external)) else { return Arc::default() };
+    Arc::make_mut(fleet).arrange(demand);
+    Arc::clone(fleet)
 }
 
 /// A container instance as placement sees it, also when it is gone.
 pub(crate) fn candidate(view: &View, instance: &ContainerInstance) -> Arc<Candidate> {
-    let fleets = view.derived::<Fleets>(&instance.scope);
-    let known = fleets
-        .members
-        .get(&instance.id)
-        .and_then(|member| fleets.fleets.get(&member.which)?.get(&instance.id).cloned());
-    known.unwrap_or_else(|| {
-        let machine = machine(view, instance);
-        count(view, instance, Arc::new(host(view, instance, machine.as_deref())))
-    })
+    let machine = machine(view, instance);
+    count(view, instance, Arc::new(host(view, instance, machine.as_deref())))
 }
 
 impl Derived for Fleets {
@@ -89,7 +92,7 @@ impl Derived for Fleets {
         if let Some(before) = before.filter(|before| before.which != which) {
             self.take_out(&before.which, &id);
         }
-        let fleet = self.fleets.entry(which.clone()).or_default();
+        let fleet = Arc::make_mut(self.fleets.entry(which.clone()).or_default());
         // The same host shows the fleet that only the tasks differ.
         let same = fleet.get(&id).filter(|_| unchanged).map(|known| Arc::clone(&known.host));
         let host = same.unwrap_or_else(|| Arc::new(host(view, &record, machine.as_deref())));
@@ -98,16 +101,12 @@ impl Derived for Fleets {
             self.members.insert(id, Member { which, record, machine });
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
 }
 
 impl Fleets {
     fn take_out(&mut self, which: &Which, id: &ContainerInstanceId) {
         let Some(fleet) = self.fleets.get_mut(which) else { return };
-        fleet.remove(id);
+        Arc::make_mut(fleet).remove(id);
         if fleet.is_empty() {
             self.fleets.remove(which);
         }

@@ -39,6 +39,7 @@
 mod api;
 mod definition;
 mod error;
+mod facts;
 mod launch;
 mod names;
 mod placing;

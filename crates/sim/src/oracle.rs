@@ -13,7 +13,7 @@ use net::plan::{CardPlan, EniUser};
 use sched::lifecycle::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use store::View;
+use store::{StoreError, View};
 use wire::ecs::{self as shapes, Api as _};
 
 /// How long a stopped task is kept at least. Written here again on purpose.
@@ -77,7 +77,7 @@ impl World {
         let Some(plane) = &self.plane else { return };
         let view = plane.view();
         let problem = rooms(plane, &view)
-            .or_else(|| fleets(&view))
+            .or_else(|| fleets(plane))
             .or_else(|| interfaces(&view))
             .or_else(|| self.grounds(&view))
             .or_else(|| definitions(&view))
@@ -385,9 +385,14 @@ fn changes(before: &Task, after: &Task) -> String {
 }
 
 /// What placement goes by is what the records say.
-fn fleets(view: &View) -> Option<String> {
-    let (kept, anew) = (view.derived::<Fleets>(&scope()), view.derived_anew(&scope()));
-    (kept != anew).then(|| format!("placement sees {kept:?}, and the records say {anew:?}"))
+fn fleets(plane: &Plane) -> Option<String> {
+    let compared = plane.store().transact(|txn| {
+        let anew = txn.derived_anew::<Fleets>(&scope());
+        let kept = txn.derived::<Fleets>(&scope());
+        let problem = || format!("placement sees {kept:?}, and the records say {anew:?}");
+        Ok::<_, StoreError>((*kept != anew).then(problem))
+    });
+    ready(compared).unwrap_or_else(|error| Some(format!("the state cannot be read: {error}")))
 }
 
 /// Capacity adds up, as anybody can see over the API.

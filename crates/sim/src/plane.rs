@@ -121,6 +121,11 @@ impl Plane {
         self.platform.store.view()
     }
 
+    /// The state, to be looked at by way of transactions.
+    pub(crate) fn store(&self) -> &Store {
+        &self.platform.store
+    }
+
     /// A request of the account's owner.
     pub(crate) fn root(&self) -> Cx {
         self.cx(Principal::Root)

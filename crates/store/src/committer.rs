@@ -143,7 +143,7 @@ fn fall_back(
         // a durable revision, or readers of it would be told that it stands.
         shared.catch_up(newer);
     }
-    state.head = shared.durable();
+    state.restart(&shared.registry, shared.durable());
     if let Engine::Queued(queue) = &mut state.engine {
         group.append(&mut queue.waiting);
     }

@@ -77,6 +77,7 @@
 //! | `record` | what a record is, and its encoding |
 //! | `registry` | which kinds of records there are |
 //! | `view` | the immutable state and its indexes |
+//! | `derived` | what follows from records, kept up to date beside the newest |
 //! | `txn` | one transaction: reads, guards, writes |
 //! | `store` | running transactions and settling them |
 //! | `committer` | group commit |

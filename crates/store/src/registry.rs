@@ -1,9 +1,9 @@
 //! Which kinds of records there are.
 
-use crate::derived::{Derived, Source, Sources};
+use crate::derived::{Derivations, Derived, Source, Sources};
 use crate::record::{decode, encode};
 use crate::view::{Entry, Erased};
-use crate::{Encoded, EncodingError, Loaded, Record, Revision, StoreError, StoredRecord, View};
+use crate::{Encoded, EncodingError, Loaded, Record, StoreError, StoredRecord, View};
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,15 +121,12 @@ impl Registry {
                 Err(cause) => return Err(StoreError::Unreadable { key, cause }),
             }
         }
-        view.derive(&self.sources);
         Ok(view)
     }
 
-    /// No records, and what follows from that.
-    pub(crate) fn nothing(&self) -> View {
-        let mut view = View::at(Revision::default());
-        view.derive(&self.sources);
-        view
+    /// What is derived from records, of which nothing is known yet.
+    pub(crate) fn derivations(&self) -> Derivations {
+        Derivations::new(Arc::clone(&self.sources))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::changes::Bulletin;
 use crate::committer::{self, Committer};
+use crate::derived::Derivations;
 use crate::sync::lock;
 use crate::{
     Backend, ChangeSet, Changes, Commit, Feed, Loaded, MemoryBackend, Registry, Revision,
@@ -38,7 +39,7 @@ pub struct Store {
 
 /// What the handles and the committer share.
 pub(crate) struct Shared {
-    registry: Registry,
+    pub(crate) registry: Registry,
     /// Held while a transaction runs, never across an await.
     pub(crate) state: Mutex<State>,
     /// Work for the committer, or the end of it.
@@ -50,8 +51,19 @@ pub(crate) struct Shared {
 
 pub(crate) struct State {
     /// The outcome of the last transaction, durable or not yet.
-    pub(crate) head: Arc<View>,
+    head: Arc<View>,
+    /// What is derived from the head. Forgotten when the head becomes what no
+    /// transaction made of the one before; also left so by one that panicked.
+    derivations: Derivations,
     pub(crate) engine: Engine,
+}
+
+impl State {
+    /// Goes on from `head`, of which nothing that is known now may be true.
+    pub(crate) fn restart(&mut self, registry: &Registry, head: Arc<View>) {
+        self.head = head;
+        self.derivations = registry.derivations();
+    }
 }
 
 /// How commits are made durable.
@@ -102,16 +114,6 @@ impl Pending {
     }
 }
 
-impl Outcome {
-    pub(crate) fn of(result: Result<(), StoreError>) -> Self {
-        match result {
-            Ok(()) => Self::Durable,
-            Err(StoreError::Conflict) => Self::Conflict,
-            Err(cause) => Self::Failed(Arc::new(cause)),
-        }
-    }
-}
-
 impl Store {
     /// Opens the state in `backend`, with a thread of its own for commits.
     ///
@@ -138,7 +140,7 @@ impl Store {
 
     /// An empty store that commits inline, to memory.
     pub fn in_memory(registry: Registry) -> Self {
-        let view = registry.nothing();
+        let view = View::at(Revision::default());
         let engine = Engine::Inline(Box::new(MemoryBackend::new()));
         Self {
             shared: Arc::new(Shared::new(registry, view, engine)),
@@ -219,10 +221,10 @@ impl Shared {
     pub(crate) fn new(registry: Registry, view: View, engine: Engine) -> Self {
         let view = Arc::new(view);
         Self {
-            registry,
             bulletin: Arc::new(Bulletin::new(view.revision())),
             durable: Mutex::new(Arc::clone(&view)),
-            state: Mutex::new(State { head: view, engine }),
+            state: Mutex::new(State { head: view, derivations: registry.derivations(), engine }),
+            registry,
             wake: Condvar::new(),
             room: Arc::new(Semaphore::new(MAX_QUEUED)),
         }
@@ -245,65 +247,91 @@ impl Shared {
         rehearses: bool,
     ) -> Result<(Result<T, E>, Settlement), E> {
         let mut state = self.state();
-        let State { head, engine } = &mut *state;
-        if matches!(engine, Engine::Queued(queue) if queue.closed) {
+        if matches!(&state.engine, Engine::Queued(queue) if queue.closed) {
             return Err(StoreError::Stopped.into());
         }
 
-        let mut txn = Txn::new(self.registry.clone(), Arc::clone(head));
+        let unknown = self.registry.derivations();
+        let derivations = std::mem::replace(&mut state.derivations, unknown);
+        let mut txn = Txn::new(self.registry.clone(), Arc::clone(&state.head), derivations);
         let answer = body(&mut txn);
-        let written = match &answer {
-            Ok(_) => txn.finish()?.filter(|_| !rehearses),
-            Err(_) => None,
+        let (finished, derivations) = match &answer {
+            Ok(_) => txn.finish(),
+            Err(_) => (Ok(None), txn.abandon()),
         };
-        let write = written.map(|(commit, view)| (Arc::new(view), commit));
+        state.derivations = derivations;
+        let written = finished.map(|written| written.filter(|_| !rehearses));
+        let written = written.inspect_err(|_| state.derivations.settle(false))?;
 
-        let settlement = match (engine, write) {
-            (Engine::Inline(_), None) => Settlement::Now(Outcome::Durable),
-            (Engine::Inline(backend), Some((after, commit))) => {
-                Settlement::Now(self.commit_inline(head, backend.as_mut(), after, commit))
-            }
-            (Engine::Queued(_), None) if head.revision() == self.durable().revision() => {
-                Settlement::Now(Outcome::Durable)
-            }
-            (Engine::Queued(queue), write) => {
-                if let Some((after, _)) = &write {
-                    *head = Arc::clone(after);
-                }
-                let (reply, settled) = oneshot::channel();
-                queue.waiting.push_back(Pending { write, reply, _permit: permit });
-                self.wake.notify_one();
-                Settlement::Later(settled)
-            }
+        let settlement = if let Some((commit, view)) = written {
+            self.go_on(&mut state, Arc::new(view), commit, permit)
+        } else {
+            state.derivations.settle(false);
+            self.wait_for_head(&mut state, permit)
         };
         Ok((answer, settlement))
     }
 
-    fn commit_inline(
+    /// Makes `after` the head, and sees to it that it becomes durable.
+    fn go_on(
         &self,
-        head: &mut Arc<View>,
-        backend: &mut dyn Backend,
+        state: &mut State,
         after: Arc<View>,
         commit: Commit,
-    ) -> Outcome {
-        let batch = [commit];
-        let outcome = Outcome::of(backend.commit(&batch));
-        match outcome {
-            Outcome::Durable => {
-                *head = Arc::clone(&after);
-                self.publish(after, batch);
-                Outcome::Durable
+        permit: OwnedSemaphorePermit,
+    ) -> Settlement {
+        match &mut state.engine {
+            Engine::Inline(backend) => {
+                let batch = [commit];
+                let committed = backend.commit(&batch);
+                // Now, since what is loaded is what has overtaken us.
+                let overtaken = matches!(committed, Err(StoreError::Conflict));
+                let newer = overtaken.then(|| self.decode(backend.load()));
+                Settlement::Now(match (committed, newer) {
+                    (Ok(()), _) => {
+                        state.head = Arc::clone(&after);
+                        state.derivations.settle(true);
+                        self.publish(after, batch);
+                        Outcome::Durable
+                    }
+                    (Err(_), Some(Ok(newer))) => {
+                        state.restart(&self.registry, Arc::clone(&newer));
+                        self.catch_up(newer);
+                        Outcome::Conflict
+                    }
+                    (Err(_), Some(Err(cause))) | (Err(cause), None) => {
+                        state.derivations.settle(false);
+                        Outcome::Failed(Arc::new(cause))
+                    }
+                })
             }
-            Outcome::Conflict => match self.decode(backend.load()) {
-                Ok(view) => {
-                    *head = Arc::clone(&view);
-                    self.catch_up(view);
-                    Outcome::Conflict
-                }
-                Err(cause) => Outcome::Failed(Arc::new(cause)),
-            },
-            Outcome::Failed(_) => outcome,
+            Engine::Queued(queue) => {
+                state.head = Arc::clone(&after);
+                state.derivations.settle(true);
+                self.enqueue(queue, Some((after, commit)), permit)
+            }
         }
+    }
+
+    /// Waits until what a transaction has read is durable.
+    fn wait_for_head(&self, state: &mut State, permit: OwnedSemaphorePermit) -> Settlement {
+        let durable = self.durable().revision() == state.head.revision();
+        match &mut state.engine {
+            Engine::Queued(queue) if !durable => self.enqueue(queue, None, permit),
+            Engine::Queued(_) | Engine::Inline(_) => Settlement::Now(Outcome::Durable),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        queue: &mut Queue,
+        write: Option<(Arc<View>, Commit)>,
+        permit: OwnedSemaphorePermit,
+    ) -> Settlement {
+        let (reply, settled) = oneshot::channel();
+        queue.waiting.push_back(Pending { write, reply, _permit: permit });
+        self.wake.notify_one();
+        Settlement::Later(settled)
     }
 
     /// Lets everyone see a state that has become durable by `commits`.

@@ -1,5 +1,6 @@
 //! One transaction: what it reads, and what it will write.
 
+use crate::derived::{Derivations, Derived};
 use crate::registry::Encoder;
 use crate::store::MAX_OPERATIONS;
 use crate::view::{Entry, Erased};
@@ -27,6 +28,7 @@ pub struct Txn {
     base: Arc<View>,
     /// The base with our writes in it.
     working: View,
+    derivations: Derivations,
     /// The revision that we make if we write.
     revision: Revision,
     writes: BTreeMap<Key, Option<Pen>>,
@@ -51,10 +53,11 @@ impl std::fmt::Debug for Pen {
 }
 
 impl Txn {
-    pub(crate) fn new(registry: Registry, base: Arc<View>) -> Self {
+    pub(crate) fn new(registry: Registry, base: Arc<View>, derivations: Derivations) -> Self {
         Self {
             registry,
             working: View::clone(&base),
+            derivations,
             revision: base.revision().next(),
             base,
             writes: BTreeMap::new(),
@@ -106,6 +109,20 @@ impl Txn {
         &self.working
     }
 
+    /// What is derived from the records of `scope`, with our writes in it. Like the
+    /// view it guards nothing. Who asks may arrange it for his question, but what it
+    /// says of its subjects is theirs to say.
+    pub fn derived<D: Derived>(&mut self, scope: &Scope) -> &mut D {
+        self.derivations.of(&self.working, scope, !self.writes.is_empty())
+    }
+
+    /// The same, derived now from the records alone. Both are equal, unless a
+    /// subject follows from something that it is not said to follow from: tests
+    /// ask for this.
+    pub fn derived_anew<D: Derived>(&self, scope: &Scope) -> D {
+        self.derivations.anew(&self.working, scope)
+    }
+
     /// Writes `record` when the transaction commits.
     pub fn put<R: Record>(&mut self, record: R) {
         let encode = match self.registry.encoder::<R>() {
@@ -115,7 +132,7 @@ impl Txn {
         let key = self.key::<R>(record.scope(), &record.id());
         let entry = Entry::new(record, self.revision);
         let pen = Pen { record: Arc::clone(entry.record()), encode };
-        self.working.insert(R::KIND, &key, entry);
+        self.change(&key, |working| working.insert(R::KIND, &key, entry));
         self.writes.insert(key, Some(pen));
     }
 
@@ -126,7 +143,7 @@ impl Txn {
         let found = self.working.written::<R>(scope, id).is_some();
         if found {
             let key = self.key::<R>(scope, id);
-            self.working.remove(R::KIND, &key);
+            self.change(&key, |working| working.remove(R::KIND, &key));
             if self.base.written::<R>(scope, id).is_some() {
                 self.writes.insert(key, None);
             } else {
@@ -142,13 +159,27 @@ impl Txn {
         let before = self.base.find(key).map(|(_, revision)| revision);
         self.guards.borrow_mut().insert(key.clone(), before);
         let Some((kind, _)) = self.working.find(key) else { return false };
-        self.working.remove(kind, key);
+        self.change(key, |working| working.remove(kind, key));
+        // All else in it goes too, sooner or later.
+        self.derivations.forget(&key.scope);
         if before.is_some() {
             self.writes.insert(key.clone(), None);
         } else {
             self.writes.remove(key);
         }
         true
+    }
+
+    /// Makes a change to the record under `key`, and notes what it was about and is.
+    fn change(&mut self, key: &Key, change: impl FnOnce(&mut View)) {
+        let note = |derivations: &mut Derivations, view: &View| {
+            if let Some(record) = view.record(key) {
+                derivations.note(view, &key.kind, &key.scope, record);
+            }
+        };
+        note(&mut self.derivations, &self.working);
+        change(&mut self.working);
+        note(&mut self.derivations, &self.working);
     }
 
     fn guard<R: Record>(&self, scope: &Scope, id: &str) {
@@ -180,30 +211,40 @@ impl Txn {
         self.flaw.get_or_insert(flaw);
     }
 
-    /// The commit that this transaction amounts to and the state after it, or
-    /// nothing if it wrote nothing.
-    pub(crate) fn finish(mut self) -> Result<Option<(Commit, View)>, StoreError> {
-        if let Some(flaw) = self.flaw {
-            return Err(flaw);
-        }
-        let operations = self.writes.len();
-        if operations > MAX_OPERATIONS {
-            return Err(StoreError::TooLarge { operations, limit: MAX_OPERATIONS });
-        }
-        if operations == 0 {
-            return Ok(None);
-        }
-        let mut writes = Vec::with_capacity(operations);
-        for (key, pen) in self.writes {
-            let value = match pen.map(|pen| (pen.encode)(&*pen.record)).transpose() {
-                Ok(value) => value,
-                Err(cause) => return Err(StoreError::Encode { key, cause }),
-            };
-            writes.push(Write { key, value });
-        }
-        let guards = self.guards.into_inner().into_iter();
-        let guards = guards.map(|(key, revision)| Guard { key, revision }).collect();
-        self.working.advance(self.revision);
-        Ok(Some((Commit { revision: self.revision, guards, writes }, self.working)))
+    /// Gives all up, but for what is derived, to go on with.
+    pub(crate) fn abandon(self) -> Derivations {
+        self.derivations
     }
+
+    /// The commit that this transaction amounts to and the state after it, or
+    /// nothing if it wrote nothing; and what is derived, to go on with.
+    pub(crate) fn finish(self) -> (Result<Option<(Commit, View)>, StoreError>, Derivations) {
+        let Self { mut working, derivations, revision, writes, guards, flaw, .. } = self;
+        let operations = writes.len();
+        let commit = match flaw {
+            Some(flaw) => Err(flaw),
+            None if operations > MAX_OPERATIONS => {
+                Err(StoreError::TooLarge { operations, limit: MAX_OPERATIONS })
+            }
+            None if operations == 0 => Ok(None),
+            None => encode(writes).map(|writes| {
+                let guards = guards.into_inner().into_iter();
+                let guards = guards.map(|(key, revision)| Guard { key, revision }).collect();
+                working.advance(revision);
+                Some((Commit { revision, guards, writes }, working))
+            }),
+        };
+        (commit, derivations)
+    }
+}
+
+fn encode(writes: BTreeMap<Key, Option<Pen>>) -> Result<Vec<Write>, StoreError> {
+    let encode = |(key, pen): (Key, Option<Pen>)| match pen
+        .map(|pen| (pen.encode)(&*pen.record))
+        .transpose()
+    {
+        Ok(value) => Ok(Write { key, value }),
+        Err(cause) => Err(StoreError::Encode { key, cause }),
+    };
+    writes.into_iter().map(encode).collect()
 }

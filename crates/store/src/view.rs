@@ -1,6 +1,5 @@
 //! The state at one revision.
 
-use crate::derived::{Derived, Source, Sources};
 use crate::{Key, Record, Revision};
 use ident::{AccountId, Scope};
 use imbl::{OrdMap, OrdSet};
@@ -8,7 +7,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -25,8 +24,6 @@ pub(crate) type Erased = dyn Any + Send + Sync;
 pub struct View {
     revision: Revision,
     kinds: OrdMap<&'static str, Scopes>,
-    derived: OrdMap<&'static str, OrdMap<Arc<Scope>, Arc<Erased>>>,
-    sources: Arc<Sources>,
 }
 
 type Scopes = OrdMap<Arc<Scope>, Rows>;
@@ -103,33 +100,9 @@ impl Entry {
 }
 
 impl View {
-    /// No records, at `revision`, and nothing derived from any to come until
-    /// [`derive`](Self::derive) says what.
+    /// No records, at `revision`.
     pub(crate) fn at(revision: Revision) -> Self {
-        Self { revision, kinds: OrdMap::new(), derived: OrdMap::new(), sources: Arc::default() }
-    }
-
-    /// Derives what `sources` say from the records that there are, and keeps it up
-    /// to date from now on.
-    pub(crate) fn derive(&mut self, sources: &Arc<Sources>) {
-        self.sources = Arc::clone(sources);
-        let mut all: BTreeMap<_, (Source, BTreeSet<String>)> = BTreeMap::new();
-        for (kind, sources) in sources.iter() {
-            let records = self.kinds.get(kind).into_iter().flat_map(|scopes| scopes.iter());
-            let records = records
-                .flat_map(|(scope, rows)| rows.records.values().map(move |entry| (scope, entry)));
-            for ((scope, entry), source) in
-                records.flat_map(|it| sources.iter().map(move |f| (it, f)))
-            {
-                let (_, subjects) = all
-                    .entry((source.derived, Arc::clone(scope)))
-                    .or_insert_with(|| (source.clone(), BTreeSet::new()));
-                subjects.extend(source.subjects(self, &*entry.record));
-            }
-        }
-        for ((_, scope), (source, subjects)) in all {
-            self.refresh(&scope, &source, &subjects);
-        }
+        Self { revision, kinds: OrdMap::new() }
     }
 
     /// The transaction that made this state.
@@ -232,20 +205,15 @@ impl View {
         })
     }
 
-    /// What is derived from the records of `scope`.
-    pub fn derived<D: Derived>(&self, scope: &Scope) -> Arc<D> {
-        let found = self.derived.get(D::NAME).and_then(|scopes| scopes.get(scope));
-        let found = found.and_then(|derived| Arc::clone(derived).downcast().ok());
-        found.unwrap_or_default()
+    /// The records of a kind in `scope`, for who does not know their type.
+    pub(crate) fn records(&self, kind: &str, scope: &Scope) -> impl Iterator<Item = &Erased> {
+        let rows = self.kinds.get(kind).and_then(|scopes| scopes.get(scope));
+        rows.into_iter().flat_map(|rows| rows.records.values()).map(|entry| &*entry.record)
     }
 
-    /// The same, derived now from the records alone. Both are equal, unless a
-    /// subject follows from something that it is not said to follow from: tests
-    /// ask for this.
-    pub fn derived_anew<D: Derived>(&self, scope: &Scope) -> Arc<D> {
-        let mut anew = Self { derived: OrdMap::new(), ..self.clone() };
-        anew.derive(&self.sources);
-        anew.derived(scope)
+    /// The record under `key`.
+    pub(crate) fn record(&self, key: &Key) -> Option<&Erased> {
+        Some(&*self.kinds.get(&*key.kind)?.get(&key.scope)?.records.get(key.id.as_bytes())?.record)
     }
 
     /// When the record under `key` was last written, and its kind as the table has it.
@@ -269,62 +237,17 @@ impl View {
 
     /// Puts a record under its key, in place of the one that was there.
     pub(crate) fn insert(&mut self, kind: &'static str, key: &Key, entry: Entry) {
-        let record = Arc::clone(&entry.record);
-        self.change(kind, key, Some(&*record), |view| {
-            let rows =
-                view.kinds.entry(kind).or_default().entry(Arc::clone(&key.scope)).or_default();
-            rows.put(&key.id, Some(entry));
-        });
+        let scopes = self.kinds.entry(kind).or_default();
+        scopes.entry(Arc::clone(&key.scope)).or_default().put(&key.id, Some(entry));
     }
 
     /// Takes the record under a key away.
     pub(crate) fn remove(&mut self, kind: &'static str, key: &Key) {
-        self.change(kind, key, None, |view| {
-            let Some(scopes) = view.kinds.get_mut(kind) else { return };
-            let Some(rows) = scopes.get_mut(&key.scope) else { return };
-            rows.put(&key.id, None);
-            if rows.records.is_empty() {
-                scopes.remove(&key.scope);
-            }
-        });
-    }
-
-    /// Makes a change to the record under a key, which is `after` afterwards, and
-    /// brings what is derived from it up to date: the subjects of the record that
-    /// was there, and of the one that is.
-    fn change(
-        &mut self,
-        kind: &'static str,
-        key: &Key,
-        after: Option<&Erased>,
-        change: impl FnOnce(&mut Self),
-    ) {
-        let all = Arc::clone(&self.sources);
-        let Some(sources) = all.get(kind) else { return change(self) };
-        let before = self
-            .kinds
-            .get(kind)
-            .and_then(|scopes| scopes.get(&key.scope)?.records.get(key.id.as_bytes()));
-        let subjects =
-            |view: &Self, record: Option<&Erased>, source: &Source| -> BTreeSet<String> {
-                record.map(|record| source.subjects(view, record)).into_iter().flatten().collect()
-            };
-        let before: Vec<_> = sources
-            .iter()
-            .map(|source| subjects(self, before.map(|entry| &*entry.record), source))
-            .collect();
-        change(self);
-        for (source, mut affected) in sources.iter().zip(before) {
-            affected.extend(subjects(self, after, source));
-            self.refresh(&key.scope, source, &affected);
-        }
-    }
-
-    fn refresh(&mut self, scope: &Arc<Scope>, source: &Source, subjects: &BTreeSet<String>) {
-        let before = self.derived.entry(source.derived).or_default().remove(scope);
-        let after = source.refresh(before, self, scope, subjects);
-        if let Some(after) = after {
-            self.derived.entry(source.derived).or_default().insert(Arc::clone(scope), after);
+        let Some(scopes) = self.kinds.get_mut(kind) else { return };
+        let Some(rows) = scopes.get_mut(&key.scope) else { return };
+        rows.put(&key.id, None);
+        if rows.records.is_empty() {
+            scopes.remove(&key.scope);
         }
     }
 }

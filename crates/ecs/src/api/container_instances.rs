@@ -4,15 +4,15 @@
 use super::clusters::{found_or_made, plain};
 use super::{existing, known_cluster, paging};
 use crate::account_settings::{SettingName, effective};
+use crate::facts::FactsOf;
 use crate::records::{
     BY_CLUSTER, BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, VersionInfo, tags,
 };
-use crate::{Error, fleets, names, placing, show};
+use crate::{Error, names, placing, show};
 use chassis::idempotency::{self, Digest, Key, Seen};
 use chassis::{Cx, Principal};
 use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::placement::{TRUNK_ID, ZONE};
-use sched::query::Expression;
 use sched::resources::{Capacity, Ports, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Txn, View};
@@ -475,8 +475,8 @@ pub(crate) fn list_container_instances(
             }
         });
     let all = all.filter(|instance| {
-        let selects = |filter: &Expression| filter.selects(&*fleets::candidate(&view, instance));
-        filter.as_ref().is_none_or(selects)
+        let facts = FactsOf { view: &view, instance };
+        filter.as_ref().is_none_or(|filter| filter.selects(&facts))
     });
     let page = paging.page(all, |instance| instance.id.to_string());
     Ok(ecs::ListContainerInstancesResponse {

@@ -25,7 +25,7 @@ use sched::placement::{Demand, Demanded, Fleet, Place, Reason, Strategy, place};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{Txn, View};
+use store::Txn;
 use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
 
 /// As many tasks as one request may start.
@@ -245,6 +245,7 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     let common = origin.start(wish);
     let (mut tasks, mut full) = (vec![], None);
     let mut placement = place(&fleet, &demand, wish.count, wish.seed);
+    drop(fleet);
     loop {
         let found = std::mem::take(&mut placement.places);
         let Some(zone) = begin(cx, txn, &common, found, &mut tasks, &mut full)? else { break };
@@ -253,7 +254,7 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
             zones.remove(&zone);
         }
         let rest = wish.count.saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
-        let fleet = choice(txn.view(), scope, wish);
+        let fleet = choice(txn, scope, wish, &demand);
         placement = place(&fleet, &demand, rest, wish.seed);
     }
     if let Some(full) = full.take_if(|_| tasks.is_empty()) {
@@ -363,7 +364,7 @@ impl<'a> Origin<'a> {
 pub(crate) struct Considered<'a> {
     origin: Origin<'a>,
     /// The instances that tasks might go to.
-    pub(crate) fleet: Fleet,
+    pub(crate) fleet: Arc<Fleet>,
     /// What the tasks demand of them.
     pub(crate) demand: Demand,
 }
@@ -376,10 +377,6 @@ pub(crate) fn consider<'a>(
     definition: &'a Definition,
 ) -> Result<Considered<'a>, Error> {
     let origin = Origin::of(cx, txn, wish, definition)?;
-    let fleet = choice(txn.view(), cx.scope(), wish);
-    if fleet.is_empty() {
-        return Err(Error::NoContainerInstances(wish.cluster.clone()));
-    }
     let mut member_of = wish.constraints.member_of.clone();
     member_of.extend(placing::of_definition(&definition.spec.placement_constraints)?);
     let demand = Demand {
@@ -389,12 +386,17 @@ pub(crate) fn consider<'a>(
         strategies: wish.strategies.clone(),
         ..origin.demand()
     };
+    let fleet = choice(txn, cx.scope(), wish, &demand);
+    if fleet.is_empty() {
+        return Err(Error::NoContainerInstances(wish.cluster.clone()));
+    }
     Ok(Considered { origin, fleet, demand })
 }
 
 /// The instances that tasks of this launch type might go to.
-fn choice(view: &View, scope: &Scope, wish: &Wish) -> Fleet {
-    fleets::of(view, scope, &wish.cluster, wish.launch_type == LaunchType::External)
+fn choice(txn: &mut Txn, scope: &Scope, wish: &Wish, demand: &Demand) -> Arc<Fleet> {
+    let external = wish.launch_type == LaunchType::External;
+    fleets::of(txn, scope, (&wish.cluster, external), demand)
 }
 
 /// Starts a task in each place, and stops at the first zone whose subnets are

@@ -34,6 +34,10 @@ pub struct Host {
     pub registered_at: Timestamp,
 }
 
+/// How full a machine is: its load, its tasks, and the memory it has left, negated.
+/// The least is preferred, in this order.
+pub(super) type Fullness = [i64; 3];
+
 /// A task on a machine, as far as placement looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Tenant<'a> {
@@ -117,8 +121,13 @@ impl Candidate {
         self.kin.chunk_by(|a, b| a.group == b.group).filter_map(|kin| Some(&*kin.first()?.group))
     }
 
+    /// What the default of ECS goes by.
+    pub(super) fn fullness(&self) -> Fullness {
+        [self.load(), i64::from(self.tasks), self.room.memory_mib.saturating_neg()]
+    }
+
     /// How full it is, in thousandths of what it has most of in use.
-    pub(super) fn load(&self) -> i64 {
+    fn load(&self) -> i64 {
         let share = |whole: i64, left: i64| {
             let used = whole.saturating_sub(left).saturating_mul(1000);
             used.checked_div(whole).unwrap_or(0)

@@ -2,18 +2,19 @@
 //!
 //! Machines of a *class* are the same in all that most demands ask for: whether
 //! they take tasks, where they stand, their attributes. A class is judged as one.
-//! Within it, machines lie in a tree for each thing that strategies go by, and
-//! those with tasks of a group in one tree for each group.
+//! Within it, machines lie in a tree by chance, in one for each resource that they
+//! are packed by, if they ever are, and those with tasks of a group in one tree for
+//! each group.
 
-use super::tree::{Numbers, Tree};
+use super::tree::Tree;
 use super::{Candidate, Host};
+use super::{Demand, strategy};
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
 use ident::ContainerInstanceId;
-use rpds::RedBlackTreeMapSync;
 
 /// The attribute of a machine that has a trunk interface: that interface.
 pub const TRUNK_ID: &str = "ecs.awsvpc-trunk-id";
@@ -32,12 +33,13 @@ pub(super) fn is_general(expression: &crate::query::Expression) -> bool {
     expression.is_general(PARTICULAR)
 }
 
-/// See the module. A clone costs next to nothing and shares all that is the same,
-/// so that a fleet can be kept with each state of a store.
+/// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    machines: RedBlackTreeMapSync<ContainerInstanceId, Arc<Candidate>>,
-    classes: RedBlackTreeMapSync<Alike, Class>,
+    machines: BTreeMap<ContainerInstanceId, Arc<Candidate>>,
+    classes: BTreeMap<Alike, Class>,
+    /// What its machines were ever packed by.
+    packed_by: BTreeSet<Order>,
 }
 
 /// Some machine of a class, equal to any other of it.
@@ -45,29 +47,23 @@ pub struct Fleet {
 pub(super) struct Alike(pub(super) Arc<Host>);
 
 /// What trees are ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
-    /// The least loaded first, as the default of ECS wants it.
-    Load,
+    /// By chance.
+    Tie,
     /// Those with the fewest CPU units left first.
     Cpu,
     /// Those with the least memory left first.
     Memory,
-    /// By chance.
-    Tie,
 }
 
 impl Order {
-    pub(super) fn numbers(self, candidate: &Candidate) -> Numbers {
+    /// What a machine has in a tree of this order.
+    pub(super) fn number(self, candidate: &Candidate) -> i64 {
         match self {
-            Self::Load => [
-                candidate.load(),
-                i64::from(candidate.tasks),
-                candidate.room.memory_mib.saturating_neg(),
-            ],
-            Self::Cpu => [candidate.room.cpu_units, 0, 0],
-            Self::Memory => [candidate.room.memory_mib, 0, 0],
-            Self::Tie => [0; 3],
+            Self::Tie => 0,
+            Self::Cpu => candidate.room.cpu_units,
+            Self::Memory => candidate.room.memory_mib,
         }
     }
 }
@@ -75,11 +71,9 @@ impl Order {
 /// The machines of a class.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Class {
-    by_load: Tree,
-    by_cpu: Tree,
-    by_memory: Tree,
     by_tie: Tree,
-    groups: RedBlackTreeMapSync<String, Kin>,
+    packed: BTreeMap<Order, Tree>,
+    groups: BTreeMap<String, Kin>,
 }
 
 /// The machines of a class that have tasks of one group.
@@ -93,8 +87,8 @@ pub(super) struct Kin {
 
 impl Kin {
     /// What its tree is ordered by.
-    pub(super) fn numbers(candidate: &Candidate, group: &str) -> Numbers {
-        [i64::from(candidate.kin(group)), 0, 0]
+    pub(super) fn number(candidate: &Candidate, group: &str) -> i64 {
+        i64::from(candidate.kin(group))
     }
 }
 
@@ -114,6 +108,17 @@ impl Fleet {
         self.machines.get(id)
     }
 
+    /// Prepares for demands that pack machines as this one does. Without it, places are
+    /// the same, and take time in the number of the machines where many are full.
+    pub fn arrange(&mut self, demand: &Demand) {
+        let order = strategy::order(demand);
+        if order != Order::Tie && self.packed_by.insert(order) {
+            for class in self.classes.values_mut() {
+                class.pack(order);
+            }
+        }
+    }
+
     /// Takes a machine in, or in the place of what was known of it before.
     pub fn put(&mut self, new: Arc<Candidate>) {
         let old = self.machines.get(&new.host.id).cloned();
@@ -128,19 +133,23 @@ impl Fleet {
                 if let Some(old) = old {
                     self.take_out(&old);
                 }
-                let mut class = self.classes.get(&alike).cloned().unwrap_or_default();
+                let class = self.classes.entry(alike).or_insert_with(|| {
+                    let empty = |order: &Order| (*order, Tree::default());
+                    Class { packed: self.packed_by.iter().map(empty).collect(), ..Class::default() }
+                });
                 class.insert(&new);
-                self.classes.insert_mut(alike, class);
             }
         }
-        self.machines.insert_mut(new.host.id.clone(), new);
+        match self.machines.get_mut(&new.host.id) {
+            Some(known) => *known = new,
+            None => _ = self.machines.insert(new.host.id.clone(), new),
+        }
     }
 
     /// Forgets a machine.
     pub fn remove(&mut self, id: &ContainerInstanceId) {
-        if let Some(old) = self.machines.get(id).cloned() {
+        if let Some(old) = self.machines.remove(id) {
             self.take_out(&old);
-            self.machines.remove_mut(id);
         }
     }
 
@@ -149,7 +158,7 @@ impl Fleet {
         let Some(class) = self.classes.get_mut(&alike) else { return };
         class.remove(old);
         if class.len() == 0 {
-            self.classes.remove_mut(&alike);
+            self.classes.remove(&alike);
         }
     }
 
@@ -179,13 +188,14 @@ impl Class {
         self.by_tie.len()
     }
 
-    pub(super) fn tree(&self, order: Order) -> &Tree {
-        match order {
-            Order::Load => &self.by_load,
-            Order::Cpu => &self.by_cpu,
-            Order::Memory => &self.by_memory,
-            Order::Tie => &self.by_tie,
-        }
+    /// Its machines in this order, or if it is not prepared for that, by chance.
+    pub(super) fn tree(&self, order: Order) -> (Order, &Tree) {
+        self.packed.get(&order).map_or((Order::Tie, &self.by_tie), |tree| (order, tree))
+    }
+
+    /// Its machines by chance.
+    pub(super) fn by_tie(&self) -> &Tree {
+        &self.by_tie
     }
 
     /// Those of its machines that have tasks of `group`.
@@ -193,18 +203,22 @@ impl Class {
         self.groups.get(group)
     }
 
-    fn trees(&mut self) -> [(Order, &mut Tree); 4] {
-        [
-            (Order::Load, &mut self.by_load),
-            (Order::Cpu, &mut self.by_cpu),
-            (Order::Memory, &mut self.by_memory),
-            (Order::Tie, &mut self.by_tie),
-        ]
+    fn pack(&mut self, order: Order) {
+        let mut tree = Tree::default();
+        for machine in self.by_tie.iter() {
+            tree.insert(order.number(machine), Arc::clone(machine));
+        }
+        self.packed.insert(order, tree);
+    }
+
+    fn trees(&mut self) -> impl Iterator<Item = (Order, &mut Tree)> {
+        let packed = self.packed.iter_mut().map(|(order, tree)| (*order, tree));
+        core::iter::once((Order::Tie, &mut self.by_tie)).chain(packed)
     }
 
     fn insert(&mut self, new: &Arc<Candidate>) {
         for (order, tree) in self.trees() {
-            tree.insert(order.numbers(new), Arc::clone(new));
+            tree.insert(order.number(new), Arc::clone(new));
         }
         for group in new.groups() {
             self.join(group, new);
@@ -213,7 +227,7 @@ impl Class {
 
     fn remove(&mut self, old: &Candidate) {
         for (order, tree) in self.trees() {
-            tree.remove(&order.numbers(old), old);
+            tree.remove(order.number(old), old);
         }
         for group in old.groups() {
             self.leave(group, old);
@@ -223,14 +237,14 @@ impl Class {
     /// Puts `new` in the place of `old`, which is the same machine.
     fn replace(&mut self, old: &Candidate, new: &Arc<Candidate>) {
         for (order, tree) in self.trees() {
-            tree.replace((&order.numbers(old), old), (&order.numbers(new), new));
+            tree.replace((order.number(old), old), (order.number(new), new));
         }
         let same = |group: &str| old.kin_by_zone(group).eq(new.kin_by_zone(group));
         for group in old.groups() {
             match self.groups.get_mut(group) {
                 Some(kin) if same(group) => {
-                    let numbers = Kin::numbers(new, group);
-                    kin.tree.replace((&numbers, old), (&numbers, new));
+                    let number = Kin::number(new, group);
+                    kin.tree.replace((number, old), (number, new));
                 }
                 Some(_) | None => self.leave(group, old),
             }
@@ -241,18 +255,20 @@ impl Class {
     }
 
     fn join(&mut self, group: &str, new: &Arc<Candidate>) {
-        let mut kin = self.groups.get(group).cloned().unwrap_or_default();
-        kin.tree.insert(Kin::numbers(new, group), Arc::clone(new));
+        let kin = match self.groups.get_mut(group) {
+            Some(kin) => kin,
+            None => self.groups.entry(group.to_owned()).or_default(),
+        };
+        kin.tree.insert(Kin::number(new, group), Arc::clone(new));
         for (zone, more) in new.kin_by_zone(group) {
             let count = kin.zones.entry(zone.to_owned()).or_default();
             *count = count.saturating_add(more);
         }
-        self.groups.insert_mut(group.to_owned(), kin);
     }
 
     fn leave(&mut self, group: &str, old: &Candidate) {
         let Some(kin) = self.groups.get_mut(group) else { return };
-        kin.tree.remove(&Kin::numbers(old, group), old);
+        kin.tree.remove(Kin::number(old, group), old);
         for (zone, fewer) in old.kin_by_zone(group) {
             if let Some(count) = kin.zones.get_mut(zone) {
                 *count = count.saturating_sub(fewer);
@@ -260,7 +276,7 @@ impl Class {
         }
         kin.zones.retain(|_, count| *count > 0);
         if kin.tree.len() == 0 {
-            self.groups.remove_mut(group);
+            self.groups.remove(group);
         }
     }
 }

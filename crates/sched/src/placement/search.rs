@@ -18,7 +18,6 @@ use core::cmp::{Ordering, Reverse};
 /// The classes whose machines may take a task, and what they have for it.
 pub(super) struct Search<'d> {
     demand: &'d Demand,
-    order: Order,
     /// Whether machines with tasks of the group are looked at apart from the others.
     apart: bool,
     lots: Vec<Lot>,
@@ -33,6 +32,7 @@ struct Lot {
     ties: Tree,
     /// Its machines, in the order of the search.
     all: Tree,
+    order: Order,
     /// Those with tasks of the group, the fewest first; kept only if it matters
     /// which these are.
     kin: Tree,
@@ -52,16 +52,20 @@ impl<'d> Search<'d> {
         let fit = |(alike, class): (&Alike, &Class)| {
             let zones: Vec<String> = zones(&alike.0, demand).cloned().collect();
             let may = !zones.is_empty() && may_take(alike, class, demand);
-            may.then(|| Lot {
-                alike: alike.clone(),
-                zones,
-                ties: class.tree(Order::Tie).clone(),
-                all: class.tree(order).clone(),
-                kin: class.kin(&demand.group).map(|kin| kin.tree.clone()).unwrap_or_default(),
+            may.then(|| {
+                let (order, all) = class.tree(order);
+                Lot {
+                    alike: alike.clone(),
+                    zones,
+                    ties: class.by_tie().clone(),
+                    all: all.clone(),
+                    order,
+                    kin: class.kin(&demand.group).map(|kin| kin.tree.clone()).unwrap_or_default(),
+                }
             })
         };
         let lots = fleet.classes().filter_map(fit).collect();
-        Self { demand, order, apart, lots }
+        Self { demand, apart, lots }
     }
 
     /// The best place for one copy, if there is any.
@@ -87,11 +91,11 @@ impl<'d> Search<'d> {
     /// Notes that the machine that was found is `now` like this.
     pub(super) fn replace(&mut self, found: &Found, now: &Arc<Candidate>) {
         let Some(lot) = self.lots.get_mut(found.lot) else { return };
-        let (order, old, group) = (self.order, &*found.candidate, &self.demand.group);
-        lot.all.replace((&order.numbers(old), old), (&order.numbers(now), now));
+        let (order, old, group) = (lot.order, &*found.candidate, &self.demand.group);
+        lot.all.replace((order.number(old), old), (order.number(now), now));
         if self.apart {
-            let (before, after) = (Kin::numbers(old, group), Kin::numbers(now, group));
-            lot.kin.remove(&before, old);
+            let (before, after) = (Kin::number(old, group), Kin::number(now, group));
+            lot.kin.remove(before, old);
             lot.kin.insert(after, Arc::clone(now));
         }
     }
@@ -113,7 +117,7 @@ impl<'d> Search<'d> {
 /// Whether what is the same for all machines of a class speaks against none.
 fn may_take(alike: &Alike, class: &Class, demand: &Demand) -> bool {
     let host = &alike.0;
-    let some = class.tree(Order::Tie).root().map(Node::candidate);
+    let some = class.by_tie().root().map(Node::candidate);
     host.active
         && host.connected
         && !demand.attributes.iter().any(|it| !is_particular(&it.name) && lacks(host, it))

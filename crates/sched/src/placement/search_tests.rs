@@ -144,14 +144,21 @@ proptest! {
         demand in demand(),
         copies in 1_u32..8,
         seed: u64,
+        arranged in proptest::option::of(any::<bool>()),
     ) {
         // Later machines of a number take the place of earlier ones.
         let mut fleet: Fleet = machines.iter().map(Machine::candidate).collect();
         let mut plain: BTreeMap<_, _> =
             machines.iter().map(|machine| (machine.number, machine.candidate())).collect();
+        if arranged == Some(true) {
+            fleet.arrange(&demand);
+        }
         for number in &gone {
             fleet.remove(&ContainerInstanceId::mint(*number));
             plain.remove(number);
+        }
+        if arranged == Some(false) {
+            fleet.arrange(&demand);
         }
         let before = fleet.clone();
         let placement = place(&fleet, &demand, copies, seed);
@@ -190,7 +197,10 @@ proptest! {
         machines in collection::vec(machine(), 0..60),
         gone in collection::btree_set(0_u128..24, 0..12),
     ) {
+        let packing = |by| Demand { strategies: vec![Strategy::Binpack(by)], ..Demand::default() };
+        let packings = [packing(Resource::Cpu), packing(Resource::Memory)];
         let mut fleet = Fleet::default();
+        fleet.arrange(&packings[0]);
         let mut plain = BTreeMap::new();
         for machine in &machines {
             fleet.put(machine.candidate());
@@ -200,10 +210,14 @@ proptest! {
             fleet.remove(&ContainerInstanceId::mint(*number));
             plain.remove(number);
         }
-        let afresh: Fleet = plain.values().cloned().collect();
+        let mut afresh: Fleet = plain.values().cloned().collect();
+        for demand in &packings {
+            afresh.arrange(demand);
+            fleet.arrange(demand);
+        }
         prop_assert!(fleet == afresh);
         let shape = |(_, class): (&Alike, &Class)| {
-            let orders = [Order::Load, Order::Cpu, Order::Memory, Order::Tie];
+            let orders = [Order::Cpu, Order::Memory, Order::Tie];
             let trees = orders.map(|order| class.tree(order));
             let kin: Vec<_> = GROUPS.iter().map(|group| class.kin(group)).collect();
             format!("{trees:?} {kin:?}")

@@ -1,5 +1,6 @@
 //! What decides among the machines that will do.
 
+use super::candidate::Fullness;
 use super::fleet::{Fleet, Order, is_particular};
 use super::tree::Summary;
 use super::{Candidate, Demand, Host, text_hash};
@@ -117,10 +118,9 @@ impl<'d> Scores<'d> {
     /// The score of `zone` of a machine.
     pub(super) fn of(&self, candidate: &Candidate, zone: &str, chance: Chance) -> Score {
         let least = Least {
-            load: candidate.load(),
-            tasks: candidate.tasks,
+            fullness: candidate.fullness(),
             cpu_units: candidate.room.cpu_units,
-            memory_mib: (candidate.room.memory_mib, candidate.room.memory_mib),
+            memory_mib: candidate.room.memory_mib,
             kin: i64::from(candidate.kin(&self.demand.group)),
             itself: true,
         };
@@ -141,10 +141,9 @@ impl<'d> Scores<'d> {
         chance: Chance,
     ) -> Score {
         let least = Least {
-            load: sum.load,
-            tasks: sum.tasks,
+            fullness: sum.fullness,
             cpu_units: sum.cpu_units.0,
-            memory_mib: sum.memory_mib,
+            memory_mib: sum.memory_mib.0,
             kin,
             itself: false,
         };
@@ -159,15 +158,15 @@ impl<'d> Scores<'d> {
     fn numbers(&self, host: &Host, zone: &str, least: &Least) -> [i64; MOST] {
         let strategies = &self.demand.strategies;
         if strategies.is_empty() {
-            let most_memory = least.memory_mib.1.saturating_neg();
-            return [self.counted(0, zone), least.load, i64::from(least.tasks), most_memory, 0];
+            let [load, tasks, memory] = least.fullness;
+            return [self.counted(0, zone), load, tasks, memory, 0];
         }
         let mut numbers = [0; MOST];
         for ((at, strategy), number) in strategies.iter().enumerate().zip(&mut numbers) {
             *number = match strategy {
                 Strategy::Random => break,
                 Strategy::Binpack(Resource::Cpu) => least.cpu_units,
-                Strategy::Binpack(Resource::Memory) => least.memory_mib.0,
+                Strategy::Binpack(Resource::Memory) => least.memory_mib,
                 Strategy::Spread(Over::Instances) => least.kin,
                 Strategy::Spread(Over::Attribute(name)) if least.itself || !is_particular(name) => {
                     self.counted(at, value(host, name, zone))
@@ -182,11 +181,9 @@ impl<'d> Scores<'d> {
 /// What scores follow from: what a machine has, or the least that one of some
 /// machines of a class may have.
 struct Least {
-    load: i64,
-    tasks: u32,
+    fullness: Fullness,
     cpu_units: i64,
-    /// The least memory that is left, and the most.
-    memory_mib: (i64, i64),
+    memory_mib: i64,
     /// Tasks of the group.
     kin: i64,
     /// Whether it is the machine itself, and not only one like it.
@@ -196,9 +193,6 @@ struct Least {
 /// The order in which the machines of a class are best looked at: that of the
 /// first strategy in which they differ.
 pub(super) fn order(demand: &Demand) -> Order {
-    if demand.strategies.is_empty() {
-        return Order::Load;
-    }
     let orders = demand.strategies.iter().find_map(|strategy| match strategy {
         Strategy::Random => Some(Order::Tie),
         Strategy::Binpack(Resource::Cpu) => Some(Order::Cpu),

@@ -2,31 +2,32 @@
 //! at all of them.
 //!
 //! A treap: a binary search tree that is balanced because each machine's height in
-//! it follows from a hash of its id. It is persistent, as the store's views are:
-//! a changed tree shares all but one path with the tree before. Each node knows
-//! what its whole subtree can offer at best, so that a search passes over what
-//! has no room, or cannot be better than what it has found.
+//! it follows from a hash of its id. Each node knows what its whole subtree can
+//! offer at best, so that a search passes over what has no room, or cannot be
+//! better than what it has found.
+//!
+//! It is persistent: a clone costs nothing, and of two that differ each has for
+//! itself only the paths to where they do. One that nobody shares is changed in
+//! place.
 
-use super::{Candidate, mix};
+use super::candidate::{Candidate, Fullness};
+use super::mix;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
 
-/// As many numbers as an order looks at before chance.
-const NUMBERS: usize = 3;
-
-/// What a machine is ordered by; its tie and its id come after.
-pub(super) type Numbers = [i64; NUMBERS];
-
-/// See the module. Who owns the tree says which numbers each machine has in it,
+/// See the module. Who owns the tree says which number each machine has in it,
 /// and says the same again when he takes the machine out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree(Option<Arc<Node>>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    numbers: Numbers,
-    candidate: Arc<Candidate>,
+    number: i64,
+    /// What is true of the machine alone. Kept, so that who passes by need not look
+    /// at the machine.
+    own: Summary,
     sum: Summary,
+    candidate: Arc<Candidate>,
     left: Tree,
     right: Tree,
 }
@@ -36,7 +37,7 @@ pub(super) struct Node {
 pub(super) struct Summary {
     /// How many they are.
     pub(super) len: u64,
-    /// The least of the first numbers that they are ordered by.
+    /// The least of the numbers that they are ordered by.
     pub(super) first: i64,
     /// The least and the most CPU units that one of them has left.
     pub(super) cpu_units: (i64, i64),
@@ -46,26 +47,23 @@ pub(super) struct Summary {
     pub(super) enis: i64,
     /// The most GPUs that one of them has left.
     pub(super) gpus: i64,
-    /// The least load.
-    pub(super) load: i64,
-    /// The fewest tasks.
-    pub(super) tasks: u32,
+    /// The least of what the default of ECS goes by.
+    pub(super) fullness: Fullness,
     /// The least and the greatest tie.
     pub(super) tie: (u64, u64),
 }
 
 impl Summary {
-    fn of(numbers: &Numbers, candidate: &Candidate) -> Self {
+    fn of(number: i64, candidate: &Candidate) -> Self {
         let room = &candidate.room;
         Self {
             len: 1,
-            first: numbers[0],
+            first: number,
             cpu_units: (room.cpu_units, room.cpu_units),
             memory_mib: (room.memory_mib, room.memory_mib),
             enis: room.enis.unwrap_or(i64::MAX),
             gpus: room.gpus,
-            load: candidate.load(),
-            tasks: candidate.tasks,
+            fullness: candidate.fullness(),
             tie: (candidate.tie, candidate.tie),
         }
     }
@@ -79,17 +77,16 @@ impl Summary {
             memory_mib: both(self.memory_mib, other.memory_mib),
             enis: self.enis.max(other.enis),
             gpus: self.gpus.max(other.gpus),
-            load: self.load.min(other.load),
-            tasks: self.tasks.min(other.tasks),
+            fullness: self.fullness.min(other.fullness),
             tie: (self.tie.0.min(other.tie.0), self.tie.1.max(other.tie.1)),
         }
     }
 }
 
 impl Node {
-    fn new(numbers: Numbers, candidate: Arc<Candidate>) -> Self {
-        let sum = Summary::of(&numbers, &candidate);
-        Self { numbers, candidate, sum, left: Tree(None), right: Tree(None) }
+    fn new(number: i64, candidate: Arc<Candidate>) -> Self {
+        let own = Summary::of(number, &candidate);
+        Self { number, own, sum: own, candidate, left: Tree(None), right: Tree(None) }
     }
 
     /// The machine in the middle.
@@ -108,22 +105,20 @@ impl Node {
     }
 
     fn add_up(&mut self) {
-        let own = Summary::of(&self.numbers, &self.candidate);
-        self.sum = self.sides().fold(own, |sum, side| sum.and(&side.sum));
+        self.sum = self.sides().fold(self.own, |sum, side| sum.and(&side.sum));
     }
 
-    fn compare(&self, numbers: &Numbers, candidate: &Candidate) -> Ordering {
-        (&self.numbers, self.candidate.tie, &self.candidate.host.id).cmp(&(
-            numbers,
-            candidate.tie,
-            &candidate.host.id,
-        ))
+    fn compare(&self, number: i64, candidate: &Candidate) -> Ordering {
+        let (tie, _) = self.own.tie;
+        // Two ids of one hash are rare, and where they lie is far.
+        let by_id = || self.candidate.host.id.cmp(&candidate.host.id);
+        (self.number, tie).cmp(&(number, candidate.tie)).then_with(by_id)
     }
 
     /// Of two nodes the higher is nearer to the root. Not the tie itself, or a
     /// tree ordered by ties would be a list.
     fn height(&self) -> u64 {
-        mix(self.candidate.tie, 0x5eed)
+        mix(self.own.tie.0, 0x5eed)
     }
 }
 
@@ -161,22 +156,22 @@ impl Tree {
     }
 
     /// Takes a machine in that is not there yet.
-    pub(super) fn insert(&mut self, numbers: Numbers, candidate: Arc<Candidate>) {
-        self.join(Node::new(numbers, candidate));
+    pub(super) fn insert(&mut self, number: i64, candidate: Arc<Candidate>) {
+        self.join(Node::new(number, candidate));
     }
 
     fn join(&mut self, mut new: Node) {
         match &mut self.0 {
             Some(node) if node.height() >= new.height() => {
                 let node = Arc::make_mut(node);
-                match node.compare(&new.numbers, &new.candidate) {
+                match node.compare(new.number, &new.candidate) {
                     Ordering::Greater => node.left.join(new),
                     Ordering::Less | Ordering::Equal => node.right.join(new),
                 }
                 node.add_up();
             }
             Some(_) | None => {
-                let (left, right) = core::mem::take(self).split(&new.numbers, &new.candidate);
+                let (left, right) = core::mem::take(self).split(new.number, &new.candidate);
                 (new.left, new.right) = (left, right);
                 new.add_up();
                 self.0 = Some(Arc::new(new));
@@ -185,26 +180,26 @@ impl Tree {
     }
 
     /// What comes before the machine, and what after.
-    fn split(self, numbers: &Numbers, candidate: &Candidate) -> (Self, Self) {
+    fn split(self, number: i64, candidate: &Candidate) -> (Self, Self) {
         let Self(Some(mut node)) = self else { return (Self(None), Self(None)) };
         let top = Arc::make_mut(&mut node);
-        if top.compare(numbers, candidate) == Ordering::Less {
-            let (before, after) = core::mem::take(&mut top.right).split(numbers, candidate);
+        if top.compare(number, candidate) == Ordering::Less {
+            let (before, after) = core::mem::take(&mut top.right).split(number, candidate);
             top.right = before;
             top.add_up();
             (Self(Some(node)), after)
         } else {
-            let (before, after) = core::mem::take(&mut top.left).split(numbers, candidate);
+            let (before, after) = core::mem::take(&mut top.left).split(number, candidate);
             top.left = after;
             top.add_up();
             (before, Self(Some(node)))
         }
     }
 
-    /// Takes a machine out, if it is there under these numbers.
-    pub(super) fn remove(&mut self, numbers: &Numbers, candidate: &Candidate) {
+    /// Takes a machine out, if it is there under this number.
+    pub(super) fn remove(&mut self, number: i64, candidate: &Candidate) {
         let Some(node) = &mut self.0 else { return };
-        let order = node.compare(numbers, candidate);
+        let order = node.compare(number, candidate);
         if order == Ordering::Equal {
             let (left, right) = (node.left.clone(), node.right.clone());
             *self = left.before(right);
@@ -212,8 +207,8 @@ impl Tree {
         }
         let node = Arc::make_mut(node);
         match order {
-            Ordering::Greater => node.left.remove(numbers, candidate),
-            Ordering::Less | Ordering::Equal => node.right.remove(numbers, candidate),
+            Ordering::Greater => node.left.remove(number, candidate),
+            Ordering::Less | Ordering::Equal => node.right.remove(number, candidate),
         }
         node.add_up();
     }
@@ -238,26 +233,25 @@ impl Tree {
     }
 
     /// Puts `new` in the place of `old`, which is the same machine.
-    pub(super) fn replace(
-        &mut self,
-        old: (&Numbers, &Candidate),
-        new: (&Numbers, &Arc<Candidate>),
-    ) {
+    pub(super) fn replace(&mut self, old: (i64, &Candidate), new: (i64, &Arc<Candidate>)) {
         if old.0 == new.0 {
             self.update(new.0, new.1);
         } else {
             self.remove(old.0, old.1);
-            self.insert(*new.0, Arc::clone(new.1));
+            self.insert(new.0, Arc::clone(new.1));
         }
     }
 
-    fn update(&mut self, numbers: &Numbers, candidate: &Arc<Candidate>) {
+    fn update(&mut self, number: i64, candidate: &Arc<Candidate>) {
         let Some(node) = &mut self.0 else { return };
         let node = Arc::make_mut(node);
-        match node.compare(numbers, candidate) {
-            Ordering::Equal => node.candidate = Arc::clone(candidate),
-            Ordering::Greater => node.left.update(numbers, candidate),
-            Ordering::Less => node.right.update(numbers, candidate),
+        match node.compare(number, candidate) {
+            Ordering::Equal => {
+                node.own = Summary::of(number, candidate);
+                node.candidate = Arc::clone(candidate);
+            }
+            Ordering::Greater => node.left.update(number, candidate),
+            Ordering::Less => node.right.update(number, candidate),
         }
         node.add_up();
     }

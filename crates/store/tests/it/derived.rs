@@ -3,12 +3,13 @@
 use ident::Scope;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use store::conformance::{Lamp, block_on};
-use store::{Derived, MemoryBackend, Record, Registry, Store, StoreError, View};
+use store::{
+    Derived, MAX_OPERATIONS, MemoryBackend, Record, Registry, Store, StoreError, Txn, View,
+};
 
 /// How bright each room is: a subject per room.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Brightness(BTreeMap<String, u64>);
 
 impl Derived for Brightness {
@@ -19,10 +20,6 @@ impl Derived for Brightness {
             0 => _ = self.0.remove(room),
             watts => _ = self.0.insert(room.to_owned(), watts),
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -42,23 +39,59 @@ fn brightness(view: &View, scope: &Scope) -> BTreeMap<String, u64> {
 /// What one step of a test does.
 #[derive(Clone, Debug)]
 enum Step {
-    /// One transaction: lamps to put (scope, id, room, watts), and ids to delete.
-    Write(Vec<(u8, u8, u8, u64)>, Vec<(u8, u8)>),
-    /// A transaction that changes its mind.
-    Fail(u8),
+    /// A transaction, and what becomes of it.
+    Write(Draft, End),
+    /// Somebody asks.
+    Ask,
+    /// Another machine writes to the same database.
+    Overtake(Draft),
+    /// The account of one of the scopes ends.
+    Erase(u8),
     /// The store is closed and opened again.
     Reopen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Lamps to put (scope, id, room, watts), ids to delete, and whether to ask meanwhile.
+#[derive(Clone, Debug)]
+struct Draft {
+    put: Vec<(u8, u8, u8, u64)>,
+    delete: Vec<(u8, u8)>,
+    asks: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Commits,
+    /// It changes its mind.
+    Fails,
+    /// It was a rehearsal.
+    Rehearses,
+    /// It is too large for any backend.
+    TooLarge,
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
     let lamp = (1_u8..3, 0_u8..6, 0_u8..3, 0_u64..3);
-    let write = (
+    (
         proptest::collection::vec(lamp, 0..4),
         proptest::collection::vec((1_u8..3, 0_u8..6), 0..3),
-    );
+        any::<bool>(),
+    )
+        .prop_map(|(put, delete, asks)| Draft { put, delete, asks })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let end = prop_oneof![
+        4 => Just(End::Commits),
+        1 => Just(End::Fails),
+        1 => Just(End::Rehearses),
+        1 => Just(End::TooLarge),
+    ];
     prop_oneof![
-        6 => write.prop_map(|(put, delete)| Step::Write(put, delete)),
-        1 => (0_u8..6).prop_map(Step::Fail),
+        8 => (draft(), end).prop_map(|(draft, end)| Step::Write(draft, end)),
+        3 => Just(Step::Ask),
+        1 => draft().prop_map(Step::Overtake),
+        1 => (1_u8..3).prop_map(Step::Erase),
         1 => Just(Step::Reopen),
     ]
 }
@@ -68,67 +101,125 @@ fn lamp(scope: u8, id: u8, room: u8, watts: u64) -> Lamp {
     Lamp { scope: Lamp::scope_of(scope), watts, ..lamp }
 }
 
-fn holds(view: &View) -> Result<(), TestCaseError> {
+/// What a transaction has of both scopes is what the records say.
+fn holds(txn: &mut Txn) {
     for scope in [1, 2].map(Lamp::scope_of) {
-        let derived = view.derived::<Brightness>(&scope);
-        prop_assert_eq!(&derived.0, &brightness(view, &scope));
-        prop_assert_eq!(derived, view.derived_anew::<Brightness>(&scope));
+        let anew = txn.derived_anew::<Brightness>(&scope);
+        assert_eq!(anew.0, brightness(txn.view(), &scope));
+        assert_eq!(*txn.derived::<Brightness>(&scope), anew);
     }
-    Ok(())
+}
+
+fn write(txn: &mut Txn, draft: &Draft, end: End) -> Result<(), StoreError> {
+    for (scope, id, room, watts) in &draft.put {
+        txn.put(lamp(*scope, *id, *room, *watts));
+    }
+    for (scope, id) in &draft.delete {
+        txn.delete::<Lamp>(&Lamp::scope_of(*scope), &format!("l-{id}"));
+    }
+    if let End::TooLarge = end {
+        (0..=MAX_OPERATIONS).for_each(|n| txn.put(Lamp::new(&format!("more-{n}"), "r-9")));
+    }
+    if draft.asks {
+        holds(txn);
+    }
+    if let End::Fails = end { Err(StoreError::Stopped) } else { Ok(()) }
+}
+
+fn erase(txn: &mut Txn, scope: u8) {
+    let account = Lamp::scope_of(scope).account;
+    let keys: Vec<_> = txn.view().keys_of(&account).collect();
+    assert!(keys.iter().all(|key| key.kind == Lamp::KIND && txn.erase(key)));
 }
 
 proptest! {
     #[test]
-    fn what_is_derived_follows_every_write(steps in proptest::collection::vec(step(), 0..20)) {
+    fn what_is_derived_follows_every_write(steps in proptest::collection::vec(step(), 0..30)) {
         let backend = MemoryBackend::new();
         let open = || Store::open_inline(Box::new(backend.clone()), registry()).expect("opens");
         let mut store = open();
         for step in steps {
-            match step {
-                Step::Write(put, delete) => {
-                    block_on(store.transact(|txn| {
-                        for (scope, id, room, watts) in &put {
-                            txn.put(lamp(*scope, *id, *room, *watts));
-                        }
-                        for (scope, id) in &delete {
-                            txn.delete::<Lamp>(&Lamp::scope_of(*scope), &format!("l-{id}"));
-                        }
-                        holds(txn.view()).expect("holds within");
-                        Ok::<_, StoreError>(())
-                    })).expect("commits");
+            let nothing_else = Ok::<_, StoreError>(());
+            let ended = match &step {
+                Step::Write(draft, end) => {
+                    let rehearses = matches!(end, End::Rehearses);
+                    let store = if rehearses { store.rehearsal() } else { store.clone() };
+                    let ended = block_on(store.transact(|txn| write(txn, draft, *end)));
+                    prop_assert_eq!(ended.is_ok(), !matches!(end, End::Fails | End::TooLarge));
+                    nothing_else
                 }
-                Step::Fail(id) => {
-                    let failed = block_on(store.transact(|txn| {
-                        txn.put(lamp(1, id, 0, 100));
-                        Err::<(), _>(StoreError::Stopped)
-                    }));
-                    prop_assert!(failed.is_err());
+                Step::Overtake(draft) => {
+                    block_on(open().transact(|txn| write(txn, draft, End::Commits)))
                 }
-                Step::Reopen => store = open(),
-            }
-            holds(&store.view())?;
+                Step::Erase(scope) => block_on(store.transact(|txn| {
+                    erase(txn, *scope);
+                    holds(txn);
+                    Ok(())
+                })),
+                Step::Ask => block_on(store.transact(|txn| {
+                    holds(txn);
+                    Ok(())
+                })),
+                Step::Reopen => {
+                    store = open();
+                    nothing_else
+                }
+            };
+            prop_assert!(ended.is_ok(), "{step:?}: {ended:?}");
         }
+        block_on(store.transact(|txn| {
+            holds(txn);
+            Ok::<_, StoreError>(())
+        }))
+        .expect("reads");
     }
 }
 
+/// More is written about than is worth noting, and nobody asks in between.
 #[test]
-fn an_erased_record_leaves_nothing_derived() {
+fn more_than_can_be_noted_is_derived_anew() {
     let store = Store::in_memory(registry());
-    let account = Lamp::home().account;
-    let write = |watts| {
-        store.transact(move |txn| {
-            txn.put(lamp(1, 1, 1, watts));
-            Ok::<_, StoreError>(())
-        })
+    let ask = || {
+        block_on(store.transact(|txn| {
+            holds(txn);
+            Ok::<_, StoreError>(txn.derived::<Brightness>(&Lamp::home()).0.len())
+        }))
     };
-    block_on(write(40)).expect("commits");
-    assert_eq!(store.view().derived::<Brightness>(&Lamp::home()).0.len(), 1);
+    assert_eq!(ask().expect("reads"), 0);
+    let rooms = 20_000;
+    for first in (0..rooms).step_by(100) {
+        block_on(store.transact(|txn| {
+            for n in first..first + 100 {
+                txn.put(Lamp { watts: 1, ..Lamp::new(&format!("l-{n}"), &format!("r-{n}")) });
+            }
+            Ok::<_, StoreError>(())
+        }))
+        .expect("commits");
+    }
+    assert_eq!(ask().expect("reads"), rooms);
+}
+
+#[test]
+fn an_erasure_that_is_given_up_leaves_what_was_there() {
+    let store = Store::in_memory(registry());
+    let ask =
+        || {
+            block_on(store.transact(|txn| {
+                Ok::<_, StoreError>(txn.derived::<Brightness>(&Lamp::home()).0.len())
+            }))
+        };
     block_on(store.transact(|txn| {
-        let keys: Vec<_> = txn.view().keys_of(&account).collect();
-        assert!(keys.iter().all(|key| key.kind == Lamp::KIND && txn.erase(key)));
+        txn.put(Lamp { watts: 40, ..Lamp::new("l-1", "r-1") });
         Ok::<_, StoreError>(())
     }))
     .expect("commits");
-    let nothing = Arc::new(Brightness::default());
-    assert_eq!(store.view().derived::<Brightness>(&Lamp::home()), nothing);
+    assert_eq!(ask().expect("reads"), 1);
+    let given_up = block_on(store.transact(|txn| {
+        let keys: Vec<_> = txn.view().keys_of(&Lamp::home().account).collect();
+        assert!(keys.iter().all(|key| txn.erase(key)));
+        assert_eq!(txn.derived::<Brightness>(&Lamp::home()).0.len(), 0);
+        Err::<(), _>(StoreError::Stopped)
+    }));
+    assert!(given_up.is_err());
+    assert_eq!(ask().expect("reads"), 1);
 }
