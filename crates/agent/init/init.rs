@@ -7,6 +7,11 @@
 //! - `init -- PROGRAM ARGUMENT…` runs the program as its child, passes on every signal
 //!   that it gets, reaps every orphan, and ends as the child ends.
 //! - `init` alone reaps orphans until it is told to end.
+//!
+//! And beside a container, where its shim starts it:
+//!
+//! - `init log FILE` appends what the container says to the file. What finds no room there
+//!   is lost, and what comes after it is not.
 
 #![no_std]
 #![no_main]
@@ -40,6 +45,9 @@ global_asm!(
 /// The numbers of the system calls.
 #[cfg(target_arch = "x86_64")]
 mod number {
+    pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
     pub const CLONE: usize = 56;
@@ -49,12 +57,19 @@ mod number {
     pub const SETPGID: usize = 109;
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
+    pub const PPOLL: usize = 271;
 }
 
 /// The numbers of the system calls.
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub const IOCTL: usize = 29;
+    pub const OPENAT: usize = 56;
+    pub const CLOSE: usize = 57;
+    pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
+    pub const PPOLL: usize = 73;
     pub const EXIT_GROUP: usize = 94;
     pub const KILL: usize = 129;
     pub const RT_SIGPROCMASK: usize = 135;
@@ -74,6 +89,20 @@ const WNOHANG: usize = 1;
 const TIOCSPGRP: usize = 0x5410;
 const EACCES: isize = -13;
 const EINTR: isize = -4;
+
+const AT_FDCWD: isize = -100;
+const O_WRONLY: usize = 0o1;
+const O_CREAT: usize = 0o100;
+const O_APPEND: usize = 0o2000;
+const POLLIN: i16 = 1;
+
+/// Where the shim leaves the pipes of the container's output and errors, and the one by
+/// which it hears that we read them.
+const OUTPUT: i32 = 3;
+const ERRORS: i32 = 4;
+const READY: usize = 5;
+/// As much as a pipe holds.
+const BUFFER: usize = 1 << 16;
 
 /// A path may be so long.
 const PATH_MAX: usize = 4096;
@@ -114,10 +143,87 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
         let environment = arguments.add(count + 1);
         let mask = &raw const all as usize;
         call(number::RT_SIGPROCMASK, [SIG_BLOCK, mask, 0, 8, 0]);
+        if count > 2 && is(*arguments.add(1), b"log\0") {
+            keep(*arguments.add(2));
+        }
         // The program itself, and the two dashes.
         let child = if count > 2 { run(arguments.add(2), environment) } else { 0 };
         watch(child, mask)
     }
+}
+
+/// One of the files that are waited for, as the kernel wants it.
+#[repr(C)]
+struct Awaited {
+    file: i32,
+    events: i16,
+    seen: i16,
+}
+
+/// Appends to the file what comes out of both pipes, until they have ended. Told to end
+/// meanwhile, it does so when they are empty.
+unsafe fn keep(path: *const u8) -> ! {
+    let mut buffer = core::mem::MaybeUninit::<[u8; BUFFER]>::uninit();
+    let buffer = buffer.as_mut_ptr() as usize;
+    // Signals are blocked but for when there is nothing to read.
+    let none = 0_u64;
+    let mut pipes = [OUTPUT, ERRORS].map(|file| Awaited { file, events: POLLIN, seen: 0 });
+    unsafe {
+        let mut file = open(path);
+        // The shim waits for this: nothing that is said from now on is lost.
+        call(number::CLOSE, [READY, 0, 0, 0, 0]);
+        while pipes.iter().any(|pipe| pipe.file >= 0) {
+            let (at, mask) = (&raw mut pipes as usize, &raw const none as usize);
+            if call(number::PPOLL, [at, pipes.len(), 0, mask, 8]) <= 0 {
+                continue;
+            }
+            for pipe in &mut pipes {
+                if pipe.file < 0 || pipe.seen == 0 {
+                    continue;
+                }
+                let from = pipe.file as usize;
+                let count = call(number::READ, [from, buffer, BUFFER, 0, 0]);
+                if count > 0 {
+                    if file < 0 {
+                        file = open(path);
+                    }
+                    write(file, buffer, count as usize);
+                } else if count != EINTR {
+                    call(number::CLOSE, [from, 0, 0, 0, 0]);
+                    // The kernel looks at none that is negative.
+                    pipe.file = -1;
+                }
+            }
+        }
+    }
+    exit(0)
+}
+
+unsafe fn open(path: *const u8) -> isize {
+    let flags = O_WRONLY | O_CREAT | O_APPEND;
+    unsafe { call(number::OPENAT, [AT_FDCWD as usize, path as usize, flags, 0o644, 0]) }
+}
+
+/// Writes as much of it as there is room for.
+unsafe fn write(file: isize, mut at: usize, mut count: usize) {
+    while file >= 0 && count > 0 {
+        let written = unsafe { call(number::WRITE, [file as usize, at, count, 0, 0]) };
+        if written > 0 {
+            at += written as usize;
+            count -= written as usize;
+        } else if written != EINTR {
+            return;
+        }
+    }
+}
+
+/// Whether a text is this one, the zero at its end with it.
+unsafe fn is(text: *const u8, other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < other.len() && unsafe { *text.add(at) } == other[at] {
+        at += 1;
+    }
+    at == other.len()
 }
 
 /// Passes on signals and reaps, until the child has ended.

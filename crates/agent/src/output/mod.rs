@@ -1,7 +1,8 @@
 //! What containers wrote: kept within bounds, and read by whoever wants to.
 //!
-//! A container's shim appends to a plain file, whether or not an agent runs, so
-//! that nobody who does not read can hold a container up. What is too much is
+//! A process beside each container, which its shim starts, appends to a plain file,
+//! whether or not an agent runs, so that nobody who does not read can hold a container
+//! up; nor can a full disk, for which what finds no room is lost. What is too much is
 //! given back to the disk from the front ([`bounds`]): the file keeps its length
 //! and gets a hole, and every byte in it its place. Beside it lie the times at
 //! which it was how long ([`times`]).

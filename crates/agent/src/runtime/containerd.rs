@@ -278,15 +278,19 @@ impl Containerd {
 
     async fn spawn(&self, order: &Order<'_>, rootfs: Vec<Mount>) -> Result<(), Error> {
         let definition = spec::definition(order)?;
-        let log = order.log.display().to_string();
         let (stdout, stderr) = if definition.terminal {
             // The shim opens it as it would a pipe, which it is to find there.
             let options = || std::fs::OpenOptions::new().create(true).append(true).open(&order.log);
             options().map_err(Error::io("write", &order.log))?;
-            (log, String::new())
+            (order.log.display().to_string(), String::new())
+        } else if definition.interactive {
+            // Beside a process that writes, shims open no input.
+            let log = format!("file://{}", order.log.display());
+            (log.clone(), log)
         } else {
-            // The shim appends to the file and needs nobody at the other end.
-            (format!("file://{log}"), format!("file://{log}"))
+            // Beside the container, and as long as it is there: nobody else is needed.
+            let writer = init::writer(&self.init, &order.log);
+            (writer.clone(), writer)
         };
         let stdin = if definition.interactive {
             open_input(&order.files.join("stdin"))?

@@ -4,6 +4,7 @@ use super::Error;
 use super::connection::Connection;
 use crate::images::{self, digest};
 use serde_json::json;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -29,6 +30,25 @@ pub(super) fn install(path: &Path) -> Result<(), Error> {
         fs::rename(&aside, path)
     };
     put().map_err(Error::io("write", path))
+}
+
+/// How a shim is told to start the program beside a container, so that it appends what
+/// the container says to `log`. A shim could do so itself, but after a write that finds
+/// no room it does not write again, and the container waits for ever.
+pub(super) fn writer(program: &Path, log: &Path) -> String {
+    format!("binary://{}?log={}", escaped(program), escaped(log))
+}
+
+fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// Puts the image where images are.
@@ -80,4 +100,15 @@ fn append<W: Write>(
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     tar.append_data(&mut header, name, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_finds_program_and_file_in_what_it_is_told() {
+        let (program, log) = (Path::new("/data/init"), Path::new("/a b/50%&c=d/web.log"));
+        assert_eq!(writer(program, log), "binary:///data/init?log=/a%20b/50%25%26c%3Dd/web.log");
+    }
 }

@@ -127,7 +127,12 @@ fn launch(paths: &Paths) -> Result<(), Error> {
     if let Err(error) = remove_half_made(&paths.state().join("io.containerd.runtime.v2.task")) {
         tracing::warn!(%error, "what was half made stays");
     }
-    let log = fs::File::create(paths.log()).map_err(Error::io("write", paths.log()))?;
+    // Shims that outlive it write there too: each at the end, not over the others.
+    let open = || {
+        let log = fs::OpenOptions::new().create(true).append(true).open(paths.log())?;
+        log.set_len(0).map(|()| log)
+    };
+    let log = open().map_err(Error::io("write", paths.log()))?;
     let errors = log.try_clone().map_err(Error::io("write", paths.log()))?;
     let mut child = Command::new("containerd")
         .arg("--config")

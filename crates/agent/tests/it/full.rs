@@ -201,17 +201,16 @@ async fn a_container_that_finds_no_room_is_not_made_and_the_next_is() {
     end(machine, agent).await;
 }
 
-/// The shim stops writing what a container says when its file finds no room, and does not
-/// begin again. All else goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn output_that_finds_no_room_does_not_end_its_container() {
+async fn output_that_finds_no_room_is_lost_and_what_comes_after_is_not() {
     let disk = Disk::of(32);
     let mut machine = Machine::new();
     machine.config.data_dir = disk.path().join("data");
     machine.load_image().await;
     let mut agent = machine.agent().await;
     let script = "trap 'exit 6' TERM; echo began; n=0; \
-                  while :; do n=$((n + 1)); echo line $n; sleep 0.02; done";
+                  while :; do n=$((n + 1)); echo line $n; [ $n = 300 ] && \
+                  dd if=/dev/zero bs=64k count=4 2>&1; sleep 0.01; done";
     let mut web = container("web", &["sh", "-c", script]);
     web.stop_timeout = Some(Duration::from_secs(20));
     let spec = task(Network::Isolated, vec![web]);
@@ -219,7 +218,8 @@ async fn output_that_finds_no_room_does_not_end_its_container() {
     agent.running().await;
     written(&machine, &spec.arn, "web", "line 20").await;
     disk.fill();
-    // The rest of the block that the file ends in takes some lines.
+    // The rest of the block that the file ends in takes some lines. There is more to come
+    // than a pipe holds, which would keep the container waiting.
     let length = || machine.log(&spec.arn, "web").len();
     let mut before = length();
     loop {
@@ -230,7 +230,14 @@ async fn output_that_finds_no_room_does_not_end_its_container() {
         }
         before = now;
     }
+    tokio::time::sleep(Duration::from_secs(5)).await;
     disk.relieve();
+    let number = || -> u32 {
+        let log = machine.log(&spec.arn, "web");
+        let number = |line: &str| line.strip_prefix("line ")?.parse().ok();
+        log.lines().rev().find_map(number).unwrap_or(0)
+    };
+    until("it being heard again", || number() > 301).await;
     agent.stop(spec.clone()).await;
     let report = agent.stopped().await;
     assert_eq!(last(&report, "web").exit_code, Some(6), "{}", reason(&report));

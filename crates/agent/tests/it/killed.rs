@@ -205,7 +205,11 @@ async fn walk_of_containerd(side: Side) {
         again.spawn(async move {
             let pid = deaths.recv().await.expect("a death");
             until("it is dead", || process::running(&own) != Some(pid)).await;
-            process::start(&own, &prefix).await.expect("starts");
+            // Again and again, as an agent does with its own.
+            while let Err(error) = process::start(&own, &prefix).await {
+                println!("{}", agent::chain(&error));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         });
         let mut agent = machine.agent().await;
         let reports = see_through(&machine, &mut agent, &spec).await;
