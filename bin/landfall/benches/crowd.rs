@@ -132,7 +132,7 @@ impl World {
             caller: Caller { scope, principal: Principal::Root, access_key: "AKIA".to_owned() },
             request_id: "bench".to_owned(),
         };
-        let ecs = ::ecs::Ecs { public_url: "http://127.0.0.1:4566".to_owned() };
+        let ecs = ::ecs::Ecs { public_url: "http://127.0.0.1:4566".to_owned(), identity: None };
         let world = Self { platform, cx, ecs };
         world.cluster(CLUSTER).await;
         let container = shapes::ContainerDefinition {

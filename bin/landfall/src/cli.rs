@@ -99,6 +99,16 @@ pub(crate) struct Up {
     /// may be repeated. Those that /etc/resolv.conf names if none is given.
     #[arg(long = "resolver", value_name = "ADDRESS[:PORT]", value_parser = resolver)]
     pub(crate) resolvers: Vec<SocketAddr>,
+    /// Serve the instance metadata of this machine on this loopback address, for
+    /// SDKs that are told so by `AWS_EC2_METADATA_SERVICE_ENDPOINT`. Every process here
+    /// can then act in the machine's role, ecsInstanceRole.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "127.0.0.1:51680", value_parser = loopback)]
+    pub(crate) imds: Option<SocketAddr>,
+    /// Let tasks with their own interfaces ask for that metadata at 169.254.169.254,
+    /// and so act in the machine's role.
+    #[arg(long)]
+    pub(crate) task_imds: bool,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]
@@ -305,6 +315,12 @@ fn agent_grace(text: &str) -> Result<Duration, String> {
         return Err("agents need 1m at least to reconnect".to_owned());
     }
     Ok(grace)
+}
+
+/// An address that only this machine reaches.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    address.ok_or_else(|| "give a loopback address and a port: 127.0.0.1:51680".to_owned())
 }
 
 /// The port at which resolvers answer.

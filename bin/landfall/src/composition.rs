@@ -6,6 +6,7 @@ use crate::cli::Up;
 use crate::commands::AnyError;
 use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
+use crate::metadata;
 use agent::engine::PullFrom;
 use agent::images::{Limits, PullBehavior, Registries};
 use chassis::idempotency::Sweeper;
@@ -69,9 +70,13 @@ pub(crate) fn registry() -> Registry {
 }
 
 /// Every service there is, answering at `public_url`.
-pub(crate) fn services(iam: &Arc<iam::Iam>, public_url: &str) -> [Arc<dyn Service>; 5] {
+pub(crate) fn services(
+    iam: &Arc<iam::Iam>,
+    public_url: &str,
+    identity: Option<ec2::identity::Verifier>,
+) -> [Arc<dyn Service>; 5] {
     let iam = || Arc::clone(iam);
-    let ecs = ecs::Ecs { public_url: public_url.to_owned() };
+    let ecs = ecs::Ecs { public_url: public_url.to_owned(), identity };
     [
         Arc::new(chassis::service::Ecs(Arc::new(ecs))),
         Arc::new(chassis::service::Ec2(Arc::new(ec2::Ec2))),
@@ -132,6 +137,8 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     let root = iam::bootstrap(&platform, &scope.account).await?;
     let instance = machine(layout, up, &platform, &scope).await?;
     let node = iam::node_key(&platform, &scope, &instance).await?;
+    let signer = metadata::signer(layout)?;
+    let metadata = metadata::of(up, &platform, &scope, &instance, &signer)?;
 
     // The front door.
     let listener = TcpListener::bind(up.listen)
@@ -144,7 +151,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     let exposition = agent::Exposition::default();
     let shown = exposition.clone();
     let edge = Edge::new(platform.clone(), Arc::clone(&iam) as Arc<dyn Authenticator>)
-        .services(services(&iam, &endpoint))
+        .services(services(&iam, &endpoint, Some(signer.verifier())))
         .socket(Arc::new(ec2::CardSocket::new()))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService::default()))
@@ -171,11 +178,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         credentials: credentials.clone(),
     };
-    let mut card = card::Config::new(&layout.card_prefix(), layout.card())?;
-    if !up.resolvers.is_empty() {
-        card.resolvers = card::Resolvers::At(up.resolvers.clone());
-    }
-    let card = card::Card::new(card);
+    let card = card::Card::new(card_config(layout, up, metadata.as_ref())?);
     let (plan_sender, plans) = watch::channel(None);
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let card_endpoint = format!("{endpoint}{}", ec2::card::PATH).parse()?;
@@ -205,6 +208,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         }
     });
     programs.spawn(card::run(card, plans, report_sender));
+    metadata::serve(&mut programs, up, metadata, &shutdown).await;
     programs.spawn(async move {
         if let Err(error) = Box::pin(agent::run(agent, agent_stopping)).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the agent ended");
@@ -228,6 +232,20 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         tracing::warn!("not everything ended in time");
     }
     outcome.map_err(AnyError::from)
+}
+
+/// How the card of this machine is set.
+fn card_config(
+    layout: &Layout,
+    up: &Up,
+    metadata: Option<&Arc<card::imds::Metadata>>,
+) -> Result<card::Config, AnyError> {
+    let mut config = card::Config::new(&layout.card_prefix(), layout.card())?;
+    if !up.resolvers.is_empty() {
+        config.resolvers = card::Resolvers::At(up.resolvers.clone());
+    }
+    config.task_metadata = metadata.filter(|_| up.task_imds).cloned();
+    Ok(config)
 }
 
 /// Removes what the node programs made on the machine, running or not. One that

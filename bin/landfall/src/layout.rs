@@ -60,6 +60,11 @@ impl Layout {
         self.data.join("machine.json")
     }
 
+    /// The key of instance identity documents.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.data.join("identity.key")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.data.join("landfall.log")
     }

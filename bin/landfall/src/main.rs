@@ -18,6 +18,7 @@ mod images;
 #[cfg(test)]
 mod isolation;
 mod layout;
+mod metadata;
 #[cfg(test)]
 mod state_fixtures;
 mod terminal;

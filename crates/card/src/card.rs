@@ -3,13 +3,14 @@
 use crate::dns::{Resolvers, Upstream};
 use crate::error::CardError;
 use crate::host::Host;
+use crate::imds::Metadata;
 use crate::netns::{self, Netns};
 use crate::nft::Counters;
-use crate::router::Router;
+use crate::router::{Answering, Router};
 use crate::{keep, names};
 use ident::{EniId, Generation};
 use net::model::Service;
-use net::plan::{CardPlan, CardReport, VpcPlan};
+use net::plan::{CardPlan, CardReport, EniUser, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub struct Config {
     pub period: Duration,
     /// Who is asked for names that no VPC knows, in the namespace of the process.
     pub resolvers: Resolvers,
+    /// What tasks can ask about the machine, at 169.254.169.254 and fd00:ec2::254. With
+    /// `None` they cannot: who asks there gets the credentials of the machine's role.
+    pub task_metadata: Option<Arc<Metadata>>,
 }
 
 impl Config {
@@ -50,6 +54,7 @@ impl Config {
             host: Netns::current()?,
             period: Duration::from_secs(2),
             resolvers: Resolvers::File(PathBuf::from("/etc/resolv.conf")),
+            task_metadata: None,
         })
     }
 }
@@ -183,6 +188,7 @@ impl Card {
         let started = Instant::now();
         let mut work = Work::default();
         self.keep(plan).await;
+        let plan = &self.opened(plan);
         let wanted: BTreeSet<String> =
             plan.vpcs.iter().map(|vpc| names::router(&self.config.prefix, &vpc.vpc)).collect();
         self.remove_routers_except(&wanted, &mut work).await?;
@@ -223,6 +229,18 @@ impl Card {
             "the plan is applied",
         );
         Ok(report)
+    }
+
+    /// The plan, with what this machine lets its tasks do beside.
+    fn opened(&self, plan: &CardPlan) -> CardPlan {
+        let mut plan = plan.clone();
+        if self.config.task_metadata.is_some() {
+            let enis = plan.vpcs.iter_mut().flat_map(|vpc| &mut vpc.enis);
+            for eni in enis.filter(|eni| eni.user == EniUser::Task) {
+                eni.services.insert(Service::Metadata);
+            }
+        }
+        plan
     }
 
     /// Begins to keep the plan on disk, if it is not there. That the disk must be
@@ -269,7 +287,11 @@ impl Card {
         let mut attempts = 1..=ATTEMPTS;
         let failures = loop {
             let last = attempts.next().is_none_or(|attempt| attempt == ATTEMPTS);
-            match router.converge(vpc, host, &self.upstream, work).await {
+            let answering = Answering {
+                upstream: &self.upstream,
+                metadata: self.config.task_metadata.as_ref(),
+            };
+            match router.converge(vpc, host, answering, work).await {
                 Err(error) if !last && error.is_race() => {
                     tracing::debug!(error = error.chain(), "something changed meanwhile");
                 }

@@ -34,8 +34,11 @@
 //! | `flows` | the connection tracker |
 //! | `advertise` | the router advertises itself to who has IPv6 |
 //! | `dns` | the VPC's resolver |
+//! | [`imds`] | the instance metadata |
+//! | `kept` | what answers in a router, kept alive |
 //! | `keep` | the last plan, on disk |
 
+pub mod imds;
 pub mod netns;
 
 mod advertise;
@@ -48,6 +51,7 @@ mod flows;
 mod gate;
 mod host;
 mod keep;
+mod kept;
 mod names;
 mod nfnl;
 mod nft;

@@ -13,6 +13,7 @@ use crate::error::CardError;
 use crate::filter::Filter;
 use crate::flows;
 use crate::host::{self, Host};
+use crate::imds::{Door, Metadata};
 use crate::netns::Netns;
 use crate::nft::{self, Counters, Loaded};
 use crate::rtnl::{Link, Route, Rtnl, Via};
@@ -47,12 +48,20 @@ pub(crate) struct Router {
     rules: Loaded,
     advertiser: Option<Advertiser>,
     dns: Dns,
+    metadata: Door,
     /// Whether it was there before this card opened it, and had a life of its own.
     was_found: bool,
     /// Which interface was the last to have each address, since the card opened it.
     owners: BTreeMap<IpAddr, EniId>,
     /// The plan that it obeyed when it was last looked at.
     obeyed: Option<VpcPlan>,
+}
+
+/// What a router needs to answer at its services' addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Answering<'a> {
+    pub(crate) upstream: &'a Arc<Upstream>,
+    pub(crate) metadata: Option<&'a Arc<Metadata>>,
 }
 
 /// What a router has come to, rules apart.
@@ -85,6 +94,7 @@ impl Router {
             rules: Loaded::default(),
             advertiser: None,
             dns: Dns::default(),
+            metadata: Door::default(),
             was_found: !new,
             owners: BTreeMap::new(),
             obeyed: None,
@@ -102,7 +112,7 @@ impl Router {
         &mut self,
         plan: &VpcPlan,
         host: &Host,
-        upstream: &Arc<Upstream>,
+        answering: Answering<'_>,
         work: &mut Work,
     ) -> Result<Failures, CardError> {
         // There are many switches, and each is a file. A new plan changes none of
@@ -127,8 +137,9 @@ impl Router {
             work.adjusted += self.netns.run(sysctl::forward).await??;
         }
         self.advertise(advertise_on).await?;
-        // An interface may be used as soon as it is there, and so may its resolver.
-        self.dns.converge(&self.netns, plan, upstream).await;
+        // An interface may be used as soon as it is there, and so may its services.
+        self.dns.converge(&self.netns, plan, answering.upstream).await;
+        self.metadata.converge(&self.netns, plan, answering.metadata).await;
         for eni in &plan.enis {
             if failures.contains_key(&eni.eni) {
                 continue;

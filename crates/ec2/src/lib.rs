@@ -30,6 +30,7 @@
 //! | [`awsvpc`] | what an `awsvpcConfiguration` means |
 //! | [`eni`] | making an interface, its address and its name |
 //! | [`instance_types`] | what each of Amazon's types of instances has |
+//! | [`identity`] | what EC2 says of a machine, signed |
 //! | [`eni_limits`] | how many interfaces an instance can have |
 //! | `attach` | interfaces that users attach |
 //! | [`task_eni`] | the life of a task's interface |
@@ -46,6 +47,7 @@ pub mod default_vpc;
 pub mod eni;
 pub mod eni_limits;
 pub mod error;
+pub mod identity;
 pub mod instance_types;
 pub mod instances;
 pub mod records;

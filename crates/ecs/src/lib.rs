@@ -73,6 +73,8 @@ use wire::{Fault, ecs};
 pub struct Ecs {
     /// Where agents reach the edge, such as `http://10.0.0.1:4566`.
     pub public_url: String,
+    /// Knows the identity documents of our machines; without one none is believed.
+    pub identity: Option<ec2::identity::Verifier>,
 }
 
 /// The error as the client sees it. What happened behind a 500 is for our logs,
@@ -238,6 +240,7 @@ impl ecs::Api<Cx> for Ecs {
         cx: &Cx,
         request: ecs::RegisterContainerInstanceRequest,
     ) -> Result<ecs::RegisterContainerInstanceResponse, Fault> {
+        api::prove_identity(self.identity.as_ref(), &request).map_err(told)?;
         api::register_container_instance(cx, request).await.map_err(told)
     }
 

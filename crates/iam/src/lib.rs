@@ -22,6 +22,7 @@
 //! | `linked` | the roles that services act in |
 //! | [`sessions`] | temporary credentials |
 //! | [`task_roles`] | those of tasks |
+//! | [`machine_roles`] | those of machines |
 //! | [`Error`] | why we refuse, in our words and in AWS's |
 //! | `names` | user ids |
 //! | `api` | the operations of IAM and STS |
@@ -42,6 +43,7 @@ pub mod closing;
 pub mod document;
 pub mod error;
 mod linked;
+pub mod machine_roles;
 pub mod managed;
 mod names;
 pub mod policy;

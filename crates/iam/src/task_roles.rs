@@ -30,15 +30,26 @@ pub fn issue(
     (arn, session): (&str, &str),
     now: Timestamp,
 ) -> Result<Session, Error> {
+    for_service(platform, txn, account, (SERVICE, arn, session), now)
+}
+
+/// The same for a role that has to trust `service`.
+pub(crate) fn for_service(
+    platform: &Platform,
+    txn: &mut Txn,
+    account: &AccountId,
+    (service, arn, session): (&str, &str, &str),
+    now: Timestamp,
+) -> Result<Session, Error> {
     let may_not = || Error::MayNot {
-        caller: SERVICE.to_owned(),
+        caller: service.to_owned(),
         action: "sts:AssumeRole",
         role: arn.to_owned(),
     };
     let role = by_arn(txn.view(), arn).ok_or_else(|| Error::NoRole(arn.to_owned()))?;
     let trust = Document::parse(Kind::Trust, &role.trust).map_err(Error::from)?;
     let own = arn.split(':').nth(4) == Some(account.as_str());
-    if !own || trust.trusts_service("sts:AssumeRole", SERVICE) != Verdict::Allowed {
+    if !own || trust.trusts_service("sts:AssumeRole", service) != Verdict::Allowed {
         return Err(may_not());
     }
     let made = Session::new(platform, &role, session, (now, now.after(LASTS)))?;

@@ -87,7 +87,7 @@ impl Plane {
         controllers.push(Box::new(iam::Closer::new(tenancies)));
         Self {
             platform,
-            ecs: Ecs { public_url: "http://10.0.0.1:4566".to_owned() },
+            ecs: Ecs { public_url: "http://10.0.0.1:4566".to_owned(), identity: None },
             ec2: Ec2,
             controllers,
             sessions,

@@ -76,6 +76,8 @@ fn arguments(up: &Up) -> Vec<String> {
     arguments.extend(up.instance_type.iter().map(|name| format!("--instance-type={name}")));
     arguments.extend(up.containerd.iter().map(|path| format!("--containerd={}", path.display())));
     arguments.extend(up.resolvers.iter().map(|server| format!("--resolver={server}")));
+    arguments.extend(up.imds.iter().map(|address| format!("--imds={address}")));
+    arguments.extend(up.task_imds.then(|| "--task-imds".to_owned()));
     arguments.extend(up.images.arguments());
     if up.accept_any_credentials {
         arguments.push("--accept-any-credentials".to_owned());

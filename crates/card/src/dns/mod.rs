@@ -21,6 +21,8 @@ mod zone;
 pub use upstream::Resolvers;
 pub(crate) use upstream::Upstream;
 
+use crate::error::CardError;
+use crate::kept::Kept;
 use crate::netns::Netns;
 use limits::Limits;
 use net::model::Service;
@@ -29,41 +31,26 @@ use serve::{Server, Sockets};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use zone::Zone;
 
-/// The first pause after a resolver failed; each further one is twice as long.
-const BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
-/// A resolver that lasted this long was a good one.
-const GOOD: Duration = Duration::from_mins(1);
-
 /// The resolver of one VPC, running or not.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Dns {
-    running: Option<Running>,
-    /// How often it has failed since it last was good, and when it may be tried again.
-    failures: u32,
-    not_before: Option<Instant>,
+    kept: Kept,
+    /// What the one that runs is told, and the accounts of who asks it.
+    told: Option<(watch::Sender<Arc<Zone>>, Limits)>,
 }
 
-/// What answers, for as long as this is kept.
-#[derive(Debug)]
-struct Running {
-    zone: watch::Sender<Arc<Zone>>,
-    limits: Limits,
-    at: BTreeSet<IpAddr>,
-    since: Instant,
-    /// One task for each socket. They go on for ever, unless something is wrong.
-    tasks: JoinSet<()>,
+impl Default for Dns {
+    fn default() -> Self {
+        Self { kept: Kept::new("the resolver"), told: None }
+    }
 }
 
 impl Dns {
-    /// Makes the resolver answer as `plan` says; the router has its addresses. Trouble
-    /// with names is none of the interfaces': it is logged, and mended later.
+    /// Makes the resolver answer as `plan` says; the router has its addresses.
     pub(crate) async fn converge(
         &mut self,
         netns: &Netns,
@@ -76,73 +63,38 @@ impl Dns {
             }
             Some(_) | None => BTreeSet::new(),
         };
-        if let Some(running) = &mut self.running
-            && let Some(ended) = running.tasks.try_join_next()
-        {
-            let reason = ended.err().map(|error| error.to_string());
-            if running.since.elapsed() > GOOD {
-                self.failures = 0;
-            }
-            tracing::error!(vpc = %plan.vpc, reason, "the resolver ended");
-            self.fail();
-        }
-        if let Some(mut other) = self.running.take_if(|running| running.at != wanted) {
-            // Its sockets must be closed before others take their places.
-            other.tasks.shutdown().await;
-        }
-        if wanted.is_empty() {
-            *self = Self::default();
-            return;
-        }
         let zone = Arc::new(Zone::of(plan));
-        if let Some(running) = &self.running {
-            running.limits.forget_all_but(&zone);
-            running.zone.send_if_modified(|current| {
+        if self.kept.is_to_start(&plan.vpc, &wanted).await {
+            let (sender, heard) = watch::channel(zone);
+            let limits = Limits::default();
+            let server = Arc::new(Server::new(heard, limits.clone(), Arc::clone(upstream)));
+            let started = start(netns, &wanted, &server).await;
+            self.kept.keep(&plan.vpc, wanted, started);
+            self.told = Some((sender, limits));
+        } else if let Some((sender, limits)) = &self.told {
+            limits.forget_all_but(&zone);
+            sender.send_if_modified(|current| {
                 let changed = *current != zone;
                 *current = zone;
                 changed
             });
-            return;
         }
-        if self.not_before.is_some_and(|time| Instant::now() < time) {
-            return;
-        }
-        match Running::start(netns, wanted, zone, upstream).await {
-            Ok(running) => self.running = Some(running),
-            Err(error) => {
-                tracing::error!(vpc = %plan.vpc, error, "the resolver did not start");
-                self.fail();
-            }
-        }
-    }
-
-    /// Tries it again later, and each time later.
-    fn fail(&mut self) {
-        self.running = None;
-        let pause = BACKOFF.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BACKOFF);
-        self.not_before = Some(Instant::now() + pause);
-        self.failures += 1;
     }
 }
 
-impl Running {
-    async fn start(
-        netns: &Netns,
-        at: BTreeSet<IpAddr>,
-        zone: Arc<Zone>,
-        upstream: &Arc<Upstream>,
-    ) -> Result<Self, String> {
-        let sockets = Sockets::open(netns, &at).await.map_err(|error| error.chain())?;
-        let (zone, told) = watch::channel(zone);
-        let limits = Limits::default();
-        let server = Arc::new(Server::new(told, limits.clone(), Arc::clone(upstream)));
-        let mut tasks = JoinSet::new();
-        for socket in sockets.udp {
-            tasks.spawn(serve::datagrams(socket, Arc::clone(&server)));
-        }
-        for listener in sockets.tcp {
-            tasks.spawn(serve::connections(listener, Arc::clone(&server)));
-        }
-        Ok(Self { zone, limits, at, since: Instant::now(), tasks })
+/// One task for each socket.
+async fn start(
+    netns: &Netns,
+    at: &BTreeSet<IpAddr>,
+    server: &Arc<Server>,
+) -> Result<JoinSet<()>, CardError> {
+    let sockets = Sockets::open(netns, at).await?;
+    let mut tasks = JoinSet::new();
+    for socket in sockets.udp {
+        tasks.spawn(serve::datagrams(socket, Arc::clone(server)));
     }
+    for listener in sockets.tcp {
+        tasks.spawn(serve::connections(listener, Arc::clone(server)));
+    }
+    Ok(tasks)
 }

@@ -180,6 +180,7 @@ fn config(directory: &TempDir, host: &Netns, resolvers: &Resolvers) -> Config {
         host: host.clone(),
         period: Duration::from_millis(50),
         resolvers: resolvers.clone(),
+        task_metadata: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod dns;
 mod dual;
 mod gates;
 mod host;
+mod imds;
 mod lab;
 mod links;
 mod mtu;

@@ -208,7 +208,7 @@ impl Replay {
     }
 
     fn discovers(&self) {
-        let service = Ecs { public_url: "http://127.0.0.1:9800".to_owned() };
+        let service = Ecs { public_url: "http://127.0.0.1:9800".to_owned(), identity: None };
         for body in self.all("DiscoverPollEndpoint") {
             let request = serde_json::from_str(&body).expect("a request");
             let answer = api::discover_poll_endpoint(&service, &self.cx(), &request);

@@ -11,6 +11,7 @@ use crate::records::{
 use crate::{Error, names, placing, show};
 use chassis::idempotency::{self, Digest, Key, Seen};
 use chassis::{Cx, Principal};
+use ec2::identity::Verifier;
 use ident::{AttachmentId, ClusterName, ContainerInstanceId, InstanceId, Tags, Timestamp};
 use sched::placement::{TRUNK_ID, ZONE};
 use sched::resources::{Capacity, Ports, Protocol};
@@ -223,10 +224,23 @@ impl Document {
     }
 }
 
-/// What an instance identity document says, if it is one. Its signature would prove
-/// that to AWS. To us a machine proves who it is by signing its requests, so the
-/// signature is not looked into; but there is nothing that it could sign if there is
-/// no document.
+/// Refuses an instance identity document that was not signed by us. To have none is
+/// allowed, as it is at AWS: what has no EC2 has none.
+pub(crate) fn prove_identity(
+    verifier: Option<&Verifier>,
+    request: &RegisterContainerInstanceRequest,
+) -> Result<(), Error> {
+    let document = request.instance_identity_document.as_deref().unwrap_or_default();
+    let signature = request.instance_identity_document_signature.as_deref().unwrap_or_default();
+    let is_ours = verifier.is_some_and(|verifier| verifier.knows(document, signature));
+    if document.is_empty() || is_ours {
+        return Ok(());
+    }
+    Err(Error::refused("The identity document and identity document signature were not valid."))
+}
+
+/// What an instance identity document says, if there is one: [`prove_identity`] was
+/// there before. There is nothing that a signature could sign if there is no document.
 fn said_by(document: Option<&str>, signature: Option<&str>) -> Result<Document, Error> {
     match (document.unwrap_or_default(), signature.unwrap_or_default()) {
         ("", "") => Ok(Document::default()),

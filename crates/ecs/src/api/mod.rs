@@ -29,7 +29,8 @@ pub(crate) use container_instance_state::{
     deregister_container_instance, update_container_instances_state,
 };
 pub(crate) use container_instances::{
-    describe_container_instances, list_container_instances, register_container_instance,
+    describe_container_instances, list_container_instances, prove_identity,
+    register_container_instance,
 };
 pub(crate) use discover_poll_endpoint::discover_poll_endpoint;
 pub(crate) use run_task::{run_task, start_task};

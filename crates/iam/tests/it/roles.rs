@@ -318,3 +318,40 @@ fn who_may_assume_a_role_and_for_how_long() {
     let node = world.cx(Principal::Instance(instance()));
     assert!(!world.iam.allows(&node.caller, "sts", "AssumeRole"));
 }
+
+#[test]
+fn a_machine_acts_in_a_role_that_is_made_when_it_first_does() {
+    let world = World::new();
+    let issue = || now(iam::machine_roles::issue(&world.platform, &scope(), &instance()));
+    let role = || {
+        let view = world.platform.store.view();
+        iam::roles::named(&view, &scope().account, "ecsInstanceRole")
+    };
+    assert_eq!(role(), None, "nobody has asked for one");
+    let session = issue().expect("issued");
+    let made = role().expect("a role");
+    assert_eq!(made.arn, "arn:aws:iam::123456789012:role/ecsInstanceRole");
+    assert_eq!(session.expires.since(session.created), iam::task_roles::LASTS);
+    let key = world.iam.key(&session.id).expect("a key");
+    let caller = Caller { scope: scope(), principal: key.principal, access_key: session.id };
+    let arn = "arn:aws:sts::123456789012:assumed-role/ecsInstanceRole/i-0000000000000002a";
+    assert_eq!(world.iam.arn(&caller), arn);
+    for (operation, is_allowed) in [
+        ("CreateCluster", true),
+        ("SubmitTaskStateChange", true),
+        ("RunTask", false),
+        ("ListClusters", false),
+    ] {
+        assert_eq!(world.iam.allows(&caller, "ecs", operation), is_allowed, "{operation}");
+    }
+    issue().expect("issued");
+    assert_eq!(role().expect("the same role").id, made.id);
+}
+
+#[test]
+fn a_machine_does_not_act_in_a_role_that_does_not_trust_it() {
+    let world = World::new();
+    world.role("ecsInstanceRole", |_| {}).expect("made");
+    let refused = now(iam::machine_roles::issue(&world.platform, &scope(), &instance()));
+    assert_eq!(refused.expect_err("no trust").fault().code, "AccessDenied");
+}

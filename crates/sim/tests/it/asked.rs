@@ -146,7 +146,10 @@ impl Asked {
         };
         let iam = Arc::new(iam::Iam::new(platform.store.clone()));
         let services: [Arc<dyn Service>; 4] = [
-            Arc::new(Ecs(Arc::new(ecs::Ecs { public_url: "http://10.0.0.1:4566".to_owned() }))),
+            Arc::new(Ecs(Arc::new(ecs::Ecs {
+                public_url: "http://10.0.0.1:4566".to_owned(),
+                identity: None,
+            }))),
             Arc::new(Ec2(Arc::new(ec2::Ec2))),
             Arc::new(Iam(Arc::clone(&iam) as _)),
             Arc::new(Sts(iam)),

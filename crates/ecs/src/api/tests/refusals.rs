@@ -235,7 +235,7 @@ fn every_operation_looks_for_its_cluster() {
 #[test]
 fn an_endpoint_is_under_the_edge() {
     let world = World::new();
-    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned() };
+    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned(), identity: None };
     let request = ecs::DiscoverPollEndpointRequest::default();
     let answer = discover_poll_endpoint(&service, &world.root(), &request).expect("told");
     assert_eq!(answer.endpoint.as_deref(), Some("http://10.0.0.1:4566/acs/"));
@@ -245,7 +245,7 @@ fn an_endpoint_is_under_the_edge() {
 #[test]
 fn an_endpoint_is_told_to_whom_it_lets_in() {
     let world = World::new();
-    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned() };
+    let service = crate::Ecs { public_url: "http://10.0.0.1:4566/".to_owned(), identity: None };
     let instance = world.instance(1);
     let own = Principal::Instance(instance.ec2_instance.clone().expect("an EC2 instance"));
     let ask = |principal: Principal, text: &str| {

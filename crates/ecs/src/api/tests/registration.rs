@@ -182,6 +182,42 @@ fn a_machine_that_comes_back_smaller_keeps_its_tasks_and_gets_no_more() {
 }
 
 #[test]
+fn a_document_counts_if_it_is_signed_here() {
+    let signer = ec2::identity::Signer::generate().expect("a key");
+    let other = ec2::identity::Signer::generate().expect("a key");
+    let sign = |signer: &ec2::identity::Signer| signer.sign("{}").expect("signed");
+    let (own, others) = (sign(&signer), sign(&other));
+    let verifier = signer.verifier();
+    let prove = |verifier, document: Option<&str>, signature: Option<&str>| {
+        let request = RegisterContainerInstanceRequest {
+            instance_identity_document: document.map(str::to_owned),
+            instance_identity_document_signature: signature.map(str::to_owned),
+            ..registration()
+        };
+        prove_identity(verifier, &request).map_err(|error| error.fault())
+    };
+    for (document, signature, is_believed) in [
+        (None, None, true),
+        (Some(""), Some(""), true),
+        (Some("{}"), Some(own.as_str()), true),
+        (Some("{ }"), Some(own.as_str()), false),
+        (Some("{}"), Some(others.as_str()), false),
+        (Some("{}"), Some("sig"), false),
+        (Some("{}"), Some(""), false),
+        (Some("{}"), None, false),
+    ] {
+        let proven = prove(Some(&verifier), document, signature);
+        assert_eq!(proven.is_ok(), is_believed, "{document:?} {signature:?}");
+        if let Err(fault) = proven {
+            assert_eq!(fault.code, "ClientException");
+            assert!(fault.message.contains("signature were not valid"), "{}", fault.message);
+        }
+    }
+    assert!(prove(None, Some("{}"), Some(&own)).is_err(), "nobody knows any");
+    assert!(prove(None, None, None).is_ok());
+}
+
+#[test]
 fn a_document_is_its_machines() {
     let world = World::new();
     let victim = world.instance(1);
