@@ -94,10 +94,13 @@ pub struct Card {
     upstream: Arc<Upstream>,
     /// The plan that was accepted last.
     plan: Option<CardPlan>,
-    /// Whether that is the one on disk.
+    /// Whether that is the one that a successor would find.
     is_kept: bool,
-    /// Writes it there, if that is going on.
+    /// Writes it down, if that is going on.
     keeping: JoinSet<Result<(), CardError>>,
+    /// Makes the disk have it, if that is going on. Nobody waits for that but the
+    /// next plan.
+    syncing: JoinSet<Result<(), CardError>>,
     last_work: Work,
 }
 
@@ -119,6 +122,7 @@ impl Card {
             upstream,
             is_kept: plan.is_some(),
             keeping: JoinSet::new(),
+            syncing: JoinSet::new(),
             plan,
             last_work: Work::default(),
         }
@@ -169,6 +173,7 @@ impl Card {
         let mut work = Work::default();
         self.remove_routers_except(&BTreeSet::new(), &mut work).await?;
         self.kept().await;
+        self.synced().await;
         keep::forget(&self.config.state_dir)?;
         (self.plan, self.is_kept) = (None, false);
         self.last_work = Work { elapsed: started.elapsed(), ..work };
@@ -243,27 +248,45 @@ impl Card {
         plan
     }
 
-    /// Begins to keep the plan on disk, if it is not there. That the disk must be
-    /// waited for is no reason for the network to wait.
+    /// Begins to keep the plan, if it is not kept.
     async fn keep(&mut self, plan: &CardPlan) {
         // A call that was given up may have left one behind: one after another.
         self.kept().await;
         if !self.is_kept {
+            self.synced().await;
             let (directory, plan) = (self.config.state_dir.clone(), plan.clone());
-            self.keeping.spawn_blocking(move || keep::save(&directory, &plan));
+            self.keeping.spawn_blocking(move || keep::write(&directory, &plan));
         }
     }
 
-    /// Waits until the plan is kept. A full disk is no reason to leave tasks without
-    /// their network; the next call tries again.
+    /// Waits until the plan is kept, which it is when it is written: that the disk must
+    /// be waited for is no reason for the network to wait. A full disk is no reason to
+    /// leave tasks without their network; the next call tries again.
     async fn kept(&mut self) {
         match self.keeping.join_next().await {
-            Some(Ok(Ok(()))) => self.is_kept = true,
+            Some(Ok(Ok(()))) => {
+                self.is_kept = true;
+                let directory = self.config.state_dir.clone();
+                self.syncing.spawn_blocking(move || keep::sync(&directory));
+            }
             Some(Ok(Err(error))) => {
                 tracing::error!(error = error.chain(), "the plan was not kept");
             }
             Some(Err(error)) => tracing::error!(%error, "the plan was not kept"),
             None => {}
+        }
+    }
+
+    /// Waits until the disk has what was kept.
+    async fn synced(&mut self) {
+        match self.syncing.join_next().await {
+            Some(Ok(Err(error))) => {
+                // Written again, and with it synced again, by the next call.
+                self.is_kept = false;
+                tracing::error!(error = error.chain(), "the plan may not outlast a loss of power");
+            }
+            Some(Err(error)) => tracing::error!(%error, "the plan was not synced"),
+            Some(Ok(Ok(()))) | None => {}
         }
     }
 
