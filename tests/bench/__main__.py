@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from . import rivals, scale  # noqa: E402
+from . import burst, packets, pulls, rivals, scale  # noqa: E402
 from .measure import Series, table, until  # noqa: E402
 
 
@@ -24,23 +24,6 @@ def resident(pid):
     """Resident memory of a process in MiB."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
-
-
-def throughput(server, client, address, seconds=3):
-    """TCP throughput between two namespaces in Gbit/s, one stream."""
-    daemon = subprocess.Popen(["ip", "netns", "exec", server, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
-    try:
-        ask = ["ip", "netns", "exec", client, "iperf3", "-J", "-t", str(seconds), "-c", address]
-
-        def received():
-            """What arrived; nothing while the server is not listening yet."""
-            answer = json.loads(subprocess.run(ask, capture_output=True, text=True).stdout or "{}")
-            return answer.get("end", {}).get("sum_received", {}).get("bits_per_second")
-
-        return until(received, every=0.1) / 1e9
-    finally:
-        daemon.kill()
-        daemon.wait()
 
 
 def task_namespace(landfall, address):
@@ -163,19 +146,9 @@ def main():
             if enis:
                 table("The card's work on one interface", ["what", "median", "p99", "n"], [s.row() for s in enis])
 
-            arns = conftest.run(landfall, definition, network.subnet, group, count=2)
-            addresses = [conftest.address(conftest.wait(landfall, arn, "RUNNING")) for arn in arns]
-            spaces = [task_namespace(landfall, address) for address in addresses]
-            with rivals.plain_pair() as (near, far, far_address):
-                pairs = [
-                    (throughput(spaces[1], spaces[0], addresses[1]), throughput(far, near, far_address)) for _ in range(3)
-                ]
-            ours, plain = (sorted(values)[1] for values in zip(*pairs))
-            table(
-                "Throughput, one TCP stream (median of 3, alternating)", ["what", "Gbit/s"],
-                [["task to task", f"{ours:.1f}"], ["two namespaces, one veth pair", f"{plain:.1f}"], ["ratio", f"{ours / plain:.2f}"]],
-            )
-            conftest.stop(landfall, *arns)
+            packets.beside(landfall, network, definition, task_namespace)
+            pulls.beside(landfall, network, group, pathlib.Path(directory))
+            burst.burst(landfall, network, group, resident)
 
             scale.beside_moto(landfall, conftest.free_port())
             start = cold_start(landfall)

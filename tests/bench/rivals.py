@@ -8,6 +8,9 @@ import tempfile
 
 from .measure import Series, until
 
+IMAGE = "landfall-bench:1"
+# The network namespace of a Docker of our own.
+SPACE = "lfbench-docker"
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -15,23 +18,92 @@ def sh(*command, **more):
     return subprocess.run(command, check=True, capture_output=True, text=True, **more).stdout
 
 
-def docker(image_tar, rounds):
-    """`docker run -d` of a cached image until it returns, if a Docker daemon answers."""
-    if not shutil.which("docker") or subprocess.run(["docker", "info"], **QUIET).returncode != 0:
-        return None
-    name = "landfall-bench:1"
+@contextlib.contextmanager
+def dockerd(image_tar=None):
+    """The client's command for a Docker of our own, in a network namespace of its own, so
+    that its bridge and its rules are not the machine's; `None` where there is none."""
+    if not (shutil.which("dockerd") and shutil.which("docker")):
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="lfbench") as directory:
-        archive = f"{directory}/image.tar"
-        sh("skopeo", "--insecure-policy", "copy", "-q", f"oci-archive:{image_tar}", f"docker-archive:{archive}:{name}")
-        sh("docker", "load", "-i", archive)
+        docker = ("docker", "--host", f"unix://{directory}/sock")
+        sh("ip", "netns", "add", SPACE)
+        daemon = None
+        try:
+            sh("ip", "-n", SPACE, "link", "set", "lo", "up")
+            daemon = subprocess.Popen(
+                ["ip", "netns", "exec", SPACE, "dockerd", "--host", f"unix://{directory}/sock", "--data-root", f"{directory}/data",
+                 "--exec-root", f"{directory}/exec", "--pidfile", f"{directory}/pid", "--insecure-registry", "127.0.0.0/8"], **QUIET,
+            )
+            until(lambda: subprocess.run([*docker, "info"], **QUIET).returncode == 0, every=0.1)
+            if image_tar:
+                archive = f"{directory}/image.tar"
+                sh("skopeo", "--insecure-policy", "copy", "-q", f"oci-archive:{image_tar}", f"docker-archive:{archive}:{IMAGE}")
+                sh(*docker, "load", "-i", archive)
+            yield docker
+        finally:
+            if daemon:
+                daemon.terminate()
+                daemon.wait()
+            # What it leaves mounted would keep its directory.
+            for line in reversed(pathlib.Path("/proc/mounts").read_text().splitlines()):
+                if line.split()[1].startswith(directory):
+                    subprocess.run(["umount", line.split()[1]], **QUIET)
+            sh("ip", "netns", "del", SPACE)
+
+
+def docker(image_tar, rounds):
+    """`docker run -d` of a cached image until it returns."""
     series = Series("docker run -d")
-    try:
+    with dockerd(image_tar) as docker:
+        if docker is None:
+            return None
         for _ in range(rounds):
-            container = series.time(lambda: sh("docker", "run", "-d", name)).strip()
-            sh("docker", "rm", "-f", container)
-    finally:
-        subprocess.run(["docker", "rmi", "-f", name], **QUIET)
+            container = series.time(lambda: sh(*docker, "run", "-d", IMAGE)).strip()
+            sh(*docker, "rm", "-f", container)
     return series
+
+
+def docker_pair(stack, image_tar):
+    """Two containers on Docker's bridge, as a server's place, a client's, and the
+    server's address; they last as long as the stack."""
+    docker = stack.enter_context(dockerd(image_tar))
+    if docker is None:
+        return None
+    ask = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}"
+    seen = []
+    for _ in range(2):
+        container = sh(*docker, "run", "-d", IMAGE).strip()
+        stack.callback(sh, *docker, "rm", "-f", container)
+        seen.append(sh(*docker, "inspect", "-f", ask, container).split())
+    (server, address), (client, _) = seen
+    return ("nsenter", "-t", server, "-n"), ("nsenter", "-t", client, "-n"), address
+
+
+def docker_pull(name, config, rounds):
+    """`docker pull` of an image that is not there, from a registry as `config` has it."""
+    series = Series("docker pull")
+    with dockerd() as docker:
+        if docker is None:
+            return None
+        # Its namespace has a loopback of its own; what the registry serves is the same.
+        server = subprocess.Popen(["ip", "netns", "exec", SPACE, "docker-registry", "serve", config], **QUIET)
+        try:
+            for number in range(rounds + 1):
+                pull = lambda: sh(*docker, "pull", "-q", name)  # noqa: E731
+                # The first tells that the registry is there.
+                series.time(pull) if number else until(lambda: subprocess.run([*docker, "pull", name], **QUIET).returncode == 0, every=0.1)
+                sh(*docker, "rmi", "-f", name)
+        finally:
+            server.kill()
+            server.wait()
+    return series
+
+
+def forget_image(landfall, name):
+    """Removes an image and its layers from Landfall's containerd."""
+    (socket,) = (path for path in pathlib.Path("/run").rglob("containerd.sock") if landfall.prefix in str(path))
+    sh("ctr", "--address", str(socket), "--namespace", landfall.prefix, "images", "rm", "--sync", name)
 
 
 def ctr(image_tar, rounds):
