@@ -31,8 +31,9 @@ def dockerd(image_tar=None):
         daemon = None
         try:
             sh("ip", "-n", SPACE, "link", "set", "lo", "up")
+            # Not by `ip netns exec`, which hides the cgroups.
             daemon = subprocess.Popen(
-                ["ip", "netns", "exec", SPACE, "dockerd", "--host", f"unix://{directory}/sock", "--data-root", f"{directory}/data",
+                ["nsenter", f"--net=/run/netns/{SPACE}", "dockerd", "--host", f"unix://{directory}/sock", "--data-root", f"{directory}/data",
                  "--exec-root", f"{directory}/exec", "--pidfile", f"{directory}/pid", "--insecure-registry", "127.0.0.0/8"], **QUIET,
             )
             until(lambda: subprocess.run([*docker, "info"], **QUIET).returncode == 0, every=0.1)
