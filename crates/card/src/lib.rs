@@ -35,7 +35,7 @@
 //! | `advertise` | the router advertises itself to who has IPv6 |
 //! | `dns` | the VPC's resolver |
 //! | [`imds`] | the instance metadata |
-//! | `kept` | what answers in a router, kept alive |
+//! | `supervised` | what answers in a router, started again when it ends |
 //! | `keep` | the last plan, on disk |
 
 pub mod imds;
@@ -51,7 +51,6 @@ mod flows;
 mod gate;
 mod host;
 mod keep;
-mod kept;
 mod names;
 mod nfnl;
 mod nft;
@@ -59,6 +58,7 @@ mod router;
 mod rtnl;
 mod rules;
 mod run;
+mod supervised;
 mod sysctl;
 
 pub use card::{Card, Config, Work};

@@ -1,14 +1,15 @@
 //! Our records in the shapes of the API.
 
+use crate::names;
 use crate::records::{
     Cluster, Container, ContainerInstance, Definition, GPU, Interface, Task, TasksOf, show_tags,
 };
 use crate::view::{self, Counts};
-use crate::{fleets, names};
 use ident::Timestamp;
 use sched::lifecycle::{Desired, Phase};
 use sched::resources::{Ports, Protocol};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use store::View;
 use wire::ecs;
 
@@ -252,8 +253,10 @@ pub(crate) fn instance(
     include: &[String],
 ) -> ecs::ContainerInstance {
     let asked = |part: &str| include.iter().any(|wanted| wanted == part);
-    let counts = Counts::of(view::tenants(view, instance));
-    let (registered, room) = (&instance.capacity, &fleets::candidate(view, instance).room);
+    let tenants: Vec<Arc<Task>> = view::tenants(view, instance).collect();
+    let counts = Counts::of(tenants.iter().cloned());
+    let registered = &instance.capacity;
+    let room = registered.room(tenants.iter().map(|task| &task.need));
     let resources = |cpu, memory, ports: &Ports, gpus: Option<BTreeSet<String>>| {
         let mut all = vec![
             integer("CPU", cpu),

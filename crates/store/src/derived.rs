@@ -13,7 +13,7 @@
 //! enough, everything is forgotten and derived anew.
 
 use crate::view::Erased;
-use crate::{Record, View};
+use crate::{Key, Record, View};
 use ident::Scope;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,15 +118,16 @@ impl Derivations {
         anew(&self.sources, view, scope)
     }
 
-    /// Notes what `record`, which is about to be written over or just was
-    /// written, is about.
-    pub(crate) fn note(&mut self, view: &View, kind: &str, scope: &Arc<Scope>, record: &Erased) {
-        let Some(sources) = self.sources.get(kind) else { return };
-        let Some(kept) = self.kept.get_mut(&**scope) else { return };
+    /// Notes what the record under `key`, which is about to be written over or just was
+    /// written, is about, if there is one.
+    pub(crate) fn note(&mut self, view: &View, key: &Key) {
+        let Some(sources) = self.sources.get(&*key.kind) else { return };
+        let Some(kept) = self.kept.get_mut(&*key.scope) else { return };
+        let Some(record) = view.record(key) else { return };
         for source in sources {
             let Some(kept) = kept.get_mut(source.derived) else { continue };
             for subject in (source.subjects)(view, record) {
-                let (scope, derived) = (Arc::clone(scope), source.derived);
+                let (scope, derived) = (Arc::clone(&key.scope), source.derived);
                 self.drafts.push(Note { scope, derived, subject: subject.clone() });
                 kept.noted.insert(subject);
             }
@@ -186,8 +187,9 @@ impl fmt::Debug for Derivations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Registry;
     use crate::conformance::Lamp;
+    use crate::view::Entry;
+    use crate::{Registry, Revision};
 
     #[derive(Debug, Default)]
     struct Rooms;
@@ -204,10 +206,13 @@ mod tests {
         let registry = Registry::new().record::<Lamp>();
         let registry = registry.derive::<Lamp, Rooms>(|_, lamp| vec![lamp.room.clone()]);
         let mut derivations = registry.derivations();
-        let view = View::at(crate::Revision::default());
+        let mut view = View::at(Revision::default());
         let scope = Arc::new(Lamp::home());
         derivations.of::<Rooms>(&view, &scope, false);
-        derivations.note(&view, Lamp::KIND, &scope, &Lamp::new("l-1", "r-1"));
+        let key = Key { scope: Arc::clone(&scope), kind: Lamp::KIND.into(), id: "l-1".into() };
+        let lamp = Entry::new(Lamp::new("l-1", "r-1"), Revision::default());
+        view.insert(Lamp::KIND, &key, lamp);
+        derivations.note(&view, &key);
         assert_eq!((derivations.kept.len(), derivations.drafts.len()), (1, 1));
         derivations.forget(&scope);
         derivations.settle(true);

@@ -172,14 +172,9 @@ impl Txn {
 
     /// Makes a change to the record under `key`, and notes what it was about and is.
     fn change(&mut self, key: &Key, change: impl FnOnce(&mut View)) {
-        let note = |derivations: &mut Derivations, view: &View| {
-            if let Some(record) = view.record(key) {
-                derivations.note(view, &key.kind, &key.scope, record);
-            }
-        };
-        note(&mut self.derivations, &self.working);
+        self.derivations.note(&self.working, key);
         change(&mut self.working);
-        note(&mut self.derivations, &self.working);
+        self.derivations.note(&self.working, key);
     }
 
     fn guard<R: Record>(&self, scope: &Scope, id: &str) {

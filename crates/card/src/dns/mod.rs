@@ -22,8 +22,8 @@ pub use upstream::Resolvers;
 pub(crate) use upstream::Upstream;
 
 use crate::error::CardError;
-use crate::kept::Kept;
 use crate::netns::Netns;
+use crate::supervised::Supervised;
 use limits::Limits;
 use net::model::Service;
 use net::plan::VpcPlan;
@@ -38,14 +38,14 @@ use zone::Zone;
 /// The resolver of one VPC, running or not.
 #[derive(Debug)]
 pub(crate) struct Dns {
-    kept: Kept,
+    supervised: Supervised,
     /// What the one that runs is told, and the accounts of who asks it.
     told: Option<(watch::Sender<Arc<Zone>>, Limits)>,
 }
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { kept: Kept::new("the resolver"), told: None }
+        Self { supervised: Supervised::new("the resolver"), told: None }
     }
 }
 
@@ -64,12 +64,12 @@ impl Dns {
             Some(_) | None => BTreeSet::new(),
         };
         let zone = Arc::new(Zone::of(plan));
-        if self.kept.is_to_start(&plan.vpc, &wanted).await {
+        if self.supervised.is_to_start(&plan.vpc, &wanted).await {
             let (sender, heard) = watch::channel(zone);
             let limits = Limits::default();
             let server = Arc::new(Server::new(heard, limits.clone(), Arc::clone(upstream)));
             let started = start(netns, &wanted, &server).await;
-            self.kept.keep(&plan.vpc, wanted, started);
+            self.supervised.keep(&plan.vpc, wanted, started);
             self.told = Some((sender, limits));
         } else if let Some((sender, limits)) = &self.told {
             limits.forget_all_but(&zone);

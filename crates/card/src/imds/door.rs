@@ -2,8 +2,8 @@
 
 use super::{Metadata, serve};
 use crate::error::CardError;
-use crate::kept::Kept;
 use crate::netns::Netns;
+use crate::supervised::Supervised;
 use net::model::Service;
 use net::plan::VpcPlan;
 use std::collections::BTreeSet;
@@ -16,11 +16,11 @@ const PORT: u16 = 80;
 
 /// A door to the metadata in one router, open or not.
 #[derive(Debug)]
-pub(crate) struct Door(Kept);
+pub(crate) struct Door(Supervised);
 
 impl Default for Door {
     fn default() -> Self {
-        Self(Kept::new("the instance metadata"))
+        Self(Supervised::new("the instance metadata"))
     }
 }
 

@@ -19,7 +19,7 @@ const GOOD: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Supervised {
     /// What it is, for the log.
     what: &'static str,
     running: Option<Running>,
@@ -36,7 +36,7 @@ struct Running {
     tasks: JoinSet<()>,
 }
 
-impl Kept {
+impl Supervised {
     /// Nothing yet.
     pub(crate) fn new(what: &'static str) -> Self {
         Self { what, running: None, failures: 0, not_before: None }
@@ -113,33 +113,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_dies_is_started_again_later_and_later() {
-        let (mut kept, vpc) = (Kept::new("a thing"), VpcId::mint(1));
+        let (mut service, vpc) = (Supervised::new("a thing"), VpcId::mint(1));
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(kept.is_to_start(&vpc, &at(1)).await);
-            kept.keep(&vpc, at(1), Ok(tasks(true)));
+            assert!(service.is_to_start(&vpc, &at(1)).await);
+            service.keep(&vpc, at(1), Ok(tasks(true)));
             tokio::task::yield_now().await;
-            assert!(!kept.is_to_start(&vpc, &at(1)).await, "it has just died");
+            assert!(!service.is_to_start(&vpc, &at(1)).await, "it has just died");
             tokio::time::advance(Duration::from_millis(pause * 1000 - 1)).await;
-            assert!(!kept.is_to_start(&vpc, &at(1)).await, "{pause} s are not over");
+            assert!(!service.is_to_start(&vpc, &at(1)).await, "{pause} s are not over");
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert!(kept.is_to_start(&vpc, &at(1)).await);
-        kept.keep(&vpc, at(1), Err(CardError::NoSubnet));
-        assert!(!kept.is_to_start(&vpc, &at(1)).await, "it did not start");
-        assert!(!kept.is_to_start(&vpc, &at(2)).await, "nor would it elsewhere");
-        assert!(!kept.is_to_start(&vpc, &BTreeSet::new()).await);
-        assert!(kept.is_to_start(&vpc, &at(1)).await, "it was not wanted for a while");
+        assert!(service.is_to_start(&vpc, &at(1)).await);
+        service.keep(&vpc, at(1), Err(CardError::NoSubnet));
+        assert!(!service.is_to_start(&vpc, &at(1)).await, "it did not start");
+        assert!(!service.is_to_start(&vpc, &at(2)).await, "nor would it elsewhere");
+        assert!(!service.is_to_start(&vpc, &BTreeSet::new()).await);
+        assert!(service.is_to_start(&vpc, &at(1)).await, "it was not wanted for a while");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_lives_is_left_alone_where_it_is_wanted() {
-        let (mut kept, vpc) = (Kept::new("a thing"), VpcId::mint(1));
-        assert!(kept.is_to_start(&vpc, &at(1)).await);
-        kept.keep(&vpc, at(1), Ok(tasks(false)));
-        assert!(!kept.is_to_start(&vpc, &at(1)).await);
-        assert!(kept.is_to_start(&vpc, &at(2)).await, "it is elsewhere");
-        kept.keep(&vpc, at(2), Ok(tasks(false)));
-        assert!(!kept.is_to_start(&vpc, &BTreeSet::new()).await);
-        assert!(kept.is_to_start(&vpc, &at(2)).await);
+        let (mut service, vpc) = (Supervised::new("a thing"), VpcId::mint(1));
+        assert!(service.is_to_start(&vpc, &at(1)).await);
+        service.keep(&vpc, at(1), Ok(tasks(false)));
+        assert!(!service.is_to_start(&vpc, &at(1)).await);
+        assert!(service.is_to_start(&vpc, &at(2)).await, "it is elsewhere");
+        service.keep(&vpc, at(2), Ok(tasks(false)));
+        assert!(!service.is_to_start(&vpc, &BTreeSet::new()).await);
+        assert!(service.is_to_start(&vpc, &at(2)).await);
     }
 }
