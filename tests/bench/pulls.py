@@ -4,12 +4,11 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 import subprocess
 import tarfile
 
 from . import rivals
-from .measure import Series, table, until
+from .measure import Series, table
 
 LAYERS, LAYER_MIB = 6, 24
 
@@ -56,23 +55,13 @@ def layout(directory, base):
 @contextlib.contextmanager
 def registry(directory, port, base):
     """A registry that has the image, the image's name there, and its configuration."""
-    from conftest import fetch
+    from conftest import serve_registry
 
-    config = directory / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {directory}/registry}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    server = subprocess.Popen(["docker-registry", "serve", config], **rivals.QUIET)
-    try:
-        until(lambda: fetch("127.0.0.1", port), every=0.05)
+    with serve_registry(directory, f"127.0.0.1:{port}") as config:
         image = directory / "image"
         layout(image, base)
         rivals.sh("skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", f"oci:{image}:big", f"docker://127.0.0.1:{port}/big:1")
         yield f"127.0.0.1:{port}/big:1", config
-    finally:
-        server.kill()
-        server.wait()
 
 
 def beside(landfall, network, group, directory, rounds=5):

@@ -286,6 +286,32 @@ def wait(landfall, arn, status, seconds=30):
     return eventually(f"{arn} being {status}", probe, seconds)
 
 
+def tasks(landfall, arns):
+    """What the API says of any number of tasks."""
+    pages = (arns[at : at + 100] for at in range(0, len(arns), 100))
+    return [task_ for page in pages for task_ in landfall.ecs.describe_tasks(tasks=page)["tasks"]]
+
+
+def all_are(landfall, arns, status, seconds):
+    """The tasks once all of them have reached `status`."""
+
+    def probe():
+        seen = tasks(landfall, arns)
+        assert status == "STOPPED" or all(task_["lastStatus"] != "STOPPED" for task_ in seen), next(
+            task_ for task_ in seen if task_["lastStatus"] == "STOPPED"
+        )
+        return seen if all(task_["lastStatus"] == status for task_ in seen) else None
+
+    return eventually(f"all being {status}", probe, seconds)
+
+
+def run_many(landfall, pool, definition, subnet, group, count):
+    """The ARNs of so many newly run tasks, by as many calls as a pool of threads makes at once."""
+    sizes = [min(10, count - at) for at in range(0, count, 10)]
+    begun = pool.map(lambda size: run(landfall, definition, subnet, group, count=size), sizes)
+    return [arn for some in begun for arn in some]
+
+
 def stop(landfall, *arns):
     for arn in arns:
         landfall.ecs.stop_task(task=arn, reason="the test is over")
@@ -306,6 +332,23 @@ def inside(landfall, arn, *command, environment=None, check=True):
     )
     assert not check or done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextlib.contextmanager
+def serve_registry(directory, listen):
+    """The configuration of a registry that answers at `listen` and keeps all in a directory."""
+    config = pathlib.Path(directory) / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {directory}/registry}}}}\n"
+        f"http: {{addr: '{listen}'}}\n"
+    )
+    process = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually("an answer of the registry", lambda: fetch("127.0.0.1", int(listen.rsplit(":", 1)[1])))
+        yield config
+    finally:
+        process.kill()
+        process.wait()
 
 
 def fetch(host, port=80, timeout=2.0) -> str | None:

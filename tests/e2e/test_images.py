@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import Network, eventually, fetch, free_port, register, run, stop, task, tcp, wait, web, web_image
+from conftest import Network, eventually, free_port, register, run, serve_registry, stop, task, tcp, wait, web, web_image
 
 UNREACHABLE = "CannotPullContainerError: The task can’t pull the image. Check your network configuration. "
 EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -16,23 +16,13 @@ EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 def registry(tmp_path):
     """The port of a registry that is served on every address of the machine."""
     port = free_port()
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
-        f"http: {{addr: '0.0.0.0:{port}'}}\n"
-    )
-    process = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually("an answer of the registry", lambda: fetch("127.0.0.1", port))
+    with serve_registry(tmp_path, f"0.0.0.0:{port}"):
         subprocess.run(
             ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
             + [f"oci-archive:{web_image()}", f"docker://127.0.0.1:{port}/web:1"],
             check=True,
         )
         yield port
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_security_groups_decide_what_a_task_can_pull(own_landfall, registry):

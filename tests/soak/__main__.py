@@ -10,19 +10,16 @@ import argparse
 import concurrent.futures
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from conftest import Network, address, bring_down, eventually, fetch, footprint, install, register, tcp, web  # noqa: E402
+from conftest import Network, address, all_are, bring_down, eventually, fetch, footprint, install, register, run_many, tcp, web  # noqa: E402
 
 # How much more memory each process may hold in the end, in MiB, and how many files.
 MARGIN_MIB, MARGIN_FILES = 24, 16
-# As many tasks as one call may start, or describe.
-BATCH, PAGE = 10, 100
 
 
 def ours(landfall):
@@ -44,23 +41,6 @@ def held(pid):
     """Resident memory in MiB, and open files."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def tasks(landfall, arns):
-    """What the API says of tasks."""
-    pages = (arns[at : at + PAGE] for at in range(0, len(arns), PAGE))
-    return [task for page in pages for task in landfall.ecs.describe_tasks(tasks=page)["tasks"]]
-
-
-def all_are(landfall, arns, status, seconds):
-    def probe():
-        seen = tasks(landfall, arns)
-        assert status == "STOPPED" or all(task["lastStatus"] != "STOPPED" for task in seen), next(
-            task for task in seen if task["lastStatus"] == "STOPPED"
-        )
-        return seen if all(task["lastStatus"] == status for task in seen) else None
-
-    return eventually(f"all being {status}", probe, seconds)
 
 
 def on_the_machine(landfall):
@@ -86,15 +66,7 @@ def as_it_stays(landfall):
 def round_of(landfall, pool, definition, network, group, count):
     """One round; how long each part of it took."""
     began = time.monotonic()
-    configuration = {"awsvpcConfiguration": {"subnets": [network.subnet], "securityGroups": [group]}}
-
-    def begin(size):
-        answer = landfall.ecs.run_task(taskDefinition=definition, count=size, networkConfiguration=configuration)
-        assert answer["failures"] == [], answer["failures"][0]
-        return [task["taskArn"] for task in answer["tasks"]]
-
-    sizes = [min(BATCH, count - at) for at in range(0, count, BATCH)]
-    arns = [arn for some in pool.map(begin, sizes) for arn in some]
+    arns = run_many(landfall, pool, definition, network.subnet, group, count)
     running = all_are(landfall, arns, "RUNNING", 60 + 3 * count)
     up = time.monotonic()
     addresses = [address(task) for task in running]
