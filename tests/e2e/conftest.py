@@ -325,7 +325,7 @@ def address(task_):
 
 def inside(landfall, arn, *command, environment=None, check=True):
     """What a program prints in a task's network namespace."""
-    namespace = f"{landfall.prefix}-{arn.rsplit('/', 1)[-1][:12]}"
+    namespace = f"{landfall.prefix}-{arn.rsplit('/', 1)[-1][-12:]}"
     done = subprocess.run(
         ["ip", "netns", "exec", namespace, *command],
         capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},

@@ -11,6 +11,7 @@ use ec2::task_eni::{self, Provision};
 use iam::task_roles;
 use ident::{AttachmentId, ClusterName, Tags, TaskId, Timestamp};
 use sched::placement::Place;
+use std::sync::Arc;
 use store::Txn;
 use wire::ecs::TaskOverride;
 
@@ -44,8 +45,8 @@ pub(crate) fn start(
     txn: &mut Txn,
     start: &Start<'_>,
     place: Place,
-) -> Result<Task, Error> {
-    let id = TaskId::mint(cx.bits());
+) -> Result<Arc<Task>, Error> {
+    let id = TaskId::mint(start.now, cx.bits());
     let interface =
         start.awsvpc.map(|awsvpc| provide(cx, txn, awsvpc, &place, start.now)).transpose()?;
     let needs = start.launch.needs();
@@ -77,8 +78,7 @@ pub(crate) fn start(
         protected_until: None,
         version: 1,
     };
-    txn.put(task.clone());
-    Ok(task)
+    Ok(txn.put(task))
 }
 
 /// Credentials of the role that a task's containers act in.

@@ -4,6 +4,7 @@
 //! Three families exist: EC2 resource ids (`eni-` and 17 hex digits), ECS ids
 //! (32 hex digits, or a UUID for attachments), and names that users choose.
 
+use crate::Timestamp;
 use crate::text::text_type;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -29,13 +30,6 @@ macro_rules! ecs_ids {
         text_type!($(#[$doc])* $name, "an id of 32 hexadecimal digits", |text| {
             text.len() == 32 && is_lower_hex(text)
         });
-
-        impl $name {
-            /// A new id from random bits.
-            pub fn mint(random: u128) -> Self {
-                Self(format!("{random:032x}"))
-            }
-        }
     )*};
 }
 
@@ -67,6 +61,37 @@ ecs_ids! {
     ContainerInstanceId;
 }
 
+impl TaskId {
+    /// A new id from the time and random bits: the digits of a UUID of version 7
+    /// (RFC 9562), of which 74 bits are random.
+    ///
+    /// Ids that are made together lie together in whatever is ordered by them, and a
+    /// write costs by the places that it touches.
+    pub fn mint(now: Timestamp, random: u128) -> Self {
+        let millis = u128::try_from(now.0).unwrap_or(0) & ((1 << 48) - 1);
+        let bits = (millis << 80) | (random & ((1 << 80) - 1));
+        Self(format!("{:032x}", uuid(bits, 7)))
+    }
+}
+
+impl ContainerInstanceId {
+    /// A new id from random bits.
+    pub fn mint(random: u128) -> Self {
+        Self(format!("{random:032x}"))
+    }
+
+    /// The number that its digits write. Ids are in the order of their numbers, which
+    /// are compared without looking up any text.
+    pub fn number(&self) -> u128 {
+        u128::from_str_radix(&self.0, 16).unwrap_or_default()
+    }
+}
+
+/// These bits as a UUID of this version.
+fn uuid(bits: u128, version: u128) -> u128 {
+    (bits & !(0xf << 76) & !(0x3 << 62)) | (version << 76) | (0x2 << 62)
+}
+
 text_type!(
     /// Something attached to a task, in practice its network interface: a UUID.
     AttachmentId,
@@ -83,8 +108,7 @@ text_type!(
 impl AttachmentId {
     /// A new version 4 UUID from random bits.
     pub fn mint(random: u128) -> Self {
-        let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-        let hex = format!("{bits:032x}");
+        let hex = format!("{:032x}", uuid(random, 4));
         Self(format!(
             "{}-{}-{}-{}-{}",
             &hex[..8],
@@ -134,12 +158,24 @@ mod tests {
     fn minted_ids_have_the_shape_that_parsing_demands() {
         for random in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
             assert_eq!(EniId::mint(random).to_string().parse(), Ok(EniId::mint(random)));
-            assert_eq!(TaskId::mint(random).to_string().parse(), Ok(TaskId::mint(random)));
+            for now in [Timestamp(i64::MIN), Timestamp(0), Timestamp(i64::MAX)] {
+                let task = TaskId::mint(now, random);
+                assert_eq!(task.to_string().parse(), Ok(task));
+            }
             let attachment = AttachmentId::mint(random).to_string();
             assert_eq!(attachment.parse(), Ok(AttachmentId::mint(random)));
             assert_eq!(&attachment[14..15], "4", "{attachment}");
         }
         assert_eq!(EniId::mint(0x1f).as_str(), "eni-0000000000000001f");
+        assert_eq!(ContainerInstanceId::mint(u128::MAX).number(), u128::MAX);
+    }
+
+    #[test]
+    fn of_two_tasks_the_later_comes_after() {
+        let [early, late] = [(1, u128::MAX), (2, 0)]
+            .map(|(at, bits)| TaskId::mint(Timestamp(1_700_000_000_000 + at), bits));
+        assert!(early < late, "{early} {late}");
+        assert_eq!(early.as_str(), "018bcfe568017fffbfffffffffffffff");
     }
 
     #[test]
@@ -155,7 +191,7 @@ mod tests {
     #[test]
     fn serialized_ids_are_checked_on_the_way_in() {
         assert!(serde_json::from_str::<TaskId>("\"nonsense\"").is_err());
-        let id = TaskId::mint(7);
+        let id = TaskId::mint(Timestamp(0), 7);
         let json = serde_json::to_string(&id).expect("serializes");
         assert_eq!(serde_json::from_str::<TaskId>(&json).expect("parses"), id);
     }

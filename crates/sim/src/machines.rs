@@ -469,10 +469,10 @@ impl World {
     }
 }
 
-/// The first digits of a task's id.
+/// The last digits of a task's id: its first are the time.
 pub(crate) fn short(arn: &str) -> &str {
     let id = arn.rsplit('/').next().unwrap_or_default();
-    id.get(..6).unwrap_or(id)
+    id.len().checked_sub(6).and_then(|from| id.get(from..)).unwrap_or(id)
 }
 
 /// What the machine of every node says of itself.

@@ -218,7 +218,7 @@ impl Orphan {
             Self::Network(short_id) => short_id.clone(),
             Self::Container(runtime_id) => {
                 let id = runtime_id.rsplit_once('-').map_or(runtime_id.as_str(), |(id, _)| id);
-                id.chars().take(12).collect()
+                spec::end_of(id).to_owned()
             }
         }
     }

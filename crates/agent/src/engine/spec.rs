@@ -36,10 +36,16 @@ impl TaskArn {
 }
 
 impl TaskArn {
-    /// The first part of [`TaskArn::id`], for names that must be short.
+    /// The end of [`TaskArn::id`], for names that must be short.
     pub fn short_id(&self) -> String {
-        self.id().chars().take(12).collect()
+        end_of(&self.id()).to_owned()
     }
+}
+
+/// The last twelve digits of a task's id. Its first are the time, which tasks that begin
+/// together have in common.
+pub(super) fn end_of(id: &str) -> &str {
+    id.len().checked_sub(12).and_then(|from| id.get(from..)).unwrap_or(id)
 }
 
 impl fmt::Display for TaskArn {

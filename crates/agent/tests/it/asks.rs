@@ -62,7 +62,7 @@ async fn a_task_asks_for_its_tags_and_its_protection_and_the_operator_for_all() 
     let (arn, cluster) = (change["task"].as_str().expect("an ARN"), &change["cluster"]);
     let id = change["containers"][0]["runtimeId"].as_str().expect("an id");
 
-    let short_id = &arn.rsplit('/').next().expect("an id")[..12];
+    let short_id = agent::engine::TaskArn::new(arn).short_id();
     let namespace = PathBuf::from(format!("/run/netns/{}-{short_id}", machine.config.prefix));
     let door = SocketAddr::from((agent::netns::TASK_ENDPOINT, 80));
     let inside = |method: &str, path: &str, body: &str| {
@@ -115,7 +115,7 @@ async fn a_task_asks_for_its_tags_and_its_protection_and_the_operator_for_all() 
     let (_, tasks) = from_outside("/v1/tasks").await;
     assert_eq!((&tasks["Tasks"][0]["Arn"], &tasks["Tasks"][1]), (&json!(arn), &Value::Null));
     for query in
-        [format!("taskarn={arn}"), format!("dockerid={id}"), format!("dockerid={short_id}")]
+        [format!("taskarn={arn}"), format!("dockerid={id}"), format!("dockerid={}", &id[..12])]
     {
         let (status, task) = from_outside(&format!("/v1/tasks?{query}")).await;
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::{Agent, World, scope};
-use ident::TaskId;
+use ident::{TaskId, Timestamp};
 use wire::acs::{HeartbeatAckRequest, TaskStopVerificationMessage};
 
 fn kinds(frames: &[Message]) -> Vec<&str> {
@@ -147,7 +147,8 @@ fn of_what_the_agent_asks_about_only_ours_is_stopped() {
     let wanted_arn = world.task(&wanted).arn().to_string();
     let host = world.task(&wanted).instance;
     let instance = if host == instance.id { instance } else { other };
-    let gone = crate::task_arn(&scope(), &instance.cluster, &TaskId::mint(99)).to_string();
+    let gone =
+        crate::task_arn(&scope(), &instance.cluster, &TaskId::mint(Timestamp(0), 99)).to_string();
     let elsewhere = gone.replace("/default/", "/elsewhere/");
     let ask = |agent: &mut Agent<'_>| {
         let candidate = |arn: &str| TaskIdentifier {

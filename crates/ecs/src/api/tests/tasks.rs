@@ -2,7 +2,7 @@
 
 use crate::api::*;
 use crate::testing::World;
-use ident::TaskId;
+use ident::{TaskId, Timestamp};
 use wire::ecs;
 
 fn list(world: &World, change: impl FnOnce(&mut ecs::ListTasksRequest)) -> Vec<TaskId> {
@@ -59,7 +59,7 @@ fn what_is_not_there_is_missing() {
         let fault = describe_tasks(&world.root(), request).expect_err(text).fault();
         assert_eq!((&*fault.code, &*fault.message), ("InvalidParameterException", text));
     }
-    let stop = world.stop(&TaskId::mint(9), None).expect_err("unknown").fault();
+    let stop = world.stop(&TaskId::mint(Timestamp(0), 9), None).expect_err("unknown").fault();
     assert_eq!(
         (&*stop.code, &*stop.message),
         ("InvalidParameterException", "The referenced task was not found.")
