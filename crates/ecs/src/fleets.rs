@@ -9,20 +9,20 @@ use crate::records::{BY_EC2_INSTANCE, ContainerInstance, InstanceStatus, Task};
 use crate::view::tenants;
 use ident::{ClusterName, ContainerInstanceId, Scope};
 use sched::lifecycle::Phase;
-use sched::placement::{Candidate, Demand, Fleet, Host, Tenant};
-use std::collections::BTreeMap;
+use sched::placement::{self, Candidate, Demand, Fleet, Host, Placement, Tenant};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use store::{Derived, Record, Registry, Txn, View};
 
 /// The container instances of one scope that are not gone, by cluster.
 #[derive(Debug, Default, PartialEq)]
 pub struct Fleets {
-    fleets: BTreeMap<Which, Arc<Fleet>>,
-    members: BTreeMap<ContainerInstanceId, Member>,
+    fleets: BTreeMap<Which, Fleet>,
+    members: HashMap<ContainerInstanceId, Member>,
 }
 
 /// A cluster, and whether those machines of it are meant that are outside of AWS.
-type Which = (ClusterName, bool);
+pub type Which = (ClusterName, bool);
 
 /// A container instance, and what it was last described from.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,27 +45,37 @@ pub(crate) fn derived(registry: Registry) -> Registry {
         })
 }
 
-/// The machines of a cluster that tasks of this demand might go to: those of EC2, or
-/// the external ones.
+/// The machines of a cluster that tasks might go to: those of EC2, or the external
+/// ones. None if it has no such machines.
+pub fn of<'t>(txn: &'t mut Txn, scope: &Scope, which: &Which) -> Option<&'t Fleet> {
+    txn.derived::<Fleets>(scope).fleets.get(which)
+}
+
+/// Finds places for `copies` of a task on these machines.
 ///
-/// To be dropped before the next question: as long as somebody has it, what changes
-/// must change in a copy.
-pub fn of(
+/// Tasks that are then started there are, as far as the fleet goes, there already: it
+/// is only looked whether it is so when places are wanted next.
+pub fn place(
     txn: &mut Txn,
     scope: &Scope,
-    (cluster, external): (&ClusterName, bool),
+    which: &Which,
     demand: &Demand,
-) -> Arc<Fleet> {
+    (copies, seed): (u32, u64),
+) -> Placement {
     let fleets = &mut txn.derived::<Fleets>(scope).fleets;
-    let Some(fleet) = fleets.get_mut(&(cluster.clone(), external)) else { return Arc::default() };
-    Arc::make_mut(fleet).arrange(demand);
-    Arc::clone(fleet)
+    let Some(fleet) = fleets.get_mut(which) else { return Placement::default() };
+    fleet.arrange(demand);
+    let placement = placement::place(fleet, demand, copies, seed);
+    for place in &placement.places {
+        txn.doubt::<Fleets>(scope, place.instance.to_string());
+    }
+    placement
 }
 
 /// A container instance as placement sees it, also when it is gone.
 pub(crate) fn candidate(view: &View, instance: &ContainerInstance) -> Arc<Candidate> {
     let machine = machine(view, instance);
-    count(view, instance, Arc::new(host(view, instance, machine.as_deref())))
+    count(view, instance, Candidate::new(Arc::new(host(view, instance, machine.as_deref()))))
 }
 
 impl Derived for Fleets {
@@ -75,38 +85,55 @@ impl Derived for Fleets {
         let Ok(id) = subject.parse::<ContainerInstanceId>() else { return };
         let found = view.get::<ContainerInstance>(scope, subject);
         let found = found.filter(|instance| instance.status != InstanceStatus::Inactive);
-        let before = self.members.get(&id).cloned();
         let Some(record) = found else {
-            if let Some(before) = before {
-                self.members.remove(&id);
+            if let Some(before) = self.members.remove(&id) {
                 self.take_out(&before.which, &id);
             }
             return;
         };
-        let which = (record.cluster.clone(), record.is_external());
         let machine = machine(view, &record);
-        let unchanged = before.as_ref().is_some_and(|before| {
-            Arc::ptr_eq(&before.record, &record)
-                && before.machine.as_ref().map(Arc::as_ptr) == machine.as_ref().map(Arc::as_ptr)
-        });
+        // Mostly only its tasks differ, and where it stands is known.
+        if let Some(before) =
+            self.members.get(&id).filter(|it| it.is_from(&record, machine.as_ref()))
+        {
+            if let Some(fleet) = self.fleets.get_mut(&before.which)
+                && let Some(known) = fleet.get(&id)
+            {
+                let now = count(view, &record, known.vacated());
+                if now != *known {
+                    fleet.put(&now);
+                }
+            }
+            return;
+        }
+        let which = (record.cluster.clone(), record.is_external());
+        let host = Arc::new(host(view, &record, machine.as_deref()));
+        let now = count(view, &record, Candidate::new(host));
+        let before =
+            self.members.insert(id.clone(), Member { which: which.clone(), record, machine });
         if let Some(before) = before.filter(|before| before.which != which) {
             self.take_out(&before.which, &id);
         }
-        let fleet = Arc::make_mut(self.fleets.entry(which.clone()).or_default());
-        // The same host shows the fleet that only the tasks differ.
-        let same = fleet.get(&id).filter(|_| unchanged).map(|known| Arc::clone(&known.host));
-        let host = same.unwrap_or_else(|| Arc::new(host(view, &record, machine.as_deref())));
-        fleet.put(count(view, &record, host));
-        if !unchanged {
-            self.members.insert(id, Member { which, record, machine });
-        }
+        self.fleets.entry(which).or_default().put(&now);
+    }
+}
+
+impl Member {
+    /// Whether it was described from just these.
+    fn is_from(
+        &self,
+        record: &Arc<ContainerInstance>,
+        machine: Option<&Arc<ec2::records::Instance>>,
+    ) -> bool {
+        Arc::ptr_eq(&self.record, record)
+            && self.machine.as_ref().map(Arc::as_ptr) == machine.map(Arc::as_ptr)
     }
 }
 
 impl Fleets {
     fn take_out(&mut self, which: &Which, id: &ContainerInstanceId) {
         let Some(fleet) = self.fleets.get_mut(which) else { return };
-        Arc::make_mut(fleet).remove(id);
+        fleet.remove(id);
         if fleet.is_empty() {
             self.fleets.remove(which);
         }
@@ -145,9 +172,8 @@ fn host(
     }
 }
 
-/// What the tasks of a container instance leave of it, counted afresh.
-fn count(view: &View, instance: &ContainerInstance, host: Arc<Host>) -> Arc<Candidate> {
-    let mut candidate = Candidate::new(host);
+/// What the tasks of a container instance leave of it, which is vacant yet.
+fn count(view: &View, instance: &ContainerInstance, mut candidate: Candidate) -> Arc<Candidate> {
     for task in tenants(view, instance) {
         candidate.admit(&Tenant {
             group: &task.group,

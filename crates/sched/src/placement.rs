@@ -19,12 +19,12 @@ pub use strategy::{Over, Resource, Strategy, ZONE};
 
 use crate::query::Expression;
 use crate::resources::{Need, Shortage};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ident::ContainerInstanceId;
-use search::Search;
+use search::{Found, Search};
 use strategy::Scores;
 
 /// An attribute that a machine must have.
@@ -115,42 +115,35 @@ pub struct Placement {
     pub refusals: Vec<(ContainerInstanceId, Vec<Reason>)>,
 }
 
-/// Finds places for `copies` of a task, one after another: each copy sees those
-/// before it. Stops at the first that fits nowhere.
+/// Finds places for `copies` of a task, one after another, and lets each in, so that
+/// it is seen by those after it. Stops at the first that fits nowhere.
 ///
 /// A copy takes time in the logarithm of the machines, times the classes of them
 /// that differ in what they are. It takes longer where many machines that look
 /// better turn out not to do for what no tree knows: host ports, a second
 /// strategy, expressions about tasks.
-pub fn place(fleet: &Fleet, demand: &Demand, copies: u32, seed: u64) -> Placement {
-    let mut placement = Placement::default();
+pub fn place(fleet: &mut Fleet, demand: &Demand, copies: u32, seed: u64) -> Placement {
     let mut scores = Scores::new(fleet, demand);
     let mut search = Search::new(fleet, demand);
-    let mut takers: BTreeMap<ContainerInstanceId, Arc<Candidate>> = BTreeMap::new();
+    let mut places = Vec::new();
     for copy in 0..copies {
-        let Some(found) = search.best(&scores, mix(seed, u64::from(copy))) else {
-            placement.refusals = fleet
-                .iter()
-                .map(|candidate| takers.get(&candidate.host.id).unwrap_or(candidate))
-                .map(|candidate| (candidate.host.id.clone(), refusals(candidate, demand)))
-                .collect();
-            break;
+        let Some(Found { candidate, zone }) = search.best(&scores, mix(seed, u64::from(copy)))
+        else {
+            let each = |it: &Arc<Candidate>| (it.host.id.clone(), refusals(it, demand));
+            return Placement { places, refusals: fleet.iter().map(each).collect() };
         };
-        let mut taker = Candidate::clone(&found.candidate);
+        let mut taker = Candidate::clone(&candidate);
         taker.admit(&Tenant {
             group: &demand.group,
-            zone: &found.zone,
+            zone: &zone,
             need: &demand.need,
             running: false,
         });
-        scores.placed(&taker.host, &found.zone);
-        let taker = Arc::new(taker);
-        search.replace(&found, &taker);
-        let instance = taker.host.id.clone();
-        placement.places.push(Place { instance: instance.clone(), zone: found.zone });
-        takers.insert(instance, taker);
+        scores.placed(&taker.host, &zone);
+        places.push(Place { instance: taker.host.id.clone(), zone });
+        search.replace(&Arc::new(taker));
     }
-    placement
+    Placement { places, refusals: Vec::new() }
 }
 
 /// Why `candidate` does not take the task; nothing if it does.

@@ -5,6 +5,7 @@ use super::*;
 use crate::query::parse;
 use crate::resources::{Capacity, Ports, Protocol};
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec;
 use ident::Timestamp;
@@ -42,7 +43,7 @@ fn other(number: u128, zones: &[&str], change: impl FnOnce(&mut Host)) -> Candid
 }
 
 fn run(machines: Vec<Candidate>, demand: &Demand, copies: u32, seed: u64) -> Placement {
-    place(&machines.into_iter().map(Arc::new).collect(), demand, copies, seed)
+    place(&mut machines.into_iter().map(Arc::new).collect(), demand, copies, seed)
 }
 
 fn small() -> Demand {

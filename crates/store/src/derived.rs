@@ -118,6 +118,14 @@ impl Derivations {
         anew(&self.sources, view, scope)
     }
 
+    /// Has `subject` worked out anew when somebody asks next.
+    pub(crate) fn doubt<D: Derived>(&mut self, scope: &Scope, subject: String) {
+        let kept = self.kept.get_mut(scope).and_then(|scoped| scoped.get_mut(D::NAME));
+        if let Some(kept) = kept {
+            kept.noted.insert(subject);
+        }
+    }
+
     /// Notes what the record under `key`, which is about to be written over or just was
     /// written, is about, if there is one.
     pub(crate) fn note(&mut self, view: &View, key: &Key) {
@@ -210,7 +218,7 @@ mod tests {
         let scope = Arc::new(Lamp::home());
         derivations.of::<Rooms>(&view, &scope, false);
         let key = Key { scope: Arc::clone(&scope), kind: Lamp::KIND.into(), id: "l-1".into() };
-        let lamp = Entry::new(Lamp::new("l-1", "r-1"), Revision::default());
+        let lamp = Entry::new(Arc::new(Lamp::new("l-1", "r-1")), Revision::default());
         view.insert(Lamp::KIND, &key, lamp);
         derivations.note(&view, &key);
         assert_eq!((derivations.kept.len(), derivations.drafts.len()), (1, 1));

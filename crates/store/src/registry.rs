@@ -58,7 +58,7 @@ impl Registry {
             version: R::VERSION,
             decode: |stored| {
                 let record: R = decode(&stored.key, stored.version, &stored.bytes)?;
-                Ok(Entry::new(record, stored.revision))
+                Ok(Entry::new(Arc::new(record), stored.revision))
             },
         };
         let before = Arc::make_mut(&mut self.codecs).insert(R::KIND, codec);

@@ -110,10 +110,16 @@ impl Txn {
     }
 
     /// What is derived from the records of `scope`, with our writes in it. Like the
-    /// view it guards nothing. Who asks may arrange it for his question, but what it
-    /// says of its subjects is theirs to say.
+    /// view it guards nothing. Who asks may arrange it for his question; what he has it
+    /// say of a subject is a supposition, to be followed by a [doubt](Self::doubt).
     pub fn derived<D: Derived>(&mut self, scope: &Scope) -> &mut D {
         self.derivations.of(&self.working, scope, !self.writes.is_empty())
+    }
+
+    /// Has `subject` worked out anew before anybody asks again: who asked has supposed
+    /// something of it, and written or not what makes it so.
+    pub fn doubt<D: Derived>(&mut self, scope: &Scope, subject: String) {
+        self.derivations.doubt::<D>(scope, subject);
     }
 
     /// The same, derived now from the records alone. Both are equal, unless a
@@ -123,17 +129,22 @@ impl Txn {
         self.derivations.anew(&self.working, scope)
     }
 
-    /// Writes `record` when the transaction commits.
-    pub fn put<R: Record>(&mut self, record: R) {
+    /// Writes `record` when the transaction commits, and hands it back to be read.
+    pub fn put<R: Record>(&mut self, record: R) -> Arc<R> {
+        let record = Arc::new(record);
         let encode = match self.registry.encoder::<R>() {
             Ok(encode) => encode,
-            Err(flaw) => return self.spoil(flaw),
+            Err(flaw) => {
+                self.spoil(flaw);
+                return record;
+            }
         };
         let key = self.key::<R>(record.scope(), &record.id());
-        let entry = Entry::new(record, self.revision);
-        let pen = Pen { record: Arc::clone(entry.record()), encode };
+        let entry = Entry::new(Arc::clone(&record), self.revision);
+        let pen = Pen { record: Arc::<R>::clone(&record), encode };
         self.change(&key, |working| working.insert(R::KIND, &key, entry));
         self.writes.insert(key, Some(pen));
+        record
     }
 
     /// Deletes the record of this id when the transaction commits, and says

@@ -78,16 +78,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new<R: Record>(record: R, revision: Revision) -> Self {
+    pub(crate) fn new<R: Record>(record: Arc<R>, revision: Revision) -> Self {
         let values = |record: &Erased| match record.downcast_ref::<R>() {
             Some(record) => Value::all_of(record),
             None => unreachable!("the function was made with the record, by its type"),
         };
-        Self { record: Arc::new(record), revision, values }
-    }
-
-    pub(crate) fn record(&self) -> &Arc<Erased> {
-        &self.record
+        Self { record, revision, values }
     }
 
     fn typed<R: Record>(&self) -> Option<Arc<R>> {

@@ -10,22 +10,23 @@ mod start_task;
 pub(crate) use start_task::start_task;
 
 use super::{existing, task_definitions};
+use crate::fleets::{self, Which};
 use crate::launch::Launch;
 use crate::names::DefinitionName;
 use crate::placing::{self, Constraints};
 use crate::records::{Definition, DefinitionStatus, LaunchType, NetworkMode, Task, tags};
 use crate::starting::{Start, start};
 use crate::tags::MAX_TAGS;
-use crate::{Error, definition, fleets, names, show};
+use crate::{Error, definition, names, show};
 use chassis::Cx;
 use chassis::idempotency::{self, Digest, Key, Seen};
 use ec2::awsvpc::{self, Awsvpc, MAX_GROUPS, MAX_SUBNETS};
-use ident::{ClusterName, ContainerInstanceId, Scope, Tags, Timestamp};
-use sched::placement::{Demand, Demanded, Fleet, Place, Reason, Strategy, place};
+use ident::{ClusterName, ContainerInstanceId, Tags, Timestamp};
+use sched::placement::{Demand, Demanded, Place, Reason, Strategy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::Txn;
+use store::{Txn, View};
 use wire::ecs::{self, NetworkConfiguration, RunTaskRequest, TaskOverride};
 
 /// As many tasks as one request may start.
@@ -78,7 +79,8 @@ pub(crate) async fn run_task(
     request: RunTaskRequest,
 ) -> Result<ecs::RunTaskResponse, Error> {
     let wish = read(cx, request)?;
-    cx.store().transact(|txn| carry_out(cx, txn, &wish)).await
+    let outcome = cx.store().transact(|txn| carry_out(cx, txn, &wish)).await?;
+    Ok(outcome.show(cx, &wish))
 }
 
 pub(crate) fn read(cx: &Cx, request: RunTaskRequest) -> Result<Wish, Error> {
@@ -226,7 +228,7 @@ fn network(configuration: NetworkConfiguration) -> Result<Network, Error> {
     Ok(Network { subnets, groups })
 }
 
-fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse, Error> {
+fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<Begun, Error> {
     let scope = cx.scope();
     let key = wish
         .token
@@ -235,17 +237,16 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
     if let Some((key, digest)) = &key {
         match idempotency::recall(txn, key, digest, wish.now) {
             Seen::Never => {}
-            Seen::Same { outcome } => return Ok(repeat(cx, txn, wish, &outcome)),
+            Seen::Same { outcome } => return Ok(repeat(cx, txn, &outcome)),
             Seen::Different => return Err(Error::TokenReused(key.token.to_owned())),
         }
     }
 
     let definition = definition_of(cx, txn, wish)?;
-    let Considered { origin, fleet, mut demand } = consider(cx, txn, wish, &definition)?;
+    let Considered { origin, which, mut demand } = consider(cx, txn, wish, &definition)?;
     let common = origin.start(wish);
     let (mut tasks, mut full) = (vec![], None);
-    let mut placement = place(&fleet, &demand, wish.count, wish.seed);
-    drop(fleet);
+    let mut placement = fleets::place(txn, scope, &which, &demand, (wish.count, wish.seed));
     loop {
         let found = std::mem::take(&mut placement.places);
         let Some(zone) = begin(cx, txn, &common, found, &mut tasks, &mut full)? else { break };
@@ -254,8 +255,7 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
             zones.remove(&zone);
         }
         let rest = wish.count.saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
-        let fleet = choice(txn, scope, wish, &demand);
-        placement = place(&fleet, &demand, rest, wish.seed);
+        placement = fleets::place(txn, scope, &which, &demand, (rest, wish.seed));
     }
     if let Some(full) = full.take_if(|_| tasks.is_empty()) {
         return Err(full);
@@ -266,14 +266,29 @@ fn carry_out(cx: &Cx, txn: &mut Txn, wish: &Wish) -> Result<ecs::RunTaskResponse
 
     // Who got nothing may ask again: there is nothing that could happen twice.
     if let Some((key, digest)) = key.filter(|_| !tasks.is_empty()) {
-        let ids = tasks.iter().map(|task: &Task| task.id.to_string()).collect();
+        let ids = tasks.iter().map(|task: &Arc<Task>| task.id.to_string()).collect();
         let outcome = serde_json::to_string(&Outcome { tasks: ids, failures: failures.clone() })?;
         idempotency::remember(txn, &key, digest.clone(), outcome, wish.now);
     }
-    Ok(ecs::RunTaskResponse {
-        tasks: Some(tasks.iter().map(|task| show::task(txn.view(), task, true)).collect()),
-        failures: Some(failures.into_iter().map(|it| it.show(cx, wish)).collect()),
-    })
+    Ok(Begun { view: txn.view().clone(), tasks, failures })
+}
+
+/// What a request has come to, to be put into words when others need not wait.
+struct Begun {
+    /// The state then.
+    view: View,
+    tasks: Vec<Arc<Task>>,
+    failures: Vec<Refused>,
+}
+
+impl Begun {
+    fn show(self, cx: &Cx, wish: &Wish) -> ecs::RunTaskResponse {
+        let tasks = self.tasks.iter().map(|task| show::task(&self.view, task, true));
+        ecs::RunTaskResponse {
+            tasks: Some(tasks.collect()),
+            failures: Some(self.failures.into_iter().map(|it| it.show(cx, wish)).collect()),
+        }
+    }
 }
 
 /// The definition that a request names, if its cluster may run it.
@@ -363,8 +378,8 @@ impl<'a> Origin<'a> {
 /// What a request comes to, before anything is placed.
 pub(crate) struct Considered<'a> {
     origin: Origin<'a>,
-    /// The instances that tasks might go to.
-    pub(crate) fleet: Arc<Fleet>,
+    /// Which instances tasks might go to.
+    pub(crate) which: Which,
     /// What the tasks demand of them.
     pub(crate) demand: Demand,
 }
@@ -386,17 +401,11 @@ pub(crate) fn consider<'a>(
         strategies: wish.strategies.clone(),
         ..origin.demand()
     };
-    let fleet = choice(txn, cx.scope(), wish, &demand);
-    if fleet.is_empty() {
+    let which = (wish.cluster.clone(), wish.launch_type == LaunchType::External);
+    if fleets::of(txn, cx.scope(), &which).is_none() {
         return Err(Error::NoContainerInstances(wish.cluster.clone()));
     }
-    Ok(Considered { origin, fleet, demand })
-}
-
-/// The instances that tasks of this launch type might go to.
-fn choice(txn: &mut Txn, scope: &Scope, wish: &Wish, demand: &Demand) -> Arc<Fleet> {
-    let external = wish.launch_type == LaunchType::External;
-    fleets::of(txn, scope, (&wish.cluster, external), demand)
+    Ok(Considered { origin, which, demand })
 }
 
 /// Starts a task in each place, and stops at the first zone whose subnets are
@@ -406,7 +415,7 @@ fn begin(
     txn: &mut Txn,
     common: &Start<'_>,
     places: Vec<Place>,
-    tasks: &mut Vec<Task>,
+    tasks: &mut Vec<Arc<Task>>,
     full: &mut Option<Error>,
 ) -> Result<Option<String>, Error> {
     for place in places {
@@ -467,14 +476,11 @@ impl Refused {
     }
 }
 
-/// The answer that the same request had before, with the tasks as they are now.
-fn repeat(cx: &Cx, txn: &Txn, wish: &Wish, outcome: &str) -> ecs::RunTaskResponse {
-    let outcome = Outcome::read(outcome);
-    let tasks = outcome.tasks.iter().filter_map(|id| txn.get::<Task>(cx.scope(), id));
-    ecs::RunTaskResponse {
-        tasks: Some(tasks.map(|task| show::task(txn.view(), &task, true)).collect()),
-        failures: Some(outcome.failures.into_iter().map(|it| it.show(cx, wish)).collect()),
-    }
+/// What the same request came to before, with the tasks as they are now.
+fn repeat(cx: &Cx, txn: &Txn, outcome: &str) -> Begun {
+    let Outcome { tasks, failures } = Outcome::read(outcome);
+    let tasks = tasks.iter().filter_map(|id| txn.get::<Task>(cx.scope(), id)).collect();
+    Begun { view: txn.view().clone(), tasks, failures }
 }
 
 /// Whether the definition can be run in the way that is wished.

@@ -1,10 +1,10 @@
 //! `ExplainPlacement`: RunTask, but for its effects.
 
 use crate::api::run_task::{self, Considered};
-use crate::{Error, names, placing};
+use crate::{Error, fleets, names, placing};
 use chassis::Cx;
 use ident::ContainerInstanceId;
-use sched::placement::{Fleet, Placement, Reason, place, refusals};
+use sched::placement::{Fleet, Placement, Reason, refusals};
 use wire::ecs::{
     AwsVpcConfiguration, NetworkConfiguration, PlacementConstraint, PlacementStrategy,
     RunTaskRequest,
@@ -23,9 +23,10 @@ pub(super) async fn explain(
     rehearsal
         .transact(|txn| {
             let definition = run_task::definition_of(cx, txn, &wish)?;
-            let Considered { fleet, demand, .. } = run_task::consider(cx, txn, &wish, &definition)?;
+            let Considered { which, demand, .. } = run_task::consider(cx, txn, &wish, &definition)?;
+            let asked = (wish.count, wish.seed);
             let Placement { places, refusals: after } =
-                place(&fleet, &demand, wish.count, wish.seed);
+                fleets::place(txn, cx.scope(), &which, &demand, asked);
             let arn = |id: &ContainerInstanceId| {
                 names::instance_arn(cx.scope(), &wish.cluster, id).to_string()
             };
@@ -34,16 +35,17 @@ pub(super) async fn explain(
                 availability_zone: Some(place.zone).filter(|zone| !zone.is_empty()),
             });
             let places = places.collect();
+            let fleet = fleets::of(txn, cx.scope(), &which);
             // If not all copies find a place, it is the next one that is explained.
             let verdicts = if after.is_empty() {
-                let now = fleet.iter().map(|it| (it.host.id.clone(), refusals(it, &demand)));
-                now.collect()
+                let machines = fleet.into_iter().flat_map(Fleet::iter);
+                machines.map(|it| (it.host.id.clone(), refusals(it, &demand))).collect()
             } else {
                 after
             };
             let verdict = |(id, reasons): (_, Vec<Reason>)| InstanceVerdict {
                 container_instance_arn: Some(arn(&id)),
-                ec2_instance_id: ec2_instance(&fleet, &id),
+                ec2_instance_id: fleet.and_then(|fleet| fleet.get(&id)?.host.ec2_instance.clone()),
                 fits: Some(reasons.is_empty()),
                 refusals: Some(reasons.iter().map(refusal).collect()),
             };
@@ -53,10 +55,6 @@ pub(super) async fn explain(
             })
         })
         .await
-}
-
-fn ec2_instance(fleet: &Fleet, id: &ContainerInstanceId) -> Option<String> {
-    fleet.get(id)?.host.ec2_instance.clone()
 }
 
 fn refusal(reason: &Reason) -> Refusal {

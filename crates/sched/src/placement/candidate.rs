@@ -1,5 +1,6 @@
 //! A machine that a task might go to, with what is on it already.
 
+use super::fleet::Alike;
 use super::text_hash;
 use crate::query::Facts;
 use crate::resources::{Capacity, Need, Room};
@@ -11,7 +12,7 @@ use alloc::vec::Vec;
 use ident::{ContainerInstanceId, Timestamp};
 
 /// What a machine is, whatever runs on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Its id.
     pub id: ContainerInstanceId,
@@ -66,6 +67,8 @@ pub struct Candidate {
     kin: Vec<Kin>,
     /// What decides between it and its equals: a hash of its id.
     pub(super) tie: u64,
+    /// Its class.
+    pub(super) alike: Alike,
 }
 
 /// Tasks of one group in one zone. A list of these is smaller than maps of maps,
@@ -82,7 +85,22 @@ impl Candidate {
     pub fn new(host: Arc<Host>) -> Self {
         let room = host.capacity.room([]);
         let tie = text_hash(host.id.as_str(), 0);
-        Self { host, room, tasks: 0, running: 0, kin: Vec::new(), tie }
+        let alike = Alike::new(Arc::clone(&host));
+        Self { host, room, tasks: 0, running: 0, kin: Vec::new(), tie, alike }
+    }
+
+    /// The same machine with nothing on it.
+    #[must_use]
+    pub fn vacated(&self) -> Self {
+        Self {
+            host: Arc::clone(&self.host),
+            room: self.host.capacity.room([]),
+            tasks: 0,
+            running: 0,
+            kin: Vec::new(),
+            tie: self.tie,
+            alike: self.alike.clone(),
+        }
     }
 
     /// Lets a task in, whether it fits or not.

@@ -2,13 +2,13 @@
 //!
 //! Machines of a *class* are the same in all that most demands ask for: whether
 //! they take tasks, where they stand, their attributes. A class is judged as one.
-//! Within it, machines lie in a tree by chance, in one for each resource that they
-//! are packed by, if they ever are, and those with tasks of a group in one tree for
-//! each group.
+//! Within it, machines lie in a tree by chance. If any demand ever wants to know,
+//! they lie also in one for each resource that they are packed by, and those with
+//! tasks of a group in one for each group.
 
 use super::tree::Tree;
 use super::{Candidate, Host};
-use super::{Demand, strategy};
+use super::{Demand, mix, strategy, text_hash};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -36,15 +36,28 @@ pub(super) fn is_general(expression: &crate::query::Expression) -> bool {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    machines: BTreeMap<ContainerInstanceId, Arc<Candidate>>,
+    /// By the numbers of their ids.
+    machines: BTreeMap<u128, Arc<Candidate>>,
     classes: BTreeMap<Alike, Class>,
-    /// What its machines were ever packed by.
+    /// What the classes are arranged by.
+    arranged: Arranged,
+}
+
+/// What machines have been arranged by for some demand.
+#[derive(Clone, Debug, Default)]
+struct Arranged {
     packed_by: BTreeSet<Order>,
+    /// Whether by their tasks of each group.
+    by_kin: bool,
 }
 
 /// Some machine of a class, equal to any other of it.
 #[derive(Clone, Debug)]
-pub(super) struct Alike(pub(super) Arc<Host>);
+pub(super) struct Alike {
+    /// Of all that is compared: classes have many attributes, mostly the same ones.
+    hash: u64,
+    pub(super) host: Arc<Host>,
+}
 
 /// What trees are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,12 +87,14 @@ pub(super) struct Class {
     by_tie: Tree,
     packed: BTreeMap<Order, Tree>,
     groups: BTreeMap<String, Kin>,
+    /// Whether each group has its tree.
+    by_kin: bool,
 }
 
 /// The machines of a class that have tasks of one group.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kin {
-    /// Those with the fewest first.
+    /// Those with the fewest first; empty unless the class is arranged by kin.
     pub(super) tree: Tree,
     /// How many of the tasks are in which zone.
     pub(super) zones: BTreeMap<String, u32>,
@@ -105,60 +120,53 @@ impl Fleet {
 
     /// The machine of this id.
     pub fn get(&self, id: &ContainerInstanceId) -> Option<&Arc<Candidate>> {
-        self.machines.get(id)
+        self.machines.get(&id.number())
     }
 
-    /// Prepares for demands that pack machines as this one does. Without it, places are
-    /// the same, and take time in the number of the machines where many are full.
+    /// Prepares for demands that choose among machines as this one does. Without it,
+    /// places are the same, and take time in the number of the machines.
     pub fn arrange(&mut self, demand: &Demand) {
         let order = strategy::order(demand);
-        if order != Order::Tie && self.packed_by.insert(order) {
-            for class in self.classes.values_mut() {
-                class.pack(order);
-            }
+        if order != Order::Tie && self.arranged.packed_by.insert(order) {
+            self.classes.values_mut().for_each(|class| class.pack(order));
+        }
+        if strategy::minds_kin(demand) && !self.arranged.by_kin {
+            self.arranged.by_kin = true;
+            self.classes.values_mut().for_each(Class::sort_kin);
         }
     }
 
     /// Takes a machine in, or in the place of what was known of it before.
-    pub fn put(&mut self, new: Arc<Candidate>) {
-        let old = self.machines.get(&new.host.id).cloned();
-        let alike = Alike(Arc::clone(&new.host));
+    pub fn put(&mut self, new: &Arc<Candidate>) {
+        let old = self.machines.insert(new.host.id.number(), Arc::clone(new));
         match old {
-            Some(old) if Alike(Arc::clone(&old.host)) == alike => {
-                if let Some(class) = self.classes.get_mut(&alike) {
-                    class.replace(&old, &new);
+            Some(old) if old.alike == new.alike => {
+                if let Some(class) = self.classes.get_mut(&new.alike) {
+                    class.replace(&old, new);
                 }
             }
             old => {
                 if let Some(old) = old {
                     self.take_out(&old);
                 }
-                let class = self.classes.entry(alike).or_insert_with(|| {
-                    let empty = |order: &Order| (*order, Tree::default());
-                    Class { packed: self.packed_by.iter().map(empty).collect(), ..Class::default() }
-                });
-                class.insert(&new);
+                let class = self.classes.entry(new.alike.clone());
+                class.or_insert_with(|| Class::new(&self.arranged)).insert(new);
             }
-        }
-        match self.machines.get_mut(&new.host.id) {
-            Some(known) => *known = new,
-            None => _ = self.machines.insert(new.host.id.clone(), new),
         }
     }
 
     /// Forgets a machine.
     pub fn remove(&mut self, id: &ContainerInstanceId) {
-        if let Some(old) = self.machines.remove(id) {
+        if let Some(old) = self.machines.remove(&id.number()) {
             self.take_out(&old);
         }
     }
 
     fn take_out(&mut self, old: &Candidate) {
-        let alike = Alike(Arc::clone(&old.host));
-        let Some(class) = self.classes.get_mut(&alike) else { return };
+        let Some(class) = self.classes.get_mut(&old.alike) else { return };
         class.remove(old);
         if class.len() == 0 {
-            self.classes.remove(&alike);
+            self.classes.remove(&old.alike);
         }
     }
 
@@ -171,7 +179,7 @@ impl Fleet {
 impl FromIterator<Arc<Candidate>> for Fleet {
     fn from_iter<I: IntoIterator<Item = Arc<Candidate>>>(machines: I) -> Self {
         let mut fleet = Self::default();
-        machines.into_iter().for_each(|machine| fleet.put(machine));
+        machines.into_iter().for_each(|machine| fleet.put(&machine));
         fleet
     }
 }
@@ -184,13 +192,19 @@ impl PartialEq for Fleet {
 }
 
 impl Class {
+    fn new(arranged: &Arranged) -> Self {
+        let empty = |order: &Order| (*order, Tree::default());
+        let packed = arranged.packed_by.iter().map(empty).collect();
+        Self { packed, by_kin: arranged.by_kin, ..Self::default() }
+    }
+
     fn len(&self) -> u64 {
         self.by_tie.len()
     }
 
     /// Its machines in this order, or if it is not prepared for that, by chance.
-    pub(super) fn tree(&self, order: Order) -> (Order, &Tree) {
-        self.packed.get(&order).map_or((Order::Tie, &self.by_tie), |tree| (order, tree))
+    pub(super) fn tree(&self, order: Order) -> &Tree {
+        self.packed.get(&order).unwrap_or(&self.by_tie)
     }
 
     /// Its machines by chance.
@@ -201,6 +215,22 @@ impl Class {
     /// Those of its machines that have tasks of `group`.
     pub(super) fn kin(&self, group: &str) -> Option<&Kin> {
         self.groups.get(group)
+    }
+
+    /// Whether it has trees of them.
+    pub(super) fn by_kin(&self) -> bool {
+        self.by_kin
+    }
+
+    fn sort_kin(&mut self) {
+        self.by_kin = true;
+        for machine in self.by_tie.iter() {
+            for group in machine.groups() {
+                if let Some(kin) = self.groups.get_mut(group) {
+                    kin.tree.insert(Kin::number(machine, group), Arc::clone(machine));
+                }
+            }
+        }
     }
 
     fn pack(&mut self, order: Order) {
@@ -243,8 +273,10 @@ impl Class {
         for group in old.groups() {
             match self.groups.get_mut(group) {
                 Some(kin) if same(group) => {
-                    let number = Kin::number(new, group);
-                    kin.tree.replace((number, old), (number, new));
+                    if self.by_kin {
+                        let number = Kin::number(new, group);
+                        kin.tree.replace((number, old), (number, new));
+                    }
                 }
                 Some(_) | None => self.leave(group, old),
             }
@@ -259,7 +291,9 @@ impl Class {
             Some(kin) => kin,
             None => self.groups.entry(group.to_owned()).or_default(),
         };
-        kin.tree.insert(Kin::number(new, group), Arc::clone(new));
+        if self.by_kin {
+            kin.tree.insert(Kin::number(new, group), Arc::clone(new));
+        }
         for (zone, more) in new.kin_by_zone(group) {
             let count = kin.zones.entry(zone.to_owned()).or_default();
             *count = count.saturating_add(more);
@@ -268,36 +302,59 @@ impl Class {
 
     fn leave(&mut self, group: &str, old: &Candidate) {
         let Some(kin) = self.groups.get_mut(group) else { return };
-        kin.tree.remove(Kin::number(old, group), old);
+        if self.by_kin {
+            kin.tree.remove(Kin::number(old, group), old);
+        }
         for (zone, fewer) in old.kin_by_zone(group) {
             if let Some(count) = kin.zones.get_mut(zone) {
                 *count = count.saturating_sub(fewer);
             }
         }
         kin.zones.retain(|_, count| *count > 0);
-        if kin.tree.len() == 0 {
+        if kin.zones.is_empty() {
             self.groups.remove(group);
         }
     }
 }
 
 impl Alike {
+    pub(super) fn new(host: Arc<Host>) -> Self {
+        let mut alike = Self { hash: 0, host };
+        let (active, connected, zones, version) = alike.facts();
+        let mut hash = mix(u64::from(active), u64::from(connected));
+        // Each word between bounds, or "ab" and "c" would be "a" and "bc".
+        let mut word =
+            |text: Option<&str>| hash = mix(text_hash(text.unwrap_or_default(), hash), 1);
+        for zone in zones {
+            word(Some(zone));
+        }
+        word(version);
+        for (name, value) in alike.attributes() {
+            word(Some(name));
+            word(value.as_deref());
+        }
+        alike.hash = hash;
+        alike
+    }
+
     fn facts(&self) -> (bool, bool, &[String], Option<&str>) {
-        let host = &self.0;
+        let host = &self.host;
         (host.active, host.connected, &host.zones, host.agent_version.as_deref())
     }
 
     fn attributes(&self) -> impl Iterator<Item = (&String, &Option<String>)> {
-        self.0.attributes.iter().filter(|(name, _)| !is_particular(name))
+        self.host.attributes.iter().filter(|(name, _)| !is_particular(name))
     }
 }
 
 impl Ord for Alike {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
+        if Arc::ptr_eq(&self.host, &other.host) {
             return Ordering::Equal;
         }
-        self.facts().cmp(&other.facts()).then_with(|| self.attributes().cmp(other.attributes()))
+        (self.hash.cmp(&other.hash))
+            .then_with(|| self.facts().cmp(&other.facts()))
+            .then_with(|| self.attributes().cmp(other.attributes()))
     }
 }
 

@@ -5,7 +5,7 @@
 //! subtree, in whose place its parts go in. Which trees are searched decides only
 //! how soon the best comes out.
 
-use super::fleet::{Alike, Class, Fleet, Kin, Order, is_general, is_particular};
+use super::fleet::{Alike, Class, Fleet, is_general, is_particular};
 use super::strategy::{self, Chance, Score, Scores};
 use super::tree::{Node, Tree};
 use super::{Candidate, Demand, lacks, mix, takes, zones};
@@ -15,73 +15,62 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 
-/// The classes whose machines may take a task, and what they have for it.
-pub(super) struct Search<'d> {
-    demand: &'d Demand,
-    /// Whether machines with tasks of the group are looked at apart from the others.
-    apart: bool,
+/// The classes whose machines may take a task, in a fleet that changes as copies of it
+/// find their places.
+pub(super) struct Search<'a> {
+    fleet: &'a mut Fleet,
+    demand: &'a Demand,
     lots: Vec<Lot>,
 }
 
 /// A class, as far as the search looks at it.
 struct Lot {
+    /// Which class of the fleet it is.
+    class: usize,
     alike: Alike,
     /// The zones that the task could be in, on any machine of the class.
     zones: Vec<String>,
-    /// Its machines, by chance: as they were before the first copy.
-    ties: Tree,
-    /// Its machines, in the order of the search.
-    all: Tree,
-    order: Order,
-    /// Those with tasks of the group, the fewest first; kept only if it matters
-    /// which these are.
-    kin: Tree,
 }
 
-/// A machine that was found, and where in the search it lies.
+/// A machine that was found, and the zone it is the best in.
 pub(super) struct Found {
     pub(super) candidate: Arc<Candidate>,
     pub(super) zone: String,
-    lot: usize,
 }
 
-impl<'d> Search<'d> {
-    pub(super) fn new(fleet: &Fleet, demand: &'d Demand) -> Self {
-        let order = strategy::order(demand);
-        let apart = demand.distinct || strategy::counts_kin(demand);
-        let fit = |(alike, class): (&Alike, &Class)| {
-            let zones: Vec<String> = zones(&alike.0, demand).cloned().collect();
+impl<'a> Search<'a> {
+    pub(super) fn new(fleet: &'a mut Fleet, demand: &'a Demand) -> Self {
+        let fit = |(at, (alike, class)): (usize, (&Alike, &Class))| {
+            let zones: Vec<String> = zones(&alike.host, demand).cloned().collect();
             let may = !zones.is_empty() && may_take(alike, class, demand);
-            may.then(|| {
-                let (order, all) = class.tree(order);
-                Lot {
-                    alike: alike.clone(),
-                    zones,
-                    ties: class.by_tie().clone(),
-                    all: all.clone(),
-                    order,
-                    kin: class.kin(&demand.group).map(|kin| kin.tree.clone()).unwrap_or_default(),
-                }
-            })
+            may.then(|| Lot { class: at, alike: alike.clone(), zones })
         };
-        let lots = fleet.classes().filter_map(fit).collect();
-        Self { demand, apart, lots }
+        let lots = fleet.classes().enumerate().filter_map(fit).collect();
+        Self { fleet, demand, lots }
     }
 
     /// The best place for one copy, if there is any.
     pub(super) fn best(&self, scores: &Scores<'_>, seed: u64) -> Option<Found> {
-        let (first, pivot) = self.pivot(seed);
+        let classes: Vec<&Class> = self.fleet.classes().map(|(_, class)| class).collect();
+        let of_lot = |lot: &Lot| classes.get(lot.class).copied();
+        let classes: Vec<&Class> = self.lots.iter().filter_map(of_lot).collect();
+        let (first, pivot) = pivot(&classes, seed);
         let mut queue = Queue { search: self, scores, first, pivot, seed, heap: <_>::default() };
-        for (at, lot) in self.lots.iter().enumerate() {
-            let all_are_kin = lot.kin.len() == lot.all.len();
+        let order = strategy::order(self.demand);
+        let apart = strategy::minds_kin(self.demand);
+        for (at, (lot, class)) in self.lots.iter().zip(&classes).enumerate() {
+            let all = class.tree(order);
             for zone in 0..lot.zones.len() {
-                if !self.apart {
-                    queue.push(at, zone, Among::All, lot.all.root());
-                } else if !all_are_kin {
-                    queue.push(at, zone, Among::Strangers, lot.all.root());
+                if !(apart && class.by_kin()) {
+                    queue.push(at, zone, Among::All, all.root());
+                    continue;
                 }
-                if self.apart && !self.demand.distinct {
-                    queue.push(at, zone, Among::Kin, lot.kin.root());
+                let kin = class.kin(&self.demand.group).map(|kin| &kin.tree);
+                if kin.map_or(0, Tree::len) < all.len() {
+                    queue.push(at, zone, Among::Strangers, all.root());
+                }
+                if !self.demand.distinct {
+                    queue.push(at, zone, Among::Kin, kin.and_then(Tree::root));
                 }
             }
         }
@@ -89,34 +78,28 @@ impl<'d> Search<'d> {
     }
 
     /// Notes that the machine that was found is `now` like this.
-    pub(super) fn replace(&mut self, found: &Found, now: &Arc<Candidate>) {
-        let Some(lot) = self.lots.get_mut(found.lot) else { return };
-        let (order, old, group) = (lot.order, &*found.candidate, &self.demand.group);
-        lot.all.replace((order.number(old), old), (order.number(now), now));
-        if self.apart {
-            let (before, after) = (Kin::number(old, group), Kin::number(now, group));
-            lot.kin.remove(before, old);
-            lot.kin.insert(after, Arc::clone(now));
-        }
+    pub(super) fn replace(&mut self, now: &Arc<Candidate>) {
+        self.fleet.put(now);
     }
+}
 
-    /// The lot and the tie of a machine; each machine is as likely as any other.
-    fn pivot(&self, seed: u64) -> (usize, u64) {
-        let machines = self.lots.iter().map(|lot| lot.ties.len()).sum::<u64>();
-        let mut rank = mix(seed, 0).checked_rem(machines).unwrap_or(0);
-        for (at, lot) in self.lots.iter().enumerate() {
-            if let Some(machine) = lot.ties.nth(rank) {
-                return (at, machine.tie);
-            }
-            rank = rank.saturating_sub(lot.ties.len());
+/// The lot and the tie of a machine; each machine is as likely as any other.
+fn pivot(lots: &[&Class], seed: u64) -> (usize, u64) {
+    let machines = lots.iter().map(|class| class.by_tie().len()).sum::<u64>();
+    let mut rank = mix(seed, 0).checked_rem(machines).unwrap_or(0);
+    for (at, class) in lots.iter().enumerate() {
+        let ties = class.by_tie();
+        if let Some(machine) = ties.nth(rank) {
+            return (at, machine.tie);
         }
-        (0, 0)
+        rank = rank.saturating_sub(ties.len());
     }
+    (0, 0)
 }
 
 /// Whether what is the same for all machines of a class speaks against none.
 fn may_take(alike: &Alike, class: &Class, demand: &Demand) -> bool {
-    let host = &alike.0;
+    let host = &alike.host;
     let some = class.by_tie().root().map(Node::candidate);
     host.active
         && host.connected
@@ -173,7 +156,7 @@ impl<'s> Queue<'s> {
             && enough(demand.need.gpus, sum.gpus)
         {
             let kin = if among == Among::Kin { sum.first } else { 0 };
-            let score = self.scores.bound(&own.alike.0, sum, kin, name, self.chance(lot));
+            let score = self.scores.bound(&own.alike.host, sum, kin, name, self.chance(lot));
             self.heap.push(Reverse(Entry { score, lot, zone, what: What::Subtree(node, among) }));
         }
     }
@@ -194,14 +177,15 @@ impl<'s> Queue<'s> {
                 // Only now, since most machines that go in never come out.
                 What::Machine(candidate) if takes(candidate, self.search.demand) => {
                     let candidate = Arc::clone(candidate);
-                    return Some(Found { candidate, zone: name.clone(), lot });
+                    return Some(Found { candidate, zone: name.clone() });
                 }
                 What::Machine(_) => {}
                 What::Subtree(node, among) => {
                     let candidate = node.candidate();
                     let group = &self.search.demand.group;
                     if among != Among::Strangers || candidate.kin(group) == 0 {
-                        let score = self.scores.of(candidate, name, self.chance(lot));
+                        let own = node.own();
+                        let score = self.scores.of(candidate, own, name, self.chance(lot));
                         let what = What::Machine(candidate);
                         self.heap.push(Reverse(Entry { score, lot, zone, what }));
                     }

@@ -1,5 +1,7 @@
 //! What the search finds is what looking at every machine finds.
 
+use super::super::fleet::Order;
+use super::super::tree::Summary;
 use super::super::{Host, Over, Resource, Strategy, Tenant, ZONE, place};
 use super::*;
 use crate::query::parse;
@@ -160,15 +162,15 @@ proptest! {
         if arranged == Some(false) {
             fleet.arrange(&demand);
         }
-        let before = fleet.clone();
-        let placement = place(&fleet, &demand, copies, seed);
-        prop_assert!(fleet == before);
+        let placement = place(&mut fleet, &demand, copies, seed);
 
         let chance = Chance { class: 0, pivot: 0, seed: 0 };
         for found in &placement.places {
             let afresh: Fleet = plain.values().cloned().collect();
             let scores = Scores::new(&afresh, &demand);
-            let score = |machine: &Candidate, zone: &str| scores.of(machine, zone, chance).0;
+            let score = |machine: &Candidate, zone: &str| {
+                scores.of(machine, &Summary::of(0, machine), zone, chance).0
+            };
             let best = plain
                 .values()
                 .filter(|machine| takes(machine, &demand))
@@ -186,6 +188,8 @@ proptest! {
                 running: false,
             });
         }
+        let after: Fleet = plain.values().cloned().collect();
+        prop_assert!(fleet == after, "each copy was let in");
         let complete = placement.places.len() == usize::try_from(copies).expect("few");
         prop_assert!(complete || !plain.values().any(|machine| takes(machine, &demand)));
         let refused = if complete { 0 } else { plain.len() };
@@ -203,7 +207,7 @@ proptest! {
         fleet.arrange(&packings[0]);
         let mut plain = BTreeMap::new();
         for machine in &machines {
-            fleet.put(machine.candidate());
+            fleet.put(&machine.candidate());
             plain.insert(machine.number, machine.candidate());
         }
         for number in &gone {

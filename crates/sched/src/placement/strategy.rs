@@ -1,6 +1,5 @@
 //! What decides among the machines that will do.
 
-use super::candidate::Fullness;
 use super::fleet::{Fleet, Order, is_particular};
 use super::tree::Summary;
 use super::{Candidate, Demand, Host, text_hash};
@@ -76,14 +75,15 @@ impl<'d> Scores<'d> {
             let Some(kin) = class.kin(&demand.group) else { continue };
             for at in 0..strategies {
                 if demand.strategies.get(at).is_some_and(is_particular_spread) {
-                    for machine in kin.tree.iter() {
+                    let sorted = class.by_kin().then_some(&kin.tree);
+                    for machine in sorted.unwrap_or(class.by_tie()).iter() {
                         for (zone, count) in machine.kin_by_zone(&demand.group) {
                             scores.count(at, &machine.host, zone, count);
                         }
                     }
                 } else {
                     for (zone, count) in &kin.zones {
-                        scores.count(at, &alike.0, zone, *count);
+                        scores.count(at, &alike.host, zone, *count);
                     }
                 }
             }
@@ -115,17 +115,17 @@ impl<'d> Scores<'d> {
         self.counts.get(at).and_then(|counts| counts.get(value)).copied().map_or(0, i64::from)
     }
 
-    /// The score of `zone` of a machine.
-    pub(super) fn of(&self, candidate: &Candidate, zone: &str, chance: Chance) -> Score {
-        let least = Least {
-            fullness: candidate.fullness(),
-            cpu_units: candidate.room.cpu_units,
-            memory_mib: candidate.room.memory_mib,
-            kin: i64::from(candidate.kin(&self.demand.group)),
-            itself: true,
-        };
-        let tie = candidate.tie.wrapping_sub(chance.pivot);
-        let numbers = self.numbers(&candidate.host, zone, &least);
+    /// The score of `zone` of a machine of which `own` is true. The machine itself is
+    /// looked at only if it must be: it lies elsewhere, and most are passed over.
+    pub(super) fn of(
+        &self,
+        candidate: &Candidate,
+        own: &Summary,
+        zone: &str,
+        chance: Chance,
+    ) -> Score {
+        let tie = own.tie.0.wrapping_sub(chance.pivot);
+        let numbers = self.numbers(&Whose::Machine(candidate), own, zone);
         (numbers, chance.class, tie, text_hash(zone, chance.seed))
     }
 
@@ -140,22 +140,15 @@ impl<'d> Scores<'d> {
         zone: &str,
         chance: Chance,
     ) -> Score {
-        let least = Least {
-            fullness: sum.fullness,
-            cpu_units: sum.cpu_units.0,
-            memory_mib: sum.memory_mib.0,
-            kin,
-            itself: false,
-        };
         let (from, to) = sum.tie;
         let across = from < chance.pivot && chance.pivot <= to;
         let tie = if across { 0 } else { from.wrapping_sub(chance.pivot) };
-        (self.numbers(host, zone, &least), chance.class, tie, 0)
+        (self.numbers(&Whose::Class { host, kin }, sum, zone), chance.class, tie, 0)
     }
 
     /// A number for each strategy, or the default's four. What comes after chance
     /// has no say.
-    fn numbers(&self, host: &Host, zone: &str, least: &Least) -> [i64; MOST] {
+    fn numbers(&self, whose: &Whose<'_>, least: &Summary, zone: &str) -> [i64; MOST] {
         let strategies = &self.demand.strategies;
         if strategies.is_empty() {
             let [load, tasks, memory] = least.fullness;
@@ -165,29 +158,30 @@ impl<'d> Scores<'d> {
         for ((at, strategy), number) in strategies.iter().enumerate().zip(&mut numbers) {
             *number = match strategy {
                 Strategy::Random => break,
-                Strategy::Binpack(Resource::Cpu) => least.cpu_units,
-                Strategy::Binpack(Resource::Memory) => least.memory_mib,
-                Strategy::Spread(Over::Instances) => least.kin,
-                Strategy::Spread(Over::Attribute(name)) if least.itself || !is_particular(name) => {
-                    self.counted(at, value(host, name, zone))
-                }
-                Strategy::Spread(Over::Attribute(_)) => 0,
+                Strategy::Binpack(Resource::Cpu) => least.cpu_units.0,
+                Strategy::Binpack(Resource::Memory) => least.memory_mib.0,
+                Strategy::Spread(Over::Instances) => match whose {
+                    Whose::Machine(machine) => i64::from(machine.kin(&self.demand.group)),
+                    Whose::Class { kin, .. } => *kin,
+                },
+                Strategy::Spread(Over::Attribute(name)) => match whose {
+                    Whose::Machine(machine) => self.counted(at, value(&machine.host, name, zone)),
+                    Whose::Class { .. } if is_particular(name) => 0,
+                    Whose::Class { host, .. } => self.counted(at, value(host, name, zone)),
+                },
             };
         }
         numbers
     }
 }
 
-/// What scores follow from: what a machine has, or the least that one of some
-/// machines of a class may have.
-struct Least {
-    fullness: Fullness,
-    cpu_units: i64,
-    memory_mib: i64,
-    /// Tasks of the group.
-    kin: i64,
-    /// Whether it is the machine itself, and not only one like it.
-    itself: bool,
+/// Whose score it is.
+enum Whose<'a> {
+    /// That of one machine.
+    Machine(&'a Candidate),
+    /// The least of some machines like `host`, none of which has fewer tasks of the
+    /// group than `kin`.
+    Class { host: &'a Host, kin: i64 },
 }
 
 /// The order in which the machines of a class are best looked at: that of the
@@ -202,9 +196,14 @@ pub(super) fn order(demand: &Demand) -> Order {
     orders.unwrap_or(Order::Tie)
 }
 
+/// Whether machines with tasks of the group are to be looked at apart from others.
+pub(super) fn minds_kin(demand: &Demand) -> bool {
+    demand.distinct || counts_kin(demand) || demand.strategies.iter().any(is_particular_spread)
+}
+
 /// Whether machines of one class are to be told apart by the tasks of the group
 /// that they have.
-pub(super) fn counts_kin(demand: &Demand) -> bool {
+fn counts_kin(demand: &Demand) -> bool {
     let mut until_chance = demand.strategies.iter().take_while(|it| **it != Strategy::Random);
     until_chance.any(|strategy| *strategy == Strategy::Spread(Over::Instances))
 }

@@ -54,7 +54,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    fn of(number: i64, candidate: &Candidate) -> Self {
+    pub(super) fn of(number: i64, candidate: &Candidate) -> Self {
         let room = &candidate.room;
         Self {
             len: 1,
@@ -92,6 +92,11 @@ impl Node {
     /// The machine in the middle.
     pub(super) fn candidate(&self) -> &Arc<Candidate> {
         &self.candidate
+    }
+
+    /// What is true of it.
+    pub(super) fn own(&self) -> &Summary {
+        &self.own
     }
 
     /// What is true of this subtree.

@@ -69,7 +69,7 @@ fn run(
         for change in changes {
             apply(&mut model, std::slice::from_ref(change));
             match change {
-                Ok(lamp) => txn.put(lamp.clone()),
+                Ok(lamp) => _ = txn.put(lamp.clone()),
                 Err((scope, id)) => {
                     txn.delete::<Lamp>(&Lamp::scope_of(*scope), id);
                 }

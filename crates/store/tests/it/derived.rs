@@ -54,6 +54,8 @@ enum Step {
 /// Lamps to put (scope, id, room, watts), ids to delete, and whether to ask meanwhile.
 #[derive(Clone, Debug)]
 struct Draft {
+    /// The room of a scope of which something is supposed first.
+    supposes: Option<(u8, u8)>,
     put: Vec<(u8, u8, u8, u64)>,
     delete: Vec<(u8, u8)>,
     asks: bool,
@@ -73,11 +75,12 @@ enum End {
 fn draft() -> impl Strategy<Value = Draft> {
     let lamp = (1_u8..3, 0_u8..6, 0_u8..3, 0_u64..3);
     (
+        proptest::option::weighted(0.2, (1_u8..3, 0_u8..3)),
         proptest::collection::vec(lamp, 0..4),
         proptest::collection::vec((1_u8..3, 0_u8..6), 0..3),
         any::<bool>(),
     )
-        .prop_map(|(put, delete, asks)| Draft { put, delete, asks })
+        .prop_map(|(supposes, put, delete, asks)| Draft { supposes, put, delete, asks })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -111,6 +114,11 @@ fn holds(txn: &mut Txn) {
 }
 
 fn write(txn: &mut Txn, draft: &Draft, end: End) -> Result<(), StoreError> {
+    if let Some((scope, room)) = draft.supposes {
+        let (scope, room) = (Lamp::scope_of(scope), format!("r-{room}"));
+        txn.derived::<Brightness>(&scope).0.insert(room.clone(), 1_000);
+        txn.doubt::<Brightness>(&scope, room);
+    }
     for (scope, id, room, watts) in &draft.put {
         txn.put(lamp(*scope, *id, *room, *watts));
     }
@@ -118,7 +126,9 @@ fn write(txn: &mut Txn, draft: &Draft, end: End) -> Result<(), StoreError> {
         txn.delete::<Lamp>(&Lamp::scope_of(*scope), &format!("l-{id}"));
     }
     if let End::TooLarge = end {
-        (0..=MAX_OPERATIONS).for_each(|n| txn.put(Lamp::new(&format!("more-{n}"), "r-9")));
+        for n in 0..=MAX_OPERATIONS {
+            txn.put(Lamp::new(&format!("more-{n}"), "r-9"));
+        }
     }
     if draft.asks {
         holds(txn);

@@ -95,8 +95,8 @@ fn carry_out(
             continue;
         }
         // Looked at afresh, so that each task sees those before it.
-        let alone = Fleet::from_iter([fleets::candidate(txn.view(), &host)]);
-        let placement = place(&alone, &demand, 1, wish.seed);
+        let mut alone = Fleet::from_iter([fleets::candidate(txn.view(), &host)]);
+        let placement = place(&mut alone, &demand, 1, wish.seed);
         for place in placement.places {
             tasks.push(start(cx, txn, &common, place)?);
         }
