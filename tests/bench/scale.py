@@ -44,7 +44,10 @@ def crowd(instances=10_000, each=10):
             ["tasks started per second, ten a call, 32 callers", str(full["tasks_per_s"])],
             ["memory per task", f"{full['bytes_per_task']} B"],
             ["memory per instance", f"{full['bytes_per_instance']} B"],
-            *[[f"commits per second, {row['callers']} callers", str(row["per_s"])] for row in of("commits")],
+            *[
+                [f"commits per second, {row['callers']} callers, {row['sessions']} agents connected", str(row["per_s"])]
+                for row in of("commits")
+            ],
             ["start with all of it", f"{start['ms']} ms"],
             *[
                 [f"CreateAccount, {name}", f"{row[key] / 1e3:.2f} ms"]

@@ -10,7 +10,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock and runs its own server")]
 
-use chassis::{Caller, Cx, Edge, Platform, Principal, Shutdown};
+use chassis::{Caller, Cx, Edge, Platform, Principal, Query, Shutdown, Socket, SocketService as _};
+use ecs::acs::{AcsService, Sessions};
 use ecs::records::{AgentSession, ContainerInstance};
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use store::{Registry, Store, StoreError};
 use store_sqlite::SqliteBackend;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use wire::client::{Call, Client};
 use wire::ecs::{self as shapes, Api};
 use wire::landfall::CreateAccountRequest;
@@ -72,12 +74,19 @@ async fn measure(instances: usize, each: usize) {
         }),
     );
     for callers in [1, CALLERS] {
-        print("commits", &json!({ "callers": callers, "per_s": world.commits(callers).await }));
+        let per_s = world.commits("alone", callers).await;
+        print("commits", &json!({ "callers": callers, "sessions": 0, "per_s": per_s }));
     }
     world.placements().await;
     world.accounts().await;
     world.over_http().await;
-    drop(world);
+    let sessions = world.agents().await;
+    let per_s = world.commits("among-agents", CALLERS).await;
+    print(
+        "commits",
+        &json!({ "callers": CALLERS, "sessions": sessions.len() / 2, "per_s": per_s }),
+    );
+    drop((sessions, world));
 
     let began = Instant::now();
     let store = open(&path).await;
@@ -268,11 +277,29 @@ impl World {
     }
 
     /// Small transactions of this many callers, in durable commits a second.
-    async fn commits(&self, callers: usize) -> usize {
+    async fn commits(&self, name: &str, callers: usize) -> usize {
         let began = Instant::now();
-        each(SAMPLES, callers, |n| async move { self.cluster(&format!("c{callers}-{n}")).await })
-            .await;
+        let make = |n| async move { self.cluster(&format!("{name}-{callers}-{n}")).await };
+        each(SAMPLES, callers, make).await;
         rate(SAMPLES, began.elapsed())
+    }
+
+    /// Has each instance's agent open its session and hear what its tasks are. They end
+    /// with what is returned.
+    async fn agents(&self) -> JoinSet<()> {
+        let service = AcsService::new(Sessions::default());
+        let view = self.platform.store.view();
+        let mut sessions = JoinSet::new();
+        for instance in view.list::<ContainerInstance>(self.cx.scope()) {
+            let (socket, mut peer) = Socket::pair();
+            let arn = ::ecs::instance_arn(self.cx.scope(), &instance.cluster, &instance.id);
+            let query = Query::from([("containerInstanceArn".to_owned(), arn.to_string())]);
+            let (service, cx) = (service.clone(), self.cx.clone());
+            sessions.spawn(async move { service.serve(cx, query, socket).await });
+            assert!(peer.recv().await.is_some(), "the agent is told which tasks it has");
+            sessions.spawn(async move { while peer.recv().await.is_some() {} });
+        }
+        sessions
     }
 
     /// Latencies by one connection, and throughput by several, through the edge.

@@ -7,6 +7,7 @@
 //! keeps up, and says plainly when it did not.
 
 use crate::backend::Write;
+use crate::interest::{Interest, Subscribers, Subscription};
 use crate::sync::lock;
 use crate::{Commit, Key, Revision};
 use std::collections::VecDeque;
@@ -54,6 +55,8 @@ pub struct Lagged {
 #[derive(Clone, Debug)]
 pub struct Changes {
     newest: watch::Receiver<Revision>,
+    /// What it is about, if not about everything.
+    _subscription: Option<Arc<Subscription>>,
 }
 
 impl Changes {
@@ -115,6 +118,7 @@ impl Feed {
 pub(crate) struct Bulletin {
     backlog: Mutex<Backlog>,
     newest: watch::Sender<Revision>,
+    subscribers: Arc<Subscribers>,
 }
 
 #[derive(Debug)]
@@ -127,12 +131,16 @@ struct Backlog {
 
 impl Bulletin {
     pub(crate) fn new(revision: Revision) -> Self {
-        Self { backlog: Mutex::new(Backlog::empty(revision)), newest: watch::Sender::new(revision) }
+        Self {
+            backlog: Mutex::new(Backlog::empty(revision)),
+            newest: watch::Sender::new(revision),
+            subscribers: Arc::default(),
+        }
     }
 
-    /// Posts transactions that followed one another. The view must show them
-    /// already: whoever is woken looks there.
-    pub(crate) fn post(&self, sets: impl Iterator<Item = ChangeSet>) {
+    /// Posts transactions that followed one another, and touched this. The view must
+    /// show them already: whoever is woken looks there.
+    pub(crate) fn post(&self, sets: impl Iterator<Item = ChangeSet>, touched: &[Interest]) {
         let mut backlog = lock(&self.backlog);
         for set in sets {
             backlog.newest = set.revision;
@@ -144,16 +152,23 @@ impl Bulletin {
         let newest = backlog.newest;
         drop(backlog);
         self.newest.send_replace(newest);
+        self.subscribers.tell(touched, newest);
     }
 
     /// Says that the state is now at `revision`, and not by way of our commits.
     pub(crate) fn restart(&self, revision: Revision) {
         *lock(&self.backlog) = Backlog::empty(revision);
         self.newest.send_replace(revision);
+        self.subscribers.tell_all(revision);
     }
 
     pub(crate) fn subscribe(&self) -> Changes {
-        Changes { newest: self.newest.subscribe() }
+        Changes { newest: self.newest.subscribe(), _subscription: None }
+    }
+
+    pub(crate) fn subscribe_to(&self, interests: &[Interest]) -> Changes {
+        let (newest, subscription) = self.subscribers.join(interests, *self.newest.borrow());
+        Changes { newest, _subscription: Some(Arc::new(subscription)) }
     }
 
     pub(crate) fn follow(self: &Arc<Self>, seen: Revision) -> Feed {

@@ -98,18 +98,18 @@ fn next_group(shared: &Shared) -> Option<VecDeque<Pending>> {
 fn commit(shared: &Shared, backend: &mut dyn Backend, mut group: VecDeque<Pending>) {
     let mut newest = None;
     let mut commits = Vec::with_capacity(group.len());
-    for pending in &mut group {
-        if let Some((after, commit)) = pending.write.take() {
-            newest = Some(after);
-            commits.push(commit);
-        }
+    let mut touched = Vec::new();
+    for written in group.iter_mut().filter_map(|pending| pending.written.take()) {
+        newest = Some(written.view);
+        commits.push(written.commit);
+        touched.extend(written.touched);
     }
     // A group may consist of readers that waited for the one before.
     let Some(newest) = newest else { return settle(group, &Outcome::Durable) };
 
     match backend.commit(&commits) {
         Ok(()) => {
-            shared.publish(newest, commits);
+            shared.publish(newest, commits, &touched);
             settle(group, &Outcome::Durable);
         }
         Err(StoreError::Conflict) => {

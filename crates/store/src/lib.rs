@@ -82,6 +82,7 @@
 //! | `store` | running transactions and settling them |
 //! | `committer` | group commit |
 //! | `changes` | telling others that something changed |
+//! | `interest` | telling only those whom it concerns |
 //! | `backend` | what a durable backend must do |
 //! | `memory` | the backend of tests and of the simulator |
 //! | [`conformance`] | the suite that every backend passes |
@@ -91,6 +92,7 @@ mod changes;
 mod committer;
 mod derived;
 mod error;
+mod interest;
 mod memory;
 mod record;
 mod registry;
@@ -105,6 +107,7 @@ pub use backend::{Backend, Commit, Guard, Key, Loaded, Revision, StoredRecord, W
 pub use changes::{Change, ChangeSet, Changes, Feed, Lagged};
 pub use derived::Derived;
 pub use error::{BoxError, StoreError};
+pub use interest::Interest;
 pub use memory::MemoryBackend;
 pub use record::{Encoded, EncodingError, Record};
 pub use registry::Registry;

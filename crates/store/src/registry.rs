@@ -117,7 +117,7 @@ impl Registry {
                 return Err(StoreError::UnknownKind { key });
             };
             match (codec.decode)(&stored) {
-                Ok(entry) => view.insert(kind, &key, entry),
+                Ok(entry) => _ = view.insert(kind, &key, entry),
                 Err(cause) => return Err(StoreError::Unreadable { key, cause }),
             }
         }

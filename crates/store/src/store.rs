@@ -4,8 +4,9 @@ use crate::changes::Bulletin;
 use crate::committer::{self, Committer};
 use crate::derived::Derivations;
 use crate::sync::lock;
+use crate::txn::Written;
 use crate::{
-    Backend, ChangeSet, Changes, Commit, Feed, Loaded, MemoryBackend, Registry, Revision,
+    Backend, ChangeSet, Changes, Commit, Feed, Interest, Loaded, MemoryBackend, Registry, Revision,
     StoreError, Txn, View,
 };
 use std::collections::VecDeque;
@@ -83,9 +84,9 @@ pub(crate) struct Queue {
 
 /// A transaction that has run and is not durable yet.
 pub(crate) struct Pending {
-    /// The state after it, and its commit; `None` if it only read, and waits
-    /// for what it read to become durable.
-    pub(crate) write: Option<(Arc<View>, Commit)>,
+    /// What it wrote; `None` if it only read, and waits for what it read to become
+    /// durable.
+    pub(crate) written: Option<Written>,
     reply: oneshot::Sender<Outcome>,
     /// Its place among the [`MAX_QUEUED`].
     _permit: OwnedSemaphorePermit,
@@ -200,6 +201,12 @@ impl Store {
         self.shared.bulletin.subscribe()
     }
 
+    /// A hint whenever the durable state changes in what is named here, and hardly
+    /// ever else: for those of whom there are many.
+    pub fn subscribe_to(&self, interests: &[Interest]) -> Changes {
+        self.shared.bulletin.subscribe_to(interests)
+    }
+
     /// What changes after `revision`, transaction by transaction.
     pub fn watch_from(&self, revision: Revision) -> Feed {
         self.shared.bulletin.follow(revision)
@@ -263,8 +270,8 @@ impl Shared {
         let written = finished.map(|written| written.filter(|_| !rehearses));
         let written = written.inspect_err(|_| state.derivations.settle(false))?;
 
-        let settlement = if let Some((commit, view)) = written {
-            self.go_on(&mut state, Arc::new(view), commit, permit)
+        let settlement = if let Some(written) = written {
+            self.go_on(&mut state, written, permit)
         } else {
             state.derivations.settle(false);
             self.wait_for_head(&mut state, permit)
@@ -272,16 +279,16 @@ impl Shared {
         Ok((answer, settlement))
     }
 
-    /// Makes `after` the head, and sees to it that it becomes durable.
+    /// Makes what was written the head, and sees to it that it becomes durable.
     fn go_on(
         &self,
         state: &mut State,
-        after: Arc<View>,
-        commit: Commit,
+        written: Written,
         permit: OwnedSemaphorePermit,
     ) -> Settlement {
         match &mut state.engine {
             Engine::Inline(backend) => {
+                let Written { view: after, commit, touched } = written;
                 let batch = [commit];
                 let committed = backend.commit(&batch);
                 // Now, since what is loaded is what has overtaken us.
@@ -291,7 +298,7 @@ impl Shared {
                     (Ok(()), _) => {
                         state.head = Arc::clone(&after);
                         state.derivations.settle(true);
-                        self.publish(after, batch);
+                        self.publish(after, batch, &touched);
                         Outcome::Durable
                     }
                     (Err(_), Some(Ok(newer))) => {
@@ -306,9 +313,9 @@ impl Shared {
                 })
             }
             Engine::Queued(queue) => {
-                state.head = Arc::clone(&after);
+                state.head = Arc::clone(&written.view);
                 state.derivations.settle(true);
-                self.enqueue(queue, Some((after, commit)), permit)
+                self.enqueue(queue, Some(written), permit)
             }
         }
     }
@@ -325,19 +332,25 @@ impl Shared {
     fn enqueue(
         &self,
         queue: &mut Queue,
-        write: Option<(Arc<View>, Commit)>,
+        written: Option<Written>,
         permit: OwnedSemaphorePermit,
     ) -> Settlement {
         let (reply, settled) = oneshot::channel();
-        queue.waiting.push_back(Pending { write, reply, _permit: permit });
+        queue.waiting.push_back(Pending { written, reply, _permit: permit });
         self.wake.notify_one();
         Settlement::Later(settled)
     }
 
-    /// Lets everyone see a state that has become durable by `commits`.
-    pub(crate) fn publish(&self, view: Arc<View>, commits: impl IntoIterator<Item = Commit>) {
+    /// Lets everyone see a state that has become durable by `commits`, and tells those
+    /// who wait for what was touched.
+    pub(crate) fn publish(
+        &self,
+        view: Arc<View>,
+        commits: impl IntoIterator<Item = Commit>,
+        touched: &[Interest],
+    ) {
         *lock(&self.durable) = view;
-        self.bulletin.post(commits.into_iter().map(ChangeSet::from));
+        self.bulletin.post(commits.into_iter().map(ChangeSet::from), touched);
     }
 
     /// Lets everyone see a state that others made.

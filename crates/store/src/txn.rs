@@ -3,12 +3,12 @@
 use crate::derived::{Derivations, Derived};
 use crate::registry::Encoder;
 use crate::store::MAX_OPERATIONS;
-use crate::view::{Entry, Erased};
-use crate::{Commit, Guard, Key, Record, Registry, Revision, StoreError, View, Write};
+use crate::view::{Entry, Erased, Value};
+use crate::{Commit, Guard, Interest, Key, Record, Registry, Revision, StoreError, View, Write};
 use ident::Scope;
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A transaction in progress.
@@ -33,6 +33,8 @@ pub struct Txn {
     revision: Revision,
     writes: BTreeMap<Key, Option<Pen>>,
     guards: RefCell<BTreeMap<Key, Option<Revision>>>,
+    /// What those who wait for it are to hear of.
+    touched: Vec<Interest>,
     /// The scope of the last key: nearly always that of the next one, too.
     scope: RefCell<Option<Arc<Scope>>>,
     /// The first reason why this cannot commit, so that `put` needs no result.
@@ -62,6 +64,7 @@ impl Txn {
             base,
             writes: BTreeMap::new(),
             guards: RefCell::default(),
+            touched: Vec::new(),
             scope: RefCell::default(),
             flaw: None,
         }
@@ -182,10 +185,13 @@ impl Txn {
     }
 
     /// Makes a change to the record under `key`, and notes what it was about and is.
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut View)) {
+    fn change(&mut self, key: &Key, change: impl FnOnce(&mut View) -> BTreeSet<Value>) {
         self.derivations.note(&self.working, key);
-        change(&mut self.working);
+        let values = change(&mut self.working);
         self.derivations.note(&self.working, key);
+        let Key { scope, kind, id } = key;
+        self.touched.push(Interest::of_record(kind, scope, id));
+        self.touched.extend(values.into_iter().map(|it| Interest::of_value(kind, scope, it)));
     }
 
     fn guard<R: Record>(&self, scope: &Scope, id: &str) {
@@ -222,10 +228,10 @@ impl Txn {
         self.derivations
     }
 
-    /// The commit that this transaction amounts to and the state after it, or
-    /// nothing if it wrote nothing; and what is derived, to go on with.
-    pub(crate) fn finish(self) -> (Result<Option<(Commit, View)>, StoreError>, Derivations) {
-        let Self { mut working, derivations, revision, writes, guards, flaw, .. } = self;
+    /// What this transaction amounts to, or nothing if it wrote nothing; and what is
+    /// derived, to go on with.
+    pub(crate) fn finish(self) -> (Result<Option<Written>, StoreError>, Derivations) {
+        let Self { mut working, derivations, revision, writes, guards, touched, flaw, .. } = self;
         let operations = writes.len();
         let commit = match flaw {
             Some(flaw) => Err(flaw),
@@ -237,11 +243,21 @@ impl Txn {
                 let guards = guards.into_inner().into_iter();
                 let guards = guards.map(|(key, revision)| Guard { key, revision }).collect();
                 working.advance(revision);
-                Some((Commit { revision, guards, writes }, working))
+                let commit = Commit { revision, guards, writes };
+                Some(Written { view: Arc::new(working), commit, touched })
             }),
         };
         (commit, derivations)
     }
+}
+
+/// What a transaction has written.
+pub(crate) struct Written {
+    /// The state after it.
+    pub(crate) view: Arc<View>,
+    pub(crate) commit: Commit,
+    /// What those who wait for it are to hear of.
+    pub(crate) touched: Vec<Interest>,
 }
 
 fn encode(writes: BTreeMap<Key, Option<Pen>>) -> Result<Vec<Write>, StoreError> {

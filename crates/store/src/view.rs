@@ -51,11 +51,11 @@ struct Posting {
 }
 
 /// A value in an index: a hash of both, wide enough for two never to be one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Value(u128);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Value(u128);
 
 impl Value {
-    fn of(index: &str, value: &str) -> Self {
+    pub(crate) fn of(index: &str, value: &str) -> Self {
         let mut hasher = SipHasher13::new();
         (index, value).hash(&mut hasher);
         Self(hasher.finish128().as_u128())
@@ -231,26 +231,34 @@ impl View {
         self.revision = revision;
     }
 
-    /// Puts a record under its key, in place of the one that was there.
-    pub(crate) fn insert(&mut self, kind: &'static str, key: &Key, entry: Entry) {
+    /// Puts a record under its key, in place of the one that was there, and says what
+    /// both are found by.
+    pub(crate) fn insert(
+        &mut self,
+        kind: &'static str,
+        key: &Key,
+        entry: Entry,
+    ) -> BTreeSet<Value> {
         let scopes = self.kinds.entry(kind).or_default();
-        scopes.entry(Arc::clone(&key.scope)).or_default().put(&key.id, Some(entry));
+        scopes.entry(Arc::clone(&key.scope)).or_default().put(&key.id, Some(entry))
     }
 
-    /// Takes the record under a key away.
-    pub(crate) fn remove(&mut self, kind: &'static str, key: &Key) {
-        let Some(scopes) = self.kinds.get_mut(kind) else { return };
-        let Some(rows) = scopes.get_mut(&key.scope) else { return };
-        rows.put(&key.id, None);
+    /// Takes the record under a key away, and says what it was found by.
+    pub(crate) fn remove(&mut self, kind: &'static str, key: &Key) -> BTreeSet<Value> {
+        let Some(scopes) = self.kinds.get_mut(kind) else { return BTreeSet::new() };
+        let Some(rows) = scopes.get_mut(&key.scope) else { return BTreeSet::new() };
+        let values = rows.put(&key.id, None);
         if rows.records.is_empty() {
             scopes.remove(&key.scope);
         }
+        values
     }
 }
 
 impl Rows {
-    /// Makes `after` the record of this id, or forgets it.
-    fn put(&mut self, id: &str, after: Option<Entry>) {
+    /// Makes `after` the record of this id, or forgets it. Says what the one before and
+    /// the one after are found by.
+    fn put(&mut self, id: &str, after: Option<Entry>) -> BTreeSet<Value> {
         let id = RowId::from_slice(id.as_bytes());
         let new = after.as_ref().map(Entry::values).unwrap_or_default();
         let before = match after {
@@ -264,6 +272,9 @@ impl Rows {
         for value in new.difference(&old) {
             self.index.insert(Posting { value: *value, id: id.clone() });
         }
+        let mut both = old;
+        both.extend(new);
+        both
     }
 
     fn by<R: Record>(&self, value: Value) -> impl Iterator<Item = Arc<R>> + use<'_, R> {

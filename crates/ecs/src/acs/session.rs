@@ -159,7 +159,7 @@ impl AcsSession {
             match compile(view, task, desired) {
                 Ok(compiled) if desired == Desired::Stopped => stops.push(compiled),
                 Ok(compiled) => runs.push(compiled),
-                // Tried again with the next change of the state.
+                // Tried again when next there is something to say, if only that we are there.
                 Err(error) => {
                     tracing::error!(
                         task = %task.id,

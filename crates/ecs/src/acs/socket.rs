@@ -3,12 +3,13 @@
 use super::end::{End, UNWELCOME};
 use super::session::AcsSession;
 use super::sessions::{Seat, Sessions, connect, disconnect};
-use crate::records::{ContainerInstance, InstanceStatus, VersionInfo};
+use crate::records::{BY_INSTANCE, ContainerInstance, InstanceStatus, Task, VersionInfo};
 use crate::{Error, names};
 use async_trait::async_trait;
 use chassis::{Cx, Principal, Query, Socket, SocketService};
 use std::sync::Arc;
 use std::time::Duration;
+use store::Interest;
 use wire::Fault;
 use wire::acs::Message;
 
@@ -73,8 +74,13 @@ async fn converse(
     socket: &mut Socket,
     seat: &mut Seat,
 ) -> End {
-    // Subscribed before the first look, so that no change falls between.
-    let mut changes = cx.store().subscribe();
+    // Subscribed before the first look, so that no change falls between. Whatever its
+    // tasks are sent with is written with them or never again.
+    let (scope, own) = (&instance.scope, instance.id.as_str());
+    let mut changes = cx.store().subscribe_to(&[
+        Interest::record::<ContainerInstance>(scope, own),
+        Interest::indexed::<Task>(scope, BY_INSTANCE, own),
+    ]);
     let mut session = AcsSession::new(instance, id, cx.now());
     loop {
         let now = cx.now();

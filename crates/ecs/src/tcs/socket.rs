@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chassis::{Cx, Query, Socket, SocketService};
 use std::convert::Infallible;
 use std::time::Duration;
-use store::StoreError;
+use store::{Interest, StoreError};
 use wire::Fault;
 use wire::tcs::Message;
 
@@ -50,7 +50,8 @@ async fn converse(
     seat: &mut Seat,
 ) -> Result<Infallible, End> {
     // Subscribed before the first look, so that no change falls between.
-    let mut changes = cx.store().subscribe();
+    let own = Interest::record::<ContainerInstance>(&instance.scope, instance.id.as_str());
+    let mut changes = cx.store().subscribe_to(&[own]);
     let mut session = TcsSession::new(cx.now());
     loop {
         let known = cx.view().get::<ContainerInstance>(&instance.scope, instance.id.as_str());

@@ -63,6 +63,7 @@ macro_rules! conformance_suite {
             a_dropped_future_still_commits
             the_queue_is_bounded
             changes_coalesce_and_the_last_is_never_lost
+            who_waits_for_something_hears_of_that_alone
             racing_changes_are_never_lost
             feeds_report_every_transaction_in_order
             a_feed_that_lags_is_told_so

@@ -2,7 +2,7 @@
 
 use super::fixture::{Harness, Lamp, block_on, foreign, poll, put, start, transact};
 use crate::changes::BACKLOG;
-use crate::{Lagged, Revision};
+use crate::{Interest, Lagged, Revision, StoreError};
 use std::pin::pin;
 use std::thread;
 
@@ -23,6 +23,45 @@ pub fn changes_coalesce_and_the_last_is_never_lost(harness: &Harness) {
     // That was a cancelled wait. It has not lost this:
     put(&store, &[Lamp::new("c", "hall")]).expect("commits");
     assert_eq!(block_on(changes.changed()), Revision(4));
+}
+
+/// See the name.
+pub fn who_waits_for_something_hears_of_that_alone(harness: &Harness) {
+    let store = harness.open();
+    let home = Lamp::home();
+    let lamp = |id: &str| Interest::record::<Lamp>(&home, id);
+    let room = |name: &str| Interest::indexed::<Lamp>(&home, "room", name);
+    let mut one = store.subscribe_to(&[lamp("a")]);
+    let mut hall = store.subscribe_to(&[room("hall")]);
+    let mut both = store.subscribe_to(&[lamp("b"), room("attic")]);
+    let mut heard = || {
+        [&mut one, &mut hall, &mut both].map(|changes| {
+            let news = changes.has_changed();
+            news.then(|| block_on(changes.changed())).is_some()
+        })
+    };
+    assert_eq!(heard(), [false, false, false]);
+    put(&store, &[Lamp::new("a", "hall")]).expect("commits");
+    assert_eq!(heard(), [true, true, false]);
+    put(&store, &[Lamp { watts: 1, ..Lamp::new("a", "hall") }]).expect("commits");
+    assert_eq!(heard(), [true, true, false], "the room is what it was, and the lamp is not");
+    put(&store, &[Lamp::new("c", "cellar")]).expect("commits");
+    assert_eq!(heard(), [false, false, false]);
+    put(&store, &[Lamp::new("a", "attic")]).expect("commits");
+    assert_eq!(heard(), [true, true, true], "it left one room for another");
+    put(&store, &[Lamp::new("b", "attic")]).expect("commits");
+    assert_eq!(heard(), [false, false, true]);
+    transact(&store, |txn| Ok(txn.delete::<Lamp>(&home, "a"))).expect("commits");
+    assert_eq!(heard(), [true, false, true]);
+    let elsewhere = Lamp { scope: Lamp::scope_of(2), ..Lamp::new("a", "hall") };
+    put(&store, &[elsewhere]).expect("commits");
+    assert_eq!(heard(), [false, false, false], "another account is none of their business");
+    let given_up: Result<(), _> = transact(&store, |txn| {
+        txn.put(Lamp::new("a", "hall"));
+        Err(StoreError::Stopped)
+    });
+    assert!(given_up.is_err());
+    assert_eq!(heard(), [false, false, false]);
 }
 
 /// See the name.
