@@ -104,7 +104,7 @@ def main():
                 deadline = time.monotonic() + 60
                 while (left := as_it_stays(landfall)) != empty and time.monotonic() < deadline:
                     pass
-                assert left == empty, {kind: len(left[kind] ^ empty[kind]) for kind in empty if left[kind] != empty[kind]}
+                assert left == empty, {kind: sorted(left[kind] ^ empty[kind])[:5] for kind in empty if left[kind] != empty[kind]}
                 now = {name: held(pid) for name, pid in ours(landfall).items()}
                 second = second or (now if rounds == 2 else None)
                 shown = ", ".join(f"{name} {mib:.0f} {files}" for name, (mib, files) in now.items())
