@@ -9,9 +9,11 @@ use chassis::{Clock as _, SystemClock};
 use ec2::card::Frame;
 use futures::{SinkExt, StreamExt};
 use http::Uri;
+use net::flow::{FlowsAsked, FlowsTold};
 use net::plan::{CardPlan, CardReport};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{self, Message};
 use wire::client::Client;
@@ -23,6 +25,9 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// A connection that lasted this long was a good one.
 const GOOD: Duration = Duration::from_mins(1);
+
+/// How many questions may be looked into at once; the control plane asks no more.
+const MOST_ASKED: usize = 4;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,7 @@ pub(crate) async fn run(
     endpoint: Uri,
     plans: watch::Sender<Option<CardPlan>>,
     mut reports: mpsc::Receiver<CardReport>,
+    seen: card::Seen,
 ) {
     let mut pause = BACKOFF;
     // A report outlives the connection that it could not be sent on, and opens
@@ -54,7 +60,7 @@ pub(crate) async fn run(
     let mut last = None;
     while !plans.is_closed() {
         let began = Instant::now();
-        let error = connection(&client, &endpoint, &plans, &mut reports, &mut last).await;
+        let error = connection(&client, &endpoint, &plans, &mut reports, &seen, &mut last).await;
         let Err(error) = error else { return };
         if began.elapsed() > GOOD {
             pause = BACKOFF;
@@ -75,12 +81,14 @@ async fn connection(
     endpoint: &Uri,
     plans: &watch::Sender<Option<CardPlan>>,
     reports: &mut mpsc::Receiver<CardReport>,
+    seen: &card::Seen,
     last: &mut Option<CardReport>,
 ) -> Result<(), LinkError> {
     let mut socket = open(client, endpoint).await?;
     if let Some(report) = last {
         socket.send(text(report.clone())?).await.map_err(broken)?;
     }
+    let mut looking = JoinSet::new();
     loop {
         tokio::select! {
             report = reports.recv() => {
@@ -88,13 +96,26 @@ async fn connection(
                 *last = Some(report.clone());
                 socket.send(text(report)?).await.map_err(broken)?;
             }
+            Some(told) = looking.join_next(), if !looking.is_empty() => {
+                if let Ok(Some(told)) = told {
+                    let told = Frame::FlowsTold(told).write().map_err(LinkError::Nonsense)?;
+                    socket.send(Message::text(told)).await.map_err(broken)?;
+                }
+            }
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => match Frame::read(&text).map_err(LinkError::Nonsense)? {
                     Frame::CardPlan(plan) => {
                         tracing::debug!(generation = plan.generation.0, "a plan came");
                         plans.send_replace(Some(plan));
                     }
-                    Frame::CardReport(_) => tracing::warn!("the control plane sent a report"),
+                    Frame::FlowsAsked(asked) if looking.len() < MOST_ASKED => {
+                        let plan = plans.borrow().clone().unwrap_or_default();
+                        looking.spawn(look(seen.clone(), plan, asked));
+                    }
+                    Frame::FlowsAsked(_) => tracing::warn!("the control plane asks too much"),
+                    Frame::CardReport(_) | Frame::FlowsTold(_) => {
+                        tracing::warn!("the control plane sent what is for us to say");
+                    }
                 },
                 // Pings are answered by the library when the next message is read.
                 Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
@@ -103,6 +124,17 @@ async fn connection(
             },
         }
     }
+}
+
+/// The flows that were asked for; a card that cannot say does not answer.
+async fn look(seen: card::Seen, plan: CardPlan, asked: FlowsAsked) -> Option<FlowsTold> {
+    let looked = seen.look(&plan, &asked, SystemClock.now()).await;
+    looked
+        .inspect_err(|error| {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "the flows could not be looked at");
+        })
+        .ok()
 }
 
 type WebSocket =

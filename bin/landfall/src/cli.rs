@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Doctor(Output),
     /// Print what a task's containers wrote.
     Logs(Logs),
+    /// Show what passes network interfaces now, and what is refused there.
+    Flows(Flows),
     /// Copy the state to a file, whether or not Landfall runs.
     Backup(Backup),
     /// Put a backup in place of the state, whether or not Landfall runs.
@@ -172,6 +174,25 @@ pub(crate) struct Logs {
     /// Only what was written since this long ago, such as 90s, 10m, 2h or 1d.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) since: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flows {
+    /// Only those of this task or network interface, or from or to this address.
+    #[arg(value_name = "TASK|ENI|ADDRESS")]
+    pub(crate) target: Option<String>,
+    /// Go on showing what is new or has changed, until Ctrl-C.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only what was refused.
+    #[arg(long)]
+    pub(crate) rejected: bool,
+    /// The cluster of the task.
+    #[arg(long, default_value = "default")]
+    pub(crate) cluster: String,
+    /// Print each flow as a JSON object on a line of its own.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

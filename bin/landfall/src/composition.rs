@@ -74,6 +74,7 @@ pub(crate) fn services(
     iam: &Arc<iam::Iam>,
     public_url: &str,
     identity: Option<ec2::identity::Verifier>,
+    cards: &ec2::CardSocket,
 ) -> [Arc<dyn Service>; 5] {
     let iam = || Arc::clone(iam);
     let ecs = ecs::Ecs { public_url: public_url.to_owned(), identity };
@@ -82,7 +83,7 @@ pub(crate) fn services(
         Arc::new(chassis::service::Ec2(Arc::new(ec2::Ec2))),
         Arc::new(chassis::service::Iam(iam())),
         Arc::new(chassis::service::Sts(iam())),
-        Arc::new(chassis::service::Landfall(Arc::new(Extension))),
+        Arc::new(chassis::service::Landfall(Arc::new(Extension { cards: cards.clone() }))),
     ]
 }
 
@@ -146,13 +147,13 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         .map_err(|error| format!("cannot serve on {}: {error}", up.listen))?;
     let listen = listener.local_addr()?;
     let endpoint = format!("http://{listen}");
-    let agents = ecs::acs::Sessions::default();
+    let (agents, cards) = (ecs::acs::Sessions::default(), ec2::CardSocket::new());
     let iam = Arc::new(iam::Iam::new(platform.store.clone()));
     let exposition = agent::Exposition::default();
     let shown = exposition.clone();
     let edge = Edge::new(platform.clone(), Arc::clone(&iam) as Arc<dyn Authenticator>)
-        .services(services(&iam, &endpoint, Some(signer.verifier())))
-        .socket(Arc::new(ec2::CardSocket::new()))
+        .services(services(&iam, &endpoint, Some(signer.verifier()), &cards))
+        .socket(Arc::new(cards))
         .socket(Arc::new(ecs::acs::AcsService::new(agents.clone())))
         .socket(Arc::new(ecs::tcs::TcsService::default()))
         .exposing(Arc::new(move || shown.render()))
@@ -178,7 +179,9 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         credentials: credentials.clone(),
     };
-    let card = card::Card::new(card_config(layout, up, metadata.as_ref())?);
+    let card_config = card_config(layout, up, metadata.as_ref())?;
+    let seen = card::Seen::new(&card_config);
+    let card = card::Card::new(card_config);
     let (plan_sender, plans) = watch::channel(None);
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let card_endpoint = format!("{endpoint}{}", ec2::card::PATH).parse()?;
@@ -204,7 +207,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     programs.spawn(async move {
         tokio::select! {
             () = stop.requested() => {}
-            () = card_link::run(client, card_endpoint, plan_sender, reports) => {}
+            () = card_link::run(client, card_endpoint, plan_sender, reports, seen) => {}
         }
     });
     programs.spawn(card::run(card, plans, report_sender));

@@ -1,4 +1,4 @@
-//! What AWS has no API for: accounts, explanations, backups. One more service on
+//! What AWS has no API for: accounts, explanations, flows. One more service on
 //! the same endpoint, signed and authorized like the others, described by
 //! `models/landfall.json`. Each operation is answered by the crate that knows.
 
@@ -8,13 +8,17 @@ use iam::accounts;
 use wire::Fault;
 use wire::landfall::{
     Api, CreateAccountRequest, CreateAccountResponse, DeleteAccountRequest, DeleteAccountResponse,
-    ExplainPathRequest, ExplainPathResponse, ExplainPlacementRequest, ExplainPlacementResponse,
-    ExplainTaskRequest, ExplainTaskResponse, ListAccountsRequest, ListAccountsResponse,
+    DescribeFlowsRequest, DescribeFlowsResponse, ExplainPathRequest, ExplainPathResponse,
+    ExplainPlacementRequest, ExplainPlacementResponse, ExplainTaskRequest, ExplainTaskResponse,
+    ListAccountsRequest, ListAccountsResponse,
 };
 
 /// The service.
 #[derive(Clone, Debug)]
-pub(crate) struct Extension;
+pub(crate) struct Extension {
+    /// Whom flows are asked of.
+    pub(crate) cards: ec2::CardSocket,
+}
 
 /// An error about accounts as the client sees it.
 fn told(error: accounts::Error) -> Fault {
@@ -50,6 +54,14 @@ impl Api<Cx> for Extension {
         request: DeleteAccountRequest,
     ) -> Result<DeleteAccountResponse, Fault> {
         accounts::delete(cx, request).await.map_err(told)
+    }
+
+    async fn describe_flows(
+        &self,
+        cx: &Cx,
+        request: DescribeFlowsRequest,
+    ) -> Result<DescribeFlowsResponse, Fault> {
+        ecs::explain::flows(cx, &self.cards, &request).await
     }
 
     async fn explain_path(

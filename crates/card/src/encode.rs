@@ -21,7 +21,9 @@ const NEWRULE: u16 = message(6);
 const DELRULE: u16 = message(8);
 const NEWSET: u16 = message(9);
 const DELSET: u16 = message(11);
-const NEWSETELEM: u16 = message(12);
+/// What the kernel answers to [`get_elements`].
+pub(crate) const NEWSETELEM: u16 = message(12);
+const GETSETELEM: u16 = message(13);
 const DELSETELEM: u16 = message(14);
 /// What the kernel answers to [`get_generation`].
 pub(crate) const NEWGEN: u16 = message(15);
@@ -35,7 +37,7 @@ const fn message(number: u16) -> u16 {
     10 << 8 | number
 }
 
-const LIST_ELEM: u16 = 1;
+pub(crate) const LIST_ELEM: u16 = 1;
 const TABLE_NAME: u16 = 1;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
@@ -53,15 +55,21 @@ const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LENGTH: u16 = 5;
 const SET_DATA_TYPE: u16 = 6;
+const SET_DESCRIPTION: u16 = 9;
+const SET_SIZE: u16 = 1;
 const SET_ID: u16 = 10;
+const SET_TIMEOUT: u16 = 11;
 const SET_USER_DATA: u16 = 13;
 const SET_OBJECT_TYPE: u16 = 15;
 const ELEMENTS_TABLE: u16 = 1;
 const ELEMENTS_SET: u16 = 2;
-const ELEMENTS: u16 = 3;
-const ELEMENT_KEY: u16 = 1;
+pub(crate) const ELEMENTS: u16 = 3;
+pub(crate) const ELEMENT_KEY: u16 = 1;
 const ELEMENT_DATA: u16 = 2;
 const ELEMENT_FLAGS: u16 = 3;
+pub(crate) const ELEMENT_TIMEOUT: u16 = 4;
+pub(crate) const ELEMENT_EXPIRES: u16 = 5;
+pub(crate) const ELEMENT_EXPRESSION: u16 = 7;
 const ELEMENT_OBJECT: u16 = 9;
 const OBJECT_TABLE: u16 = 1;
 pub(crate) const OBJECT_NAME: u16 = 2;
@@ -71,14 +79,16 @@ const OBJECT_COUNTER: u32 = 1;
 pub(crate) const COUNTER_BYTES: u16 = 1;
 pub(crate) const COUNTER_PACKETS: u16 = 2;
 pub(crate) const GENERATION_ID: u16 = 1;
-const DATA_VALUE: u16 = 1;
+pub(crate) const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
+pub(crate) const EXPRESSION_DATA: u16 = 2;
 
 const SET_IS_INTERVAL: u32 = 0x4;
+const SET_HAS_TIMEOUT: u32 = 0x10;
+const SET_IS_FED: u32 = 0x20;
 const SET_IS_MAP: u32 = 0x8;
 const SET_IS_OBJECT_MAP: u32 = 0x40;
 const ELEMENT_ENDS_INTERVAL: u32 = 0x1;
@@ -180,6 +190,12 @@ pub(crate) fn get_counters() -> Message {
     to(GETOBJ, DUMP, Table::Inet, every)
 }
 
+/// Asks what is in this set of the table for both IP versions.
+pub(crate) fn get_elements(set: &str) -> Message {
+    let this = Attributes::default().text(ELEMENTS_TABLE, NAME).text(ELEMENTS_SET, set);
+    to(GETSETELEM, DUMP, Table::Inet, this)
+}
+
 fn to(kind: u16, flags: u16, table: Table, attributes: Attributes) -> Message {
     let family = match table {
         Table::Inet => 1,
@@ -220,7 +236,9 @@ fn new_set(name: &str, set: &Set, id: u32) -> Attributes {
     let kind = set.parts.iter().fold(0, |kind, part| kind << PART_BITS | part_type(*part));
     let length = set.parts.iter().map(|part| part_length(*part)).sum();
     let intervals = if set.ranges { SET_IS_INTERVAL } else { 0 };
+    let fed = set.fed.map_or(0, |_| SET_HAS_TIMEOUT | SET_IS_FED);
     let flags = intervals
+        | fed
         | match set.maps {
             Maps::Nothing => 0,
             Maps::Verdicts => SET_IS_MAP,
@@ -234,6 +252,12 @@ fn new_set(name: &str, set: &Set, id: u32) -> Attributes {
         .number(SET_KEY_LENGTH, length)
         .number(SET_ID, id)
         .with(SET_USER_DATA, &byte_order(set.parts));
+    let this = match set.fed {
+        Some(fed) => this
+            .nest(SET_DESCRIPTION, &Attributes::default().number(SET_SIZE, fed.size))
+            .with(SET_TIMEOUT, &fed.millis.to_be_bytes()),
+        None => this,
+    };
     match set.maps {
         Maps::Nothing => this,
         Maps::Verdicts => this.number(SET_DATA_TYPE, DATA_TYPE_VERDICT),
@@ -260,6 +284,8 @@ fn part_type(part: Part) -> u32 {
         Part::V6 => 8,
         Part::Protocol => 12,
         Part::Port => 13,
+        // Marks are the only numbers of four bytes that it has.
+        Part::Ports => 19,
     }
 }
 
@@ -268,7 +294,7 @@ fn part_length(part: Part) -> u32 {
     match part {
         Part::Link | Part::V6 => 16,
         Part::Ether => 8,
-        Part::V4 | Part::Protocol | Part::Port => 4,
+        Part::V4 | Part::Protocol | Part::Port | Part::Ports => 4,
     }
 }
 
@@ -350,23 +376,35 @@ fn expressions(step: &Step) -> Vec<Expression> {
             vec![load(*field, first), masked(&mask), compare(EQUAL, &address)]
         }
         Step::In(fields, set) => {
-            let mut expressions = Vec::new();
-            // A key of several parts is put together from words.
-            let mut register = if fields.len() > 1 { REGISTER_WORDS } else { first };
-            let source = register;
-            for field in fields {
-                expressions.push(load(*field, register));
-                let words = u32::try_from(field.length().div_ceil(4)).unwrap_or(1);
-                register += words;
-            }
+            let (mut expressions, source) = key(fields);
             let lookup = Attributes::default().text(1, set).number(2, source);
             expressions.push(("lookup", lookup));
             expressions
+        }
+        Step::Add(fields, set) => {
+            let (mut expressions, source) = key(fields);
+            let counter = ("counter", Attributes::default());
+            expressions.push(feed(set, ADD, source, &counter));
+            expressions
+        }
+        Step::Seldom(field, set, rate) => {
+            let a_second: u64 = 1;
+            let limit = Attributes::default()
+                .with(1, &u64::from(rate.a_second).to_be_bytes())
+                .with(2, &a_second.to_be_bytes())
+                .number(3, rate.at_once);
+            vec![load(*field, first), feed(set, UPDATE, first, &("limit", limit))]
         }
         Step::Tracked(state) => {
             let load = Attributes::default().number(1, first).number(2, 0);
             let bits = state.bits().to_ne_bytes();
             vec![("ct", load), masked(&bits), compare(NOT_EQUAL, &[0; 4])]
+        }
+        Step::MarkFlow(mark) => {
+            let load = Attributes::default().number(1, first).number(2, FLOW_MARK);
+            let set = Attributes::default().number(2, FLOW_MARK).number(4, first);
+            let (others, bits) = ((!mark).to_ne_bytes(), mark.to_ne_bytes());
+            vec![("ct", load), bitwise(&others, &bits), ("ct", set)]
         }
         Step::SetMark(mark) => {
             let immediate =
@@ -391,9 +429,36 @@ fn expressions(step: &Step) -> Vec<Expression> {
     }
 }
 
+/// The fields one after another, and the register where they begin.
+fn key(fields: &[Field]) -> (Vec<Expression>, u32) {
+    // A key of several parts is put together from words.
+    let source = if fields.len() > 1 { REGISTER_WORDS } else { REGISTER_DATA };
+    let mut register = source;
+    let mut expressions = Vec::new();
+    for field in fields {
+        expressions.push(load(*field, register));
+        register += u32::try_from(field.length().div_ceil(4)).unwrap_or(1);
+    }
+    (expressions, source)
+}
+
+/// Puts the key at `source` into a set; its element does `each` to every packet.
+fn feed(set: &str, operation: u32, source: u32, each: &Expression) -> Expression {
+    let (name, data) = each;
+    let each = Attributes::default().text(EXPRESSION_NAME, name).nest(EXPRESSION_DATA, data);
+    let this = Attributes::default().text(1, set).number(3, operation).number(4, source);
+    ("dynset", this.nest(7, &each))
+}
+
+/// What is put into a set stays as long as it would have, if it is there already; or
+/// anew.
+const ADD: u32 = 0;
+const UPDATE: u32 = 1;
+
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const META_MARK: u32 = 3;
+const FLOW_MARK: u32 = 3;
 
 /// Where in a packet a field is, from one of its headers on.
 const LINK: u32 = 0;
@@ -420,7 +485,11 @@ fn load(field: Field, register: u32) -> Expression {
         Field::ArpEtherSource | Field::Source6 => payload(NETWORK, 8),
         Field::Destination6 => payload(NETWORK, 24),
         Field::DestinationPort => payload(TRANSPORT, 2),
-        Field::IcmpType => payload(TRANSPORT, 0),
+        Field::NoPorts => {
+            let zeros = Attributes::default().number(1, register).nest(2, &value(&[0; 4]));
+            ("immediate", zeros)
+        }
+        Field::Ports | Field::IcmpType => payload(TRANSPORT, 0),
         Field::IcmpCode => payload(TRANSPORT, 1),
     }
 }
@@ -431,10 +500,15 @@ fn compare(operator: u32, with: &[u8]) -> Expression {
 }
 
 fn masked(mask: &[u8]) -> Expression {
+    bitwise(mask, &vec![0; mask.len()])
+}
+
+/// Keeps the bits of `mask`, and then turns those of `other` over.
+fn bitwise(mask: &[u8], other: &[u8]) -> Expression {
     let length = u32::try_from(mask.len()).unwrap_or_default();
     let this = Attributes::default().number(1, REGISTER_DATA).number(2, REGISTER_DATA);
     let this = this.number(3, length).nest(4, &value(mask));
-    ("bitwise", this.nest(5, &value(&vec![0; mask.len()])))
+    ("bitwise", this.nest(5, &value(other)))
 }
 
 fn prefix_mask(bits: u8, length: usize) -> Vec<u8> {

@@ -8,8 +8,12 @@
 //! input       is it for a service that the interface may use?  -> passed
 //! forward     is its flow known?          -> passed
 //!             egress gate                 chain of the sender, by iifname
+//!             is its flow untracked?      marked, and passed on
 //!             ingress gate                chain of the receiver, by oifname -> passed
 //! ```
+//!
+//! What does not pass goes to `kept-in` or `kept-out`, which count it and note whose
+//! it was ([`refused`]).
 //!
 //! An interface's chain jumps to one chain per group and direction, shared by all
 //! interfaces in the group, so that a changed rule changes one chain. A group's
@@ -18,7 +22,9 @@
 
 use crate::gate;
 use crate::names;
+use crate::refused;
 use crate::rules::{Element, Field, Maps, Part, Rule, State, Step, Verdict, link_name, octets};
+use net::judge::{self, Gate};
 use net::plan::{EniPlan, VpcPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -53,7 +59,18 @@ pub(crate) struct Set {
     pub(crate) maps: Maps,
     /// Whether its elements are ranges.
     pub(crate) ranges: bool,
+    /// Whether packets add elements, which then are the kernel's affair alone.
+    pub(crate) fed: Option<Fed>,
     pub(crate) elements: BTreeSet<Element>,
+}
+
+/// How packets may feed a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fed {
+    /// The most elements that it takes.
+    pub(crate) size: u32,
+    /// How long an element stays, in milliseconds.
+    pub(crate) millis: u64,
 }
 
 /// Where a chain hooks in.
@@ -98,6 +115,11 @@ pub(crate) enum Change<'a> {
 
 /// The mark of a packet that the sender's groups permit.
 pub(crate) const PERMITTED: u32 = 1;
+
+/// The marks of a flow that the interface which began it, or the other one, does not
+/// track: see [`crate::untracked`].
+pub(crate) const UNTRACKED_OUT: u32 = 1;
+pub(crate) const UNTRACKED_IN: u32 = 2;
 
 /// The chain whose name says which rules are in force.
 const MARKER: &str = "in-force-";
@@ -157,7 +179,7 @@ impl Filter {
         use Field::{ArpEtherSource, ArpSource, EtherSource, InLink, OutLink};
         use Maps::{Counters, Nothing, Verdicts};
         let mut set = |table, name: &str, parts, maps| {
-            let set = Set { parts, maps, ranges: false, elements: BTreeSet::new() };
+            let set = Set { parts, maps, ranges: false, fed: None, elements: BTreeSet::new() };
             self.sets.insert((table, name.to_owned()), set);
         };
         set(Table::Arp, "senders", SENDER4, Nothing);
@@ -170,6 +192,8 @@ impl Filter {
         set(Table::Inet, "services6", SERVICE6, Nothing);
         set(Table::Inet, "egress", &[Part::Link], Verdicts);
         set(Table::Inet, "ingress", &[Part::Link], Verdicts);
+        set(Table::Inet, "untracked-out", &[Part::Link], Verdicts);
+        set(Table::Inet, "untracked-in", &[Part::Link], Verdicts);
         for counted in COUNTED {
             set(Table::Inet, counted, &[Part::Link], Counters);
         }
@@ -240,15 +264,23 @@ impl Filter {
             ],
             vec![Step::Dispatch(InLink, "egress".to_owned())],
             vec![not_permitted, Step::goto("kept-in")],
+            // A mark on a flow that does not come about is gone with it.
+            vec![Step::Dispatch(InLink, "untracked-out".to_owned())],
+            vec![Step::Dispatch(OutLink, "untracked-in".to_owned())],
             vec![Step::Dispatch(OutLink, "ingress".to_owned())],
             vec![Step::goto("kept-out")],
         ];
         self.base(Table::Inet, "forward", Hook::Forward, forward);
         let as_sent = || vec![count(InLink, "tx")];
         self.chain("passed", vec![as_sent(), vec![count(OutLink, "rx")], vec![accept()]]);
-        self.chain("kept-in", vec![vec![count(InLink, "tx-drop")], vec![drop()]]);
+        let counted = vec![vec![count(InLink, "tx-drop")]];
+        self.chain("kept-in", [counted, refused::noted(refused::KEPT_IN, InLink)].concat());
         // The sender did send it; it was the receiver's groups that refused.
-        self.chain("kept-out", vec![as_sent(), vec![count(OutLink, "rx-drop")], vec![drop()]]);
+        let counted = vec![as_sent(), vec![count(OutLink, "rx-drop")]];
+        self.chain("kept-out", [counted, refused::noted(refused::KEPT_OUT, OutLink)].concat());
+        for (name, set) in refused::sets() {
+            self.sets.insert((Table::Inet, name), set);
+        }
     }
 
     fn base(&mut self, table: Table, name: &str, hook: Hook, rules: Vec<Rule>) {
@@ -318,6 +350,23 @@ impl Filter {
             let chain = format!("{direction}-{id}");
             self.chain(&chain, rules);
             self.element(direction, Element::of(&[&link]).to(chain));
+        }
+        for (gate, side, map, mark) in [
+            (Gate::Egress, gate::Side::Destination, "untracked-out", UNTRACKED_OUT),
+            (Gate::Ingress, gate::Side::Source, "untracked-in", UNTRACKED_IN),
+        ] {
+            let rules: BTreeSet<_> = judge::untracked(plan, eni, gate).collect();
+            let marked = |steps: Rule| [steps, vec![Step::MarkFlow(mark)]].concat();
+            let rules = rules.iter().flat_map(|rule| gate::matching(plan, rule, side));
+            let rules: Vec<Rule> = rules.map(marked).collect();
+            if !rules.is_empty() {
+                // Interfaces of the same groups have one chain.
+                let mut hasher = DefaultHasher::new();
+                rules.hash(&mut hasher);
+                let chain = format!("{map}-{:016x}", hasher.finish());
+                self.chain(&chain, rules);
+                self.element(map, Element::of(&[&link]).to(chain));
+            }
         }
     }
 

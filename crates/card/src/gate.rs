@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(crate) const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
@@ -126,7 +126,7 @@ pub(crate) fn address_sets(plan: &VpcPlan) -> Vec<(String, Set)> {
     let mut add = |name, family: IpAddr, ranges, elements: BTreeSet<Element>| {
         let parts: &'static [Part] = if family.is_ipv4() { &[Part::V4] } else { &[Part::V6] };
         if !elements.is_empty() {
-            sets.push((name, Set { parts, maps: Maps::Nothing, ranges, elements }));
+            sets.push((name, Set { parts, maps: Maps::Nothing, ranges, fed: None, elements }));
         }
     };
     for family in FAMILIES {

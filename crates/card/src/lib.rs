@@ -32,6 +32,9 @@
 //! | `encode` | rules as the kernel takes them |
 //! | `nfnl` | a netlink conversation with netfilter |
 //! | `flows` | the connection tracker |
+//! | `refused` | what the gates drop, noted by them |
+//! | `untracked` | flows that end with the rules that let them pass |
+//! | `seen` | both of these, told per interface |
 //! | `advertise` | the router advertises itself to who has IPv6 |
 //! | `dns` | the VPC's resolver |
 //! | [`imds`] | the instance metadata |
@@ -54,15 +57,19 @@ mod keep;
 mod names;
 mod nfnl;
 mod nft;
+mod refused;
 mod router;
 mod rtnl;
 mod rules;
 mod run;
+mod seen;
 mod supervised;
 mod sysctl;
+mod untracked;
 
 pub use card::{Card, Config, Work};
 pub use dns::Resolvers;
 pub use error::CardError;
 pub use nft::{Counters, Tally};
 pub use run::run;
+pub use seen::Seen;

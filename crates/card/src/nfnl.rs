@@ -88,6 +88,11 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// The value of the first attribute of this kind.
+pub(crate) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+}
+
 /// A message: what it asks, and of which family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -121,26 +126,34 @@ pub(crate) fn connect() -> io::Result<Socket> {
 
 /// Sends one request and collects the answers: their kinds and attributes.
 pub(crate) fn ask(socket: &Socket, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    let mut answers = Vec::new();
+    ask_each(socket, message, |kind, body| answers.push((kind, body.to_vec())))?;
+    Ok(answers)
+}
+
+/// The same, showing each answer without keeping it: there may be very many.
+pub(crate) fn ask_each(
+    socket: &Socket,
+    message: &Message,
+    mut show: impl FnMut(u16, &[u8]),
+) -> io::Result<()> {
     let mut request = Vec::new();
     message.write(0, 0, &mut request)?;
     socket.send(&request, 0)?;
 
-    let mut answers = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = datagram.as_slice();
         while let Some(part) = split(rest) {
             rest = part.rest;
             match part.kind {
-                DONE => return Ok(answers),
-                ERROR => return part.error().map(|()| answers),
-                kind => {
-                    answers.push((kind, part.body.get(FAMILY_HEADER..).unwrap_or(&[]).to_vec()));
-                }
+                DONE => return Ok(()),
+                ERROR => return part.error(),
+                kind => show(kind, part.body.get(FAMILY_HEADER..).unwrap_or(&[])),
             }
         }
         if message.flags & (DUMP | ACKNOWLEDGE) == 0 {
-            return Ok(answers);
+            return Ok(());
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::encode::{OBJECT_DATA, OBJECT_NAME};
 use crate::error::CardError;
 use crate::filter::{COUNTED, Change, Filter};
 use crate::netns::Netns;
-use crate::nfnl::{self, attributes};
+use crate::nfnl::{self, find};
 use ident::EniId;
 use rtnetlink::sys::Socket;
 use std::collections::BTreeMap;
@@ -76,8 +76,7 @@ fn converge(known: Option<InForce>, wanted: Filter) -> Result<(Option<InForce>, 
 fn genid(socket: &Socket) -> io::Result<u32> {
     let answers = nfnl::ask(socket, &encode::get_generation())?;
     let found = answers.iter().filter(|(kind, _)| *kind == NEWGEN).find_map(|(_, body)| {
-        let (_, value) = attributes(body).find(|(kind, _)| *kind == GENERATION_ID)?;
-        Some(u32::from_be_bytes(value.try_into().ok()?))
+        Some(u32::from_be_bytes(find(body, GENERATION_ID)?.try_into().ok()?))
     });
     found.ok_or_else(|| io::Error::other("the kernel does not number its rules"))
 }
@@ -138,13 +137,9 @@ pub(crate) async fn counters(netns: &Netns) -> Result<BTreeMap<EniId, Counters>,
 
 /// One counter: its name, and what it has counted.
 fn counter(body: &[u8]) -> Option<(String, Tally)> {
-    let find = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
-    let name = find(OBJECT_NAME)?.strip_suffix(&[0])?;
-    let data = find(OBJECT_DATA)?;
-    let number = |wanted| {
-        let (_, value) = attributes(data).find(|(kind, _)| *kind == wanted)?;
-        Some(u64::from_be_bytes(value.try_into().ok()?))
-    };
+    let name = find(body, OBJECT_NAME)?.strip_suffix(&[0])?;
+    let data = find(body, OBJECT_DATA)?;
+    let number = |wanted| find(data, wanted)?.try_into().ok().map(u64::from_be_bytes);
     let tally = Tally { packets: number(COUNTER_PACKETS)?, bytes: number(COUNTER_BYTES)? };
     Some((String::from_utf8_lossy(name).into_owned(), tally))
 }

@@ -11,13 +11,13 @@ use crate::card::Work;
 use crate::dns::{Dns, Upstream};
 use crate::error::CardError;
 use crate::filter::Filter;
-use crate::flows;
+use crate::flows::{self, Tracked};
 use crate::host::{self, Host};
 use crate::imds::{Door, Metadata};
 use crate::netns::Netns;
 use crate::nft::{self, Counters, Loaded};
 use crate::rtnl::{Link, Route, Rtnl, Via};
-use crate::{names, sysctl};
+use crate::{names, sysctl, untracked};
 use futures::future::try_join_all;
 use ident::EniId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -51,6 +51,8 @@ pub(crate) struct Router {
     metadata: Door,
     /// Whether it was there before this card opened it, and had a life of its own.
     was_found: bool,
+    /// Whether there may be flows that began under other rules than those in force.
+    has_lived: bool,
     /// Which interface was the last to have each address, since the card opened it.
     owners: BTreeMap<IpAddr, EniId>,
     /// The plan that it obeyed when it was last looked at.
@@ -96,6 +98,7 @@ impl Router {
             dns: Dns::default(),
             metadata: Door::default(),
             was_found: !new,
+            has_lived: !new,
             owners: BTreeMap::new(),
             obeyed: None,
         })
@@ -118,6 +121,10 @@ impl Router {
         // There are many switches, and each is a file. A new plan changes none of
         // those that were there before; the next look at the same plan is at all.
         let before = self.obeyed.take();
+        let is_narrower = match &before {
+            Some(before) => untracked::narrows(before, plan),
+            None => self.has_lived,
+        };
         let tuned = before.filter(|before| before != plan);
         if tuned.is_none() {
             work.adjusted += self.netns.run(sysctl::prepare).await??;
@@ -133,6 +140,9 @@ impl Router {
         let Ready { mut failures, outside, advertise_on } = ready?;
         work.loaded += usize::from(loaded?);
         self.forget_strangers(plan, &outside).await?;
+        if is_narrower {
+            self.cut(plan).await?;
+        }
         if tuned.is_none() {
             work.adjusted += self.netns.run(sysctl::forward).await??;
         }
@@ -148,6 +158,7 @@ impl Router {
                 failures.insert(eni.eni.clone(), error);
             }
         }
+        self.has_lived = true;
         self.obeyed = failures.is_empty().then(|| plan.clone());
         Ok(failures)
     }
@@ -174,7 +185,11 @@ impl Router {
         });
         let addresses: BTreeSet<IpAddr> = suspect.map(|(address, _)| address).collect();
         if !addresses.is_empty() {
-            let forget = move || flows::forget(&addresses);
+            let concerns = move |flow: &Tracked| {
+                addresses.contains(&flow.tuple.source)
+                    || addresses.contains(&flow.tuple.destination)
+            };
+            let forget = move || flows::forget(concerns);
             let forgotten = self.netns.run(forget).await?;
             let forgotten = forgotten.map_err(|source| CardError::Conntrack { source })?;
             tracing::debug!(forgotten, "forgot the flows of former owners");
@@ -182,6 +197,15 @@ impl Router {
         for eni in &plan.enis {
             self.owners.extend(eni.addresses().map(|own| (own, eni.eni.clone())));
         }
+        Ok(())
+    }
+
+    /// Ends the flows that nobody tracks and that are no longer permitted.
+    async fn cut(&self, plan: &VpcPlan) -> Result<(), CardError> {
+        let plan = plan.clone();
+        let ended = self.netns.run(move || untracked::cut(&plan)).await?;
+        let ended = ended.map_err(|source| CardError::Conntrack { source })?;
+        tracing::debug!(ended, "ended flows that are no longer permitted");
         Ok(())
     }
 

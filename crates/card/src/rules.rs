@@ -33,6 +33,10 @@ pub(crate) enum Field {
     Destination6,
     /// Its TCP or UDP destination port.
     DestinationPort,
+    /// Both its TCP or UDP ports, the source first.
+    Ports,
+    /// The ports of a packet that has none: zeros.
+    NoPorts,
     /// Its ICMP or ICMPv6 type.
     IcmpType,
     /// Its ICMP or ICMPv6 code.
@@ -45,7 +49,12 @@ impl Field {
         match self {
             Self::InLink | Self::OutLink | Self::Source6 | Self::Destination6 => 16,
             Self::EtherSource | Self::ArpEtherSource => 6,
-            Self::ArpSource | Self::Source4 | Self::Destination4 | Self::Mark => 4,
+            Self::ArpSource
+            | Self::Source4
+            | Self::Destination4
+            | Self::Mark
+            | Self::Ports
+            | Self::NoPorts => 4,
             Self::DestinationPort => 2,
             Self::Family | Self::Protocol | Self::IcmpType | Self::IcmpCode => 1,
         }
@@ -66,6 +75,8 @@ impl Field {
             Self::Source6 => "ip6 saddr",
             Self::Destination6 => "ip6 daddr",
             Self::DestinationPort => "th dport",
+            Self::Ports => "@th,0,32",
+            Self::NoPorts => "0",
             Self::IcmpType => "icmp type",
             Self::IcmpCode => "icmp code",
         }
@@ -148,6 +159,15 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rate {
+    /// So often in a second.
+    pub(crate) a_second: u32,
+    /// And so often at once.
+    pub(crate) at_once: u32,
+}
+
 /// One step of a rule. A step that does not match ends the rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
@@ -159,12 +179,21 @@ pub(crate) enum Step {
     Within(Field, Vec<u8>, Vec<u8>),
     /// The field begins with so many bits of this address.
     Prefix(Field, Vec<u8>, u8),
-    /// The fields together are in the set.
+    /// The fields together are in the set, whose element counts the packet if it was
+    /// added by one.
     In(Vec<Field>, String),
+    /// Adds the fields together to the set, with a counter. If that is full, it does
+    /// not match.
+    Add(Vec<Field>, String),
+    /// No more than so many packets came in a second with this value of the field, but
+    /// for a burst of so many at once. The set remembers who has come.
+    Seldom(Field, String, Rate),
     /// The tracker says so.
     Tracked(State),
     /// Notes something of the packet.
     SetMark(u32),
+    /// Adds these bits to what is noted of its flow.
+    MarkFlow(u32),
     /// Counts it with the counter that the map has for the field.
     Count(Field, String),
     /// Gives the verdict that the map has for the field, if it has one.
@@ -197,18 +226,28 @@ impl fmt::Display for Step {
             Self::Prefix(field, address, bits) => {
                 write!(out, "{} {}/{bits}", field.name(), field.show(address))
             }
-            Self::In(fields, set) => {
-                let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
-                write!(out, "{} @{set}", names.join(" . "))
-            }
+            Self::In(fields, set) => write!(out, "{} @{set}", together(fields)),
+            Self::Add(fields, set) => write!(out, "add @{set} {{ {} counter }}", together(fields)),
+            Self::Seldom(field, set, rate) => write!(
+                out,
+                "update @{set} {{ {} limit rate {}/second burst {} packets }}",
+                field.name(),
+                rate.a_second,
+                rate.at_once
+            ),
             Self::Tracked(State::Known) => out.write_str("ct state established,related"),
             Self::Tracked(State::Invalid) => out.write_str("ct state invalid"),
+            Self::MarkFlow(mark) => write!(out, "ct mark set ct mark or {mark}"),
             Self::SetMark(mark) => write!(out, "meta mark set {mark}"),
             Self::Count(field, map) => write!(out, "counter name {} map @{map}", field.name()),
             Self::Dispatch(field, map) => write!(out, "{} vmap @{map}", field.name()),
             Self::Verdict(verdict) => verdict.fmt(out),
         }
     }
+}
+
+fn together(fields: &[Field]) -> String {
+    fields.iter().map(|field| field.name()).collect::<Vec<_>>().join(" . ")
 }
 
 /// A rule: steps, one after another.
@@ -229,6 +268,8 @@ pub(crate) enum Part {
     Protocol,
     /// A port.
     Port,
+    /// Two ports, as one number.
+    Ports,
 }
 
 /// What a map maps to, if it is one.

@@ -39,6 +39,12 @@ const FORWARDING: &[(&str, &str)] = &[
     ("ipv6/conf/all/forwarding", "1"),
     // As EC2 tracks connections; the others are the kernel's values already.
     ("netfilter/nf_conntrack_udp_timeout_stream", "180"),
+    // A packet from the middle of a TCP connection that is not known opens none: it is
+    // of one that has ended here ([`crate::untracked`]).
+    ("netfilter/nf_conntrack_tcp_loose", "0"),
+    // What flows have carried, and since when: see [`crate::seen`].
+    ("netfilter/nf_conntrack_acct", "1"),
+    ("netfilter/nf_conntrack_timestamp", "1"),
 ];
 
 /// Prepares a router. Returns how many switches were not as they should be.

@@ -10,6 +10,7 @@ use crate::model::{Peer, Rule, Service, Traffic};
 use crate::plan::{EniPlan, VpcPlan};
 use core::net::IpAddr;
 use ident::{EniId, SecurityGroupId};
+use ipnet::IpNet;
 
 /// A packet that an interface sends into its VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +94,9 @@ impl Content {
 pub enum Flow {
     /// The first of its flow: the rules decide.
     New,
-    /// It belongs to a flow that was let through (or is an error message about
-    /// one). Rules that changed since do not matter, as on AWS.
+    /// It belongs to a flow that was let through and goes on (or is an error message
+    /// about one). Rules that changed since do not matter, as on AWS: a flow that its
+    /// interfaces do not track ([`is_tracked`]) has ended when they no longer permit it.
     Established,
 }
 
@@ -240,6 +242,25 @@ pub enum Gate {
     Ingress,
 }
 
+impl Gate {
+    /// The one that answers pass at the same interface.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+
+    /// The end of a packet that the rules there are about.
+    fn peer(self, packet: &Packet) -> IpAddr {
+        match self {
+            Self::Egress => packet.destination,
+            Self::Ingress => packet.source,
+        }
+    }
+}
+
 /// All rules of the groups of `eni`, on its side of the gate, that permit `packet`: in
 /// the order of its groups and of their rules.
 pub fn permits<'a, 'p>(
@@ -248,21 +269,84 @@ pub fn permits<'a, 'p>(
     gate: Gate,
     packet: &'p Packet,
 ) -> impl Iterator<Item = Permit<'a>> + use<'a, 'p> {
-    let peer = match gate {
-        Gate::Egress => packet.destination,
-        Gate::Ingress => packet.source,
-    };
+    let peer = gate.peer(packet);
+    rules(plan, eni, gate).filter(move |permit| {
+        covers(permit.rule.traffic, packet.content) && concerns(plan, &permit.rule.peer, peer)
+    })
+}
+
+/// All rules of the groups of `eni` on its side of the gate.
+fn rules<'a>(
+    plan: &'a VpcPlan,
+    eni: &'a EniPlan,
+    gate: Gate,
+) -> impl Iterator<Item = Permit<'a>> + use<'a> {
     let known = eni.groups.iter().filter_map(|id| plan.groups.iter().find(|it| it.group == *id));
-    let rules = known.flat_map(move |group| {
+    known.flat_map(move |group| {
         let rules = match gate {
             Gate::Egress => &group.egress,
             Gate::Ingress => &group.ingress,
         };
         rules.iter().map(|rule| Permit { group: &group.group, rule })
-    });
-    rules.filter(move |permit| {
-        covers(permit.rule.traffic, packet.content) && concerns(plan, &permit.rule.peer, peer)
     })
+}
+
+/// The rules of the groups of `eni` on its side of the gate that let flows pass without
+/// tracking them, as EC2 documents it: those that permit TCP or UDP with everybody of an
+/// IP version, so long as another rule permits all answers to everybody. Such a flow ends
+/// when it is no longer permitted; one that is tracked goes on.
+///
+/// Each comes with what it leaves untracked: of a rule for all traffic, either protocol.
+pub fn untracked<'a>(
+    plan: &'a VpcPlan,
+    eni: &'a EniPlan,
+    gate: Gate,
+) -> impl Iterator<Item = Rule> + use<'a> {
+    let of_all = rules(plan, eni, gate).filter_map(|permit| everybody(permit.rule));
+    of_all.flat_map(move |(block, traffic)| {
+        let each = match traffic {
+            Traffic::Tcp { .. } | Traffic::Udp { .. } => [Some(traffic), None],
+            Traffic::All => [Some(ALL_TCP), Some(ALL_UDP)],
+            Traffic::Protocol(6) => [Some(ALL_TCP), None],
+            Traffic::Protocol(17) => [Some(ALL_UDP), None],
+            Traffic::Icmp { .. } | Traffic::Icmpv6 { .. } | Traffic::Protocol(_) => [None, None],
+        };
+        let answered = move |traffic: &Traffic| {
+            let mut back = rules(plan, eni, gate.opposite());
+            back.any(|permit| {
+                let Some((to, answers)) = everybody(permit.rule) else { return false };
+                let is_tcp = matches!(traffic, Traffic::Tcp { .. });
+                let all = if is_tcp {
+                    [ALL_TCP, Traffic::Protocol(6)]
+                } else {
+                    [ALL_UDP, Traffic::Protocol(17)]
+                };
+                let is_v4 = |block: IpNet| block.addr().is_ipv4();
+                is_v4(to) == is_v4(block) && (answers == Traffic::All || all.contains(&answers))
+            })
+        };
+        let each = each.into_iter().flatten().filter(answered);
+        each.map(move |traffic| Rule { traffic, peer: Peer::Cidr(block) })
+    })
+}
+
+const ALL_TCP: Traffic = Traffic::Tcp { from: 0, to: u16::MAX };
+const ALL_UDP: Traffic = Traffic::Udp { from: 0, to: u16::MAX };
+
+/// The block and the traffic of a rule whose peer is everybody of an IP version.
+fn everybody(rule: &Rule) -> Option<(IpNet, Traffic)> {
+    match rule.peer {
+        Peer::Cidr(block) if block.prefix_len() == 0 => Some((block, rule.traffic)),
+        Peer::Cidr(_) | Peer::Group(_) | Peer::PrefixList(_) => None,
+    }
+}
+
+/// Whether the interface tracks a flow that begins with `packet` and that its gate lets
+/// pass. See [`untracked`].
+pub fn is_tracked(plan: &VpcPlan, eni: &EniPlan, gate: Gate, packet: &Packet) -> bool {
+    let peer = gate.peer(packet);
+    !untracked(plan, eni, gate)
+        .any(|rule| covers(rule.traffic, packet.content) && concerns(plan, &rule.peer, peer))
 }
 
 /// Whether a rule about `traffic` is about a packet with this content.

@@ -229,6 +229,50 @@ fn a_tracked_flow_outlives_its_rules() {
 }
 
 #[test]
+fn a_flow_is_untracked_that_everybody_may_open_and_everybody_may_answer() {
+    let everybody = |traffic| rule(traffic, cidr("0.0.0.0/0"));
+    let (all, some) = (|| everybody(Traffic::All), || rule(Traffic::All, cidr("10.0.0.0/8")));
+    let (tcp, udp) = (|from, to| Traffic::Tcp { from, to }, |from, to| Traffic::Udp { from, to });
+    let members = || rule(HTTP, Peer::Group(sg(1)));
+    let ping = Content::Icmp { kind: 8, code: 0 };
+    let dns = Content::Udp { port: 53 };
+    for (ingress, egress, content, tracked) in [
+        // The examples of EC2's documentation: SSH from some, HTTP from all, ICMP.
+        (vec![some()], vec![all()], GET, true),
+        (vec![everybody(HTTP)], vec![all()], GET, false),
+        (vec![everybody(Traffic::Icmp { kind: None, code: None })], vec![all()], ping, true),
+        (vec![all()], vec![all()], ping, true),
+        (vec![all()], vec![all()], dns, false),
+        // All answers must be permitted, to all.
+        (vec![everybody(HTTP)], vec![everybody(tcp(1, 65535))], GET, true),
+        (vec![everybody(HTTP)], vec![everybody(tcp(0, 65535))], GET, false),
+        (vec![everybody(HTTP)], vec![everybody(udp(0, 65535))], GET, true),
+        (vec![everybody(HTTP)], vec![everybody(Traffic::Protocol(6))], GET, false),
+        (vec![everybody(HTTP)], vec![some()], GET, true),
+        (vec![everybody(HTTP)], vec![rule(Traffic::All, cidr("::/0"))], GET, true),
+        (vec![everybody(HTTP)], vec![], GET, true),
+        // Another rule that permits it too makes no difference.
+        (vec![members(), everybody(HTTP)], vec![all()], GET, false),
+        (vec![members()], vec![all()], GET, true),
+        (vec![everybody(Traffic::Protocol(17))], vec![all()], dns, false),
+        (vec![everybody(Traffic::Protocol(17))], vec![all()], GET, true),
+    ] {
+        let enis = [eni(1, [1]), eni(2, [2, 3])];
+        // The rules of all groups of an interface count together.
+        let groups = [
+            group(1, vec![], vec![all()]),
+            group(2, ingress.clone(), vec![]),
+            group(3, vec![], egress.clone()),
+        ];
+        let plan = plan(&enis, &groups);
+        let packet = from(&plan, 1, address(2), content);
+        let found = is_tracked(&plan, &plan.enis[1], Gate::Ingress, &packet);
+        assert_eq!(found, tracked, "{ingress:?} {egress:?} {content:?}");
+        assert!(is_tracked(&plan, &plan.enis[0], Gate::Egress, &packet), "it may get no answers");
+    }
+}
+
+#[test]
 fn an_unknown_group_permits_nothing() {
     let open = || vec![rule(Traffic::All, Peer::Group(sg(1)))];
     let plan = plan(&[eni(1, [1]), eni(2, [3])], &[group(1, open(), open())]);

@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod address;
 pub mod compile;
+pub mod flow;
 pub mod judge;
 pub mod mac;
 pub mod model;

@@ -160,6 +160,9 @@ async fn path(client: &Client, wanted: &ExplainPath) -> Result<(), AnyError> {
             let words: Vec<_> = words.iter().map(|word| text(&rule[*word])).collect();
             println!("{:>10}{}", "", words.join("  ").trim_end());
         }
+        if step["tracked"] == false {
+            println!("{:>10}not tracked: it ends when these rules are revoked", "");
+        }
     }
     let passes = answer["passes"] == true;
     let verdict = if passes { "it comes about" } else { "it does not come about" };

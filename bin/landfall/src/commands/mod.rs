@@ -7,6 +7,7 @@ mod doctor;
 mod down;
 mod env;
 mod explain;
+mod flows;
 mod image;
 mod logs;
 mod restore;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Status(output) => status::run(&layout, &output)?,
         Command::Doctor(output) => return doctor::run(&layout, &output),
         Command::Logs(logs) => logs::run(&layout, &logs)?,
+        Command::Flows(flows) => flows::run(&layout, &flows)?,
         Command::Backup(backup) => backup::run(&layout, &backup)?,
         Command::Restore(restore) => restore::run(&layout, &restore)?,
         Command::Explain(what) => explain::run(&layout, &what)?,

@@ -78,7 +78,7 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(seed)),
         };
         let iam = Arc::new(iam::Iam::new(platform.store.clone()));
-        let services = services(&iam, "http://127.0.0.1:4566", None);
+        let services = services(&iam, "http://127.0.0.1:4566", None, &ec2::CardSocket::new());
         let world = Self { backend, platform, services };
         world.mark();
         world

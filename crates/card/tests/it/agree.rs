@@ -3,7 +3,8 @@
 use crate::lab::{Lab, Task};
 use crate::packets::{Probe, Receiver, Sender};
 use crate::world::{World, from, listed, members, plan};
-use net::judge::{Content, Packet, judge};
+use card::netns::Netns;
+use net::judge::{Content, Gate, Packet, is_tracked, judge};
 use net::model::{Rule, Traffic};
 use net::plan::VpcPlan;
 use nix::sys::socket::SockProtocol;
@@ -86,7 +87,16 @@ impl Rng {
             world.secondary(&id, lasts);
         }
         for group in 1..=4 {
-            let (ingress, egress) = (self.rules(), self.rules());
+            let (mut ingress, mut egress) = (self.rules(), self.rules());
+            // Flows are untracked only where both directions have such a rule.
+            for rules in [&mut ingress, &mut egress] {
+                let all = [Traffic::All, Traffic::Udp { from: 0, to: 65535 }, Traffic::Protocol(6)];
+                for everybody in ["0.0.0.0/0", "::/0"] {
+                    if self.below(3) == 0 {
+                        rules.push(from(everybody, self.pick(&all)));
+                    }
+                }
+            }
             world.group(group, &ingress, &egress);
         }
         world.prefix_list(1, &["10.0.1.0/28", "10.0.1.12/30", "10.0.2.10/32", "fd00:0:0:2::/64"]);
@@ -104,7 +114,7 @@ const ROUNDS: usize = 20;
 
 #[test]
 fn the_judge_agrees_with_the_kernel() {
-    let (mut passed, mut cases) = (0, 0);
+    let (mut passed, mut cases, mut untracked) = (0, 0, 0);
     for seed in 1..=3 {
         let mut rng = Rng(seed);
         let mut lab = Lab::new();
@@ -119,11 +129,54 @@ fn the_judge_agrees_with_the_kernel() {
             }
         }
         let (some_cases, some_passed) = compare(&mut nodes, &mut rng, seed);
+        untracked += compare_marks(&lab, &worlds[0], &plan.vpcs[0]);
         cases += some_cases;
         passed += some_passed;
     }
-    println!("{passed} of {cases} packets passed");
+    println!("{passed} of {cases} packets passed, {untracked} began flows that are not tracked");
+    assert!(untracked >= 10, "{untracked}");
     assert!(cases >= 4000 && passed >= cases / 10 && passed <= cases * 9 / 10, "{passed}/{cases}");
+}
+
+/// Compares what the kernel has noted of the flows of the first VPC with whether the judge
+/// would have its interfaces track them; returns how many are not tracked.
+fn compare_marks(lab: &Lab, world: &World, plan: &VpcPlan) -> usize {
+    let routers = lab.routers();
+    let own = routers.iter().find(|path| {
+        let name = path.to_string_lossy();
+        let vpc = world.enis[0].vpc.as_str();
+        name.ends_with(&vpc[vpc.len() - 11..])
+    });
+    let router = Netns::open(own.expect("a router")).expect("a namespace");
+    let owner = |address| plan.enis.iter().find(|eni| eni.addresses().any(|own| own == address));
+    let mut untracked = 0;
+    for line in crate::lab::sh(&router, "cat /proc/net/nf_conntrack").lines() {
+        let find = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+        let [source, destination] = ["src=", "dst="]
+            .map(|name| find(name).expect("an end").parse::<IpAddr>().expect("an address"));
+        let port = find("dport=").map(|port| port.parse().expect("a port"));
+        let content = match (line.split_whitespace().nth(2).expect("a protocol"), port) {
+            ("tcp", Some(port)) => Content::Tcp { port },
+            ("udp", Some(port)) => Content::Udp { port },
+            ("icmp", None) => Content::Icmp { kind: 8, code: 0 },
+            (_, _) => Content::Icmpv6 { kind: 128, code: 0 },
+        };
+        let (Some(sender), Some(receiver)) = (owner(source), owner(destination)) else { continue };
+        let opening = Packet::opening(sender, destination, content).expect("dual stack");
+        let packet = Packet { source, ..opening };
+        let out = u32::from(!is_tracked(plan, sender, Gate::Egress, &packet));
+        let into = u32::from(!is_tracked(plan, receiver, Gate::Ingress, &packet));
+        let expected = (out | into << 1).to_string();
+        // Where the source check is off, the address does not say whose link it was.
+        if plan.enis.iter().all(|eni| eni.source_dest_check || eni.eni == receiver.eni) {
+            assert_eq!(find("mark="), Some(expected.as_str()), "{line}");
+        } else {
+            let low = |mark: &str| mark.parse::<u32>().expect("a mark") & 2;
+            assert_eq!(find("mark=").map(low), Some(low(&expected)), "{line}");
+        }
+        untracked += usize::from(out | into != 0);
+    }
+    untracked
 }
 
 /// How many kinds of receivers a task has.

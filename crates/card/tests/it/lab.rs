@@ -1,8 +1,9 @@
 //! A machine for one test: a host's namespace, a card, and tasks.
 
 use card::netns::Netns;
-use card::{Card, Config, Resolvers, Work};
-use ident::Generation;
+use card::{Card, Config, Resolvers, Seen, Work};
+use ident::{Generation, Timestamp};
+use net::flow::{FlowsAsked, FlowsTold};
 use net::model::Eni;
 use net::plan::{CardPlan, CardReport};
 use std::fs;
@@ -84,6 +85,12 @@ impl Lab {
         config(&self.directory, &self.host, &self.resolvers)
     }
 
+    /// The flows of the interfaces that `plan` names.
+    pub(crate) fn flows(&self, plan: &CardPlan, asked: &FlowsAsked) -> FlowsTold {
+        let seen = Seen::new(&self.config());
+        self.runtime.block_on(seen.look(plan, asked, now())).expect("an answer")
+    }
+
     /// The names of the namespaces that there are.
     pub(crate) fn routers(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.config().netns_dir) else { return vec![] };
@@ -156,6 +163,13 @@ impl Lab {
         }
         task
     }
+}
+
+/// The time as the kernel tells it of flows.
+pub(crate) fn now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "the kernel's own clock is no other")]
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(i64::try_from(since.expect("after 1970").as_millis()).expect("before the end"))
 }
 
 impl Drop for Lab {

@@ -7,6 +7,7 @@
 mod agree;
 mod dns;
 mod dual;
+mod flows;
 mod gates;
 mod host;
 mod imds;
@@ -19,4 +20,5 @@ mod packets;
 mod secondary;
 mod services;
 mod spoof;
+mod untracked;
 mod world;

@@ -6,16 +6,25 @@ use crate::error::Error;
 use crate::records::Instance;
 use async_trait::async_trait;
 use chassis::{Cx, Principal, Query, Socket, SocketService};
-use ident::{InstanceId, Scope};
-use std::collections::BTreeMap;
+use ident::{EniId, InstanceId, Scope};
+use net::flow::{FlowsAsked, FlowsTold};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use store::{ChangeSet, Feed};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use wire::Fault;
 
 /// Where cards connect.
 pub const PATH: &str = "/_landfall/card/ws";
+
+/// How many questions a card may have before it, and how many may wait for that.
+const MOST_ASKED: usize = 4;
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Websocket close codes, by what they mean to a card.
 mod close {
@@ -43,9 +52,19 @@ struct Open {
 #[derive(Debug)]
 struct Session {
     number: u64,
+    /// Where questions to the card go.
+    questions: mpsc::Sender<Question>,
     /// Dropped when a newer session takes its place, which is what the older
     /// one waits for.
     _held: oneshot::Sender<()>,
+}
+
+/// What somebody wants to know from a card, and who it is.
+#[derive(Debug)]
+struct Question {
+    enis: BTreeSet<EniId>,
+    address: Option<IpAddr>,
+    answer: oneshot::Sender<FlowsTold>,
 }
 
 /// A session's entry in [`Open`]; gone when it is dropped, however that happens.
@@ -61,17 +80,45 @@ impl CardSocket {
         Self::default()
     }
 
+    /// The flows of these interfaces that the card of the instance tells of, only those
+    /// from or to `address` if there is one. `None` if it is not connected, or does not
+    /// answer in time.
+    pub async fn flows(
+        &self,
+        scope: &Scope,
+        instance: &InstanceId,
+        enis: BTreeSet<EniId>,
+        address: Option<IpAddr>,
+    ) -> Option<FlowsTold> {
+        let key = (scope.clone(), instance.clone());
+        let questions = self.open().sessions.get(&key)?.questions.clone();
+        let (answer, answered) = oneshot::channel();
+        let question = Question { enis: enis.clone(), address, answer };
+        let asking = async {
+            questions.send(question).await.ok()?;
+            answered.await.ok()
+        };
+        let mut told = timeout(PATIENCE, asking).await.ok()??;
+        // Whatever a card says, it says of these.
+        told.flows.retain(|flow| enis.contains(&flow.eni));
+        Some(told)
+    }
+
     /// Opens a session and closes the one that the instance had: a card that
     /// connects again has given up its old connection, whatever that looks like
     /// from here.
-    fn enter(&self, key: (Scope, InstanceId)) -> (Place, oneshot::Receiver<()>) {
+    fn enter(
+        &self,
+        key: (Scope, InstanceId),
+    ) -> (Place, mpsc::Receiver<Question>, oneshot::Receiver<()>) {
         let (held, superseded) = oneshot::channel();
+        let (questions, asked) = mpsc::channel(MOST_ASKED);
         let mut open = self.open();
         open.last += 1;
         let number = open.last;
-        open.sessions.insert(key.clone(), Session { number, _held: held });
+        open.sessions.insert(key.clone(), Session { number, questions, _held: held });
         drop(open);
-        (Place { service: self.clone(), key, number }, superseded)
+        (Place { service: self.clone(), key, number }, asked, superseded)
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -110,8 +157,8 @@ impl SocketService for CardSocket {
 
     async fn serve(&self, cx: Cx, _query: Query, socket: Socket) {
         let Some(id) = instance(&cx).cloned() else { return };
-        let (place, superseded) = self.enter((cx.scope().clone(), id));
-        let mut conversation = Conversation::new(&cx, &place.key, socket);
+        let (place, questions, superseded) = self.enter((cx.scope().clone(), id));
+        let mut conversation = Conversation::new(&cx, &place.key, socket, questions);
         let end = tokio::select! {
             biased;
             _ = superseded => End::Close(close::SUPERSEDED, "a newer session has taken over"),
@@ -145,13 +192,23 @@ struct Conversation<'a> {
     session: CardSession,
     socket: Socket,
     feed: Feed,
+    questions: mpsc::Receiver<Question>,
+    /// Who waits for the answer of each number.
+    asked: BTreeMap<u64, oneshot::Sender<FlowsTold>>,
+    last_question: u64,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(cx: &'a Cx, (scope, instance): &(Scope, InstanceId), socket: Socket) -> Self {
+    fn new(
+        cx: &'a Cx,
+        (scope, instance): &(Scope, InstanceId),
+        socket: Socket,
+        questions: mpsc::Receiver<Question>,
+    ) -> Self {
         let feed = cx.store().watch_from(cx.view().revision());
         let session = CardSession::new(scope.clone(), instance.clone());
-        Self { cx, session, socket, feed }
+        let (asked, last_question) = (BTreeMap::new(), 0);
+        Self { cx, session, socket, feed, questions, asked, last_question }
     }
 
     async fn go_on(&mut self) -> End {
@@ -164,8 +221,16 @@ impl<'a> Conversation<'a> {
                     return End::Gone;
                 }
             }
+            // Who has given up makes room for others.
+            self.asked.retain(|_, answer| !answer.is_closed());
             let text = tokio::select! {
                 () = news(&mut self.feed, self.cx.scope()) => continue,
+                Some(question) = self.questions.recv(), if self.asked.len() < MOST_ASKED => {
+                    match self.ask(question).await {
+                        Ok(()) => continue,
+                        Err(end) => return end,
+                    }
+                }
                 text = self.socket.recv() => text,
             };
             let Some(text) = text else { return End::Gone };
@@ -175,10 +240,28 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn hear(&self, text: &str) -> Result<(), End> {
+    async fn ask(&mut self, question: Question) -> Result<(), End> {
+        let Question { enis, address, answer } = question;
+        self.last_question += 1;
+        let number = self.last_question;
+        let Ok(text) = Frame::FlowsAsked(FlowsAsked { number, enis, address }).write() else {
+            return Err(End::Close(close::TROUBLE, "the question cannot be written"));
+        };
+        self.asked.insert(number, answer);
+        self.socket.send(text).await.map_err(|_| End::Gone)
+    }
+
+    async fn hear(&mut self, text: &str) -> Result<(), End> {
         let report = match Frame::read(text) {
             Ok(Frame::CardReport(report)) => report,
-            Ok(Frame::CardPlan(_)) | Err(_) => {
+            Ok(Frame::FlowsTold(told)) => {
+                if let Some(answer) = self.asked.remove(&told.number) {
+                    // Who asked may have given up meanwhile.
+                    let _nobody = answer.send(told);
+                }
+                return Ok(());
+            }
+            Ok(Frame::CardPlan(_) | Frame::FlowsAsked(_)) | Err(_) => {
                 return Err(End::Close(close::NONSENSE, "that is not a report"));
             }
         };

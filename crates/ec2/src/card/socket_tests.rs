@@ -6,6 +6,7 @@ use crate::task_eni::{TaskEni, release, state};
 use crate::testing::World;
 use chassis::{Outgoing, Peer, Principal, Query, Socket, SocketService};
 use ident::InstanceId;
+use net::flow::{Action, Direction, Flow, FlowsTold};
 use net::plan::{CardPlan, CardReport};
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
@@ -112,4 +113,53 @@ async fn only_instances_are_let_in() {
         let admitted = service.admit(&world.caller(principal), &Query::new()).await;
         assert_eq!(admitted.err().map(|fault| fault.code.into_owned()).as_deref(), code);
     }
+}
+
+#[tokio::test]
+async fn a_card_is_asked_for_flows_and_believed_of_what_was_asked() {
+    let world = World::new();
+    let (service, mut running) = (CardSocket::new(), JoinSet::new());
+    let (scope, machine) = (world.cx.scope(), world.machine());
+    let (instance, eni) = (machine.id, machine.primary_eni);
+    let ask = |address| service.flows(scope, &instance, [eni.clone()].into(), address);
+    assert_eq!(ask(None).await, None, "there is no card");
+    let mut peer = connect(&world, &service, &instance, &mut running);
+    plan(&mut peer).await;
+
+    let address = "10.0.0.5".parse().ok();
+    let answer = async {
+        let Some(Outgoing::Text(text)) = peer.recv().await else { panic!("not a text") };
+        let Ok(Frame::FlowsAsked(asked)) = Frame::read(&text) else { panic!("{text}") };
+        assert_eq!((asked.address, asked.enis), (address, [eni.clone()].into()));
+        let flow = |eni: &ident::EniId| Flow {
+            eni: eni.clone(),
+            direction: Direction::Egress,
+            action: Action::Accept,
+            protocol: 6,
+            source: address.expect("an address"),
+            destination: address.expect("an address"),
+            source_port: 1,
+            destination_port: 2,
+            counted: None,
+            start: None,
+        };
+        let flows = vec![flow(&eni), flow(&ident::EniId::mint(77))];
+        let told = |number| FlowsTold { number, flows: flows.clone(), is_cut: true };
+        // One that nobody asked for does no harm.
+        for number in [asked.number + 100, asked.number] {
+            let text = Frame::FlowsTold(told(number)).write().expect("writable");
+            peer.send(text).await.expect("connected");
+        }
+        vec![flow(&eni)]
+    };
+    let (told, expected) = tokio::join!(ask(address), answer);
+    let told = told.expect("an answer");
+    assert_eq!((told.flows, told.is_cut), (expected, true));
+
+    // A card that is silent is waited for, but not for ever.
+    tokio::time::pause();
+    assert_eq!(ask(None).await, None);
+    drop(peer);
+    while running.join_next().await.is_some() {}
+    assert_eq!(ask(None).await, None);
 }

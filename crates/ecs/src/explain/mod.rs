@@ -3,15 +3,17 @@
 //! AWS has no API for these. They look at the same state and ask the same functions
 //! as the operations that they explain, so that the two cannot disagree.
 
+mod flows;
 mod path;
 mod placement;
 mod task;
 
 use chassis::Cx;
+use ec2::CardSocket;
 use wire::Fault;
 use wire::landfall::{
-    ExplainPathRequest, ExplainPathResponse, ExplainPlacementRequest, ExplainPlacementResponse,
-    ExplainTaskRequest, ExplainTaskResponse,
+    DescribeFlowsRequest, DescribeFlowsResponse, ExplainPathRequest, ExplainPathResponse,
+    ExplainPlacementRequest, ExplainPlacementResponse, ExplainTaskRequest, ExplainTaskResponse,
 };
 
 /// Where RunTask would place tasks now, and for each container instance why not
@@ -21,6 +23,16 @@ pub async fn placement(
     request: ExplainPlacementRequest,
 ) -> Result<ExplainPlacementResponse, Fault> {
     placement::explain(cx, request).await.map_err(crate::told)
+}
+
+/// What passes the account's interfaces now and what does not, as their cards tell it.
+/// Cards that do not answer are named.
+pub async fn flows(
+    cx: &Cx,
+    cards: &CardSocket,
+    request: &DescribeFlowsRequest,
+) -> Result<DescribeFlowsResponse, Fault> {
+    flows::describe(cx, cards, request).await.map_err(crate::told)
 }
 
 /// Whether a connection would come about, and which rules let it or which gate does not.

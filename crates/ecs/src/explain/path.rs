@@ -7,7 +7,9 @@ use chassis::Cx;
 use ec2::card::plan_of;
 use ec2::records::{Direction, Eni, Instance, SecurityGroup};
 use ident::{ClusterName, Scope, VpcId};
-use net::judge::{Content, Gate, Grounds, Obstacle, Packet, Permit, Verdict, judge, permits};
+use net::judge::{
+    Content, Gate, Grounds, Obstacle, Packet, Permit, Verdict, is_tracked, judge, permits,
+};
 use net::model::{Peer, Traffic};
 use net::plan::{EniPlan, VpcPlan};
 use std::net::IpAddr;
@@ -56,17 +58,21 @@ fn content(request: &ExplainPathRequest, to: IpAddr) -> Result<Content, Error> {
 }
 
 /// Where an answer is looked for.
-struct Asked<'a> {
-    view: &'a View,
-    scope: &'a Scope,
-    cluster: &'a ClusterName,
+pub(super) struct Asked<'a> {
+    pub(super) view: &'a View,
+    pub(super) scope: &'a Scope,
+    pub(super) cluster: &'a ClusterName,
 }
 
 impl Asked<'_> {
     /// The interface that somebody means, and its address; an address that nobody has
     /// is one without an interface. Of several interfaces with an address, the one in
     /// the VPC `near` is meant.
-    fn end(&self, text: &str, near: Option<&VpcId>) -> Result<(Option<Arc<Eni>>, IpAddr), Error> {
+    pub(super) fn end(
+        &self,
+        text: &str,
+        near: Option<&VpcId>,
+    ) -> Result<(Option<Arc<Eni>>, IpAddr), Error> {
         if let Ok(address) = text.parse::<IpAddr>() {
             let all = self.view.list::<Eni>(self.scope);
             let mut found: Vec<_> =
@@ -163,7 +169,11 @@ impl Asked<'_> {
         let gates = [("EGRESS", Gate::Egress, sender), ("INGRESS", Gate::Ingress, receiver)];
         for (name, gate, eni) in gates {
             let found: Vec<_> = permits(plan, eni, gate, &packet).collect();
-            steps.push(self.gate(name, gate, eni, &found));
+            let mut step = self.gate(name, gate, eni, &found);
+            if !found.is_empty() {
+                step.tracked = Some(is_tracked(plan, eni, gate, &packet));
+            }
+            steps.push(step);
             if found.is_empty() {
                 break;
             }

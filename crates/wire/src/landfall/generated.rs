@@ -17,6 +17,7 @@ pub static SERVICE: Service = Service {
     operations: &[
         Operation { name: "CreateAccount", input: &schema::CREATE_ACCOUNT_REQUEST },
         Operation { name: "DeleteAccount", input: &schema::DELETE_ACCOUNT_REQUEST },
+        Operation { name: "DescribeFlows", input: &schema::DESCRIBE_FLOWS_REQUEST },
         Operation { name: "ExplainPath", input: &schema::EXPLAIN_PATH_REQUEST },
         Operation { name: "ExplainPlacement", input: &schema::EXPLAIN_PLACEMENT_REQUEST },
         Operation { name: "ExplainTask", input: &schema::EXPLAIN_TASK_REQUEST },
@@ -46,6 +47,15 @@ pub trait Api<C: Sync>: Send + Sync {
     ) -> Result<DeleteAccountResponse, Fault> {
         let _ = (cx, request);
         Err(SERVICE.unavailable("DeleteAccount"))
+    }
+
+    async fn describe_flows(
+        &self,
+        cx: &C,
+        request: DescribeFlowsRequest,
+    ) -> Result<DescribeFlowsResponse, Fault> {
+        let _ = (cx, request);
+        Err(SERVICE.unavailable("DescribeFlows"))
     }
 
     async fn explain_path(
@@ -100,6 +110,10 @@ pub async fn serve<C: Sync>(
             let input = decode_delete_account(request)?;
             encode_delete_account(&api.delete_account(cx, input).await?, request)
         }
+        "DescribeFlows" => {
+            let input = decode_describe_flows(request)?;
+            encode_describe_flows(&api.describe_flows(cx, input).await?, request)
+        }
         "ExplainPath" => {
             let input = decode_explain_path(request)?;
             encode_explain_path(&api.explain_path(cx, input).await?, request)
@@ -133,6 +147,14 @@ fn decode_delete_account(request: &Request<'_>) -> Result<DeleteAccountRequest, 
 }
 
 fn encode_delete_account(value: &DeleteAccountResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
+    codec::encode_json(value)
+}
+
+fn decode_describe_flows(request: &Request<'_>) -> Result<DescribeFlowsRequest, Fault> {
+    codec::decode(&SERVICE, &schema::DESCRIBE_FLOWS_REQUEST, request)
+}
+
+fn encode_describe_flows(value: &DescribeFlowsResponse, _: &Request<'_>) -> Result<Vec<u8>, Fault> {
     codec::encode_json(value)
 }
 
@@ -177,6 +199,7 @@ pub fn reread(request: &Request<'_>) -> Result<serde_json::Value, Fault> {
     match request.operation {
         "CreateAccount" => codec::shown(&decode_create_account(request)?),
         "DeleteAccount" => codec::shown(&decode_delete_account(request)?),
+        "DescribeFlows" => codec::shown(&decode_describe_flows(request)?),
         "ExplainPath" => codec::shown(&decode_explain_path(request)?),
         "ExplainPlacement" => codec::shown(&decode_explain_placement(request)?),
         "ExplainTask" => codec::shown(&decode_explain_task(request)?),
@@ -191,6 +214,7 @@ pub fn rewrite(value: serde_json::Value, request: &Request<'_>) -> Result<Vec<u8
     match request.operation {
         "CreateAccount" => encode_create_account(&codec::from_value(value)?, request),
         "DeleteAccount" => encode_delete_account(&codec::from_value(value)?, request),
+        "DescribeFlows" => encode_describe_flows(&codec::from_value(value)?, request),
         "ExplainPath" => encode_explain_path(&codec::from_value(value)?, request),
         "ExplainPlacement" => encode_explain_placement(&codec::from_value(value)?, request),
         "ExplainTask" => encode_explain_task(&codec::from_value(value)?, request),
@@ -218,6 +242,22 @@ impl crate::client::Call for CreateAccountRequest {
 impl crate::client::Call for DeleteAccountRequest {
     type Response = DeleteAccountResponse;
     const OPERATION: &'static str = "DeleteAccount";
+    fn service() -> &'static Service {
+        &SERVICE
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Fault> {
+        codec::encode_json(self)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self::Response, Fault> {
+        codec::decode_json(body)
+    }
+}
+
+impl crate::client::Call for DescribeFlowsRequest {
+    type Response = DescribeFlowsResponse;
+    const OPERATION: &'static str = "DescribeFlows";
     fn service() -> &'static Service {
         &SERVICE
     }
@@ -369,6 +409,26 @@ pub struct DeleteAccountResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
+pub struct DescribeFlowsRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribeFlowsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Vec<Flow>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExplainPathRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
@@ -457,6 +517,51 @@ pub struct ExplainTaskResponse {
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
+pub struct Flow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dstaddr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dstport: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srcaddr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srcport: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
+}
+
+/// Values of `FlowAction`.
+pub mod flow_action {
+    pub const ACCEPT: &str = "ACCEPT";
+    pub const REJECT: &str = "REJECT";
+}
+
+/// Values of `FlowDirection`.
+pub mod flow_direction {
+    pub const EGRESS: &str = "egress";
+    pub const INGRESS: &str = "ingress";
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct InstanceVerdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_instance_arn: Option<String>,
@@ -527,6 +632,8 @@ pub struct PathStep {
     pub security_groups: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracked: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]

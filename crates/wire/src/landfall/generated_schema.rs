@@ -10,6 +10,11 @@ pub(super) static CREATE_ACCOUNT_REQUEST: Shape =
 pub(super) static DELETE_ACCOUNT_REQUEST: Shape =
     Shape::structure(&[Member::new("accountId", &plain::STRING).required()]);
 
+pub(super) static DESCRIBE_FLOWS_REQUEST: Shape = Shape::structure(&[
+    Member::new("cluster", &plain::STRING),
+    Member::new("target", &plain::STRING),
+]);
+
 pub(super) static EXPLAIN_PATH_REQUEST: Shape = Shape::structure(&[
     Member::new("cluster", &plain::STRING),
     Member::new("destination", &plain::STRING).required(),
