@@ -123,7 +123,7 @@ def main():
     import conftest
 
     with tempfile.TemporaryDirectory(prefix="landfall-bench-") as directory:
-        landfall = conftest.install(pathlib.Path(directory) / "data")
+        landfall = conftest.install(pathlib.Path(directory) / "data", "--rules-per-security-group", str(packets.MOST_RULES // 5))
         try:
             network = conftest.Network(landfall)
             everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}

@@ -13,6 +13,9 @@ import sys
 from . import rivals
 from .measure import table, until
 
+# As many as AWS lets apply to an interface; Landfall must be up with a fifth of it a group.
+MOST_RULES = 1000
+
 ECHO = """
 import selectors, socket
 listener = socket.create_server(("0.0.0.0", 7007), backlog=64)
@@ -120,9 +123,12 @@ def tasks(landfall, network, definition, space):
     from conftest import address, run, wait
 
     everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    # A group may have sixty rules each way: the last of these has the one that matters.
-    full = [network.group(f"full-{n}", *fillers(60, 60 * n)) for n in range(4)]
-    full.append(network.group("full-4", *fillers(59, 240), everything))
+    def guards(name, each):
+        """Five groups of so many rules: the last of these is the one that matters."""
+        full = [network.group(f"{name}-{n}", *fillers(each, each * n)) for n in range(4)]
+        return [*full, network.group(f"{name}-4", *fillers(each - 1, each * 4), everything)]
+
+    full, fullest = guards("full", 60), guards("fullest", MOST_RULES // 5)
     few = network.group("few", everything)
 
     def begin(subnet, *groups):
@@ -130,15 +136,17 @@ def tasks(landfall, network, definition, space):
         return arn, address(wait(landfall, arn, "RUNNING"))
 
     near, far = network.subnets[0][1], network.subnets[1][1]
-    client, server, beyond, guarded = begin(near, few), begin(near, few), begin(far, few), begin(near, *full)
+    client, server, beyond = begin(near, few), begin(near, few), begin(far, few)
+    guarded, besieged = begin(near, *full), begin(near, *fullest)
     at = lambda place: ("ip", "netns", "exec", space(landfall, place[1]))  # noqa: E731
     paths = [
         ("task to task, same subnet, one rule", (at(server), at(client), server[1])),
         ("task to task, another subnet, one rule", (at(beyond), at(client), beyond[1])),
         ("task to task, five groups of sixty rules", (at(guarded), at(client), guarded[1])),
+        ("task to task, a thousand rules", (at(besieged), at(client), besieged[1])),
         ("machine to task, one rule", (at(server), (), server[1])),
     ]
-    return paths, [arn for arn, _ in (client, server, beyond, guarded)]
+    return paths, [arn for arn, _ in (client, server, beyond, guarded, besieged)]
 
 
 def beside(landfall, network, definition, space):

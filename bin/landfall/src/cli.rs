@@ -111,6 +111,14 @@ pub(crate) struct Up {
     /// and so act in the machine's role.
     #[arg(long)]
     pub(crate) task_imds: bool,
+    /// How many rules of each direction a security group may have; AWS's quota "Inbound or
+    /// outbound rules per security group". Times the next one, at most 1000.
+    #[arg(long, value_name = "COUNT", default_value_t = 60)]
+    pub(crate) rules_per_security_group: usize,
+    /// How many security groups a network interface may be in, 1 to 16; AWS's quota
+    /// "Security groups per network interface". RunTask takes five at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    pub(crate) security_groups_per_interface: usize,
     /// Accept any access key and signature, as emulators do. Whoever reaches the
     /// port then owns this machine.
     #[arg(long)]

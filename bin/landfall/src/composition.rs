@@ -11,7 +11,8 @@ use agent::engine::PullFrom;
 use agent::images::{Limits, PullBehavior, Registries};
 use chassis::idempotency::Sweeper;
 use chassis::{
-    Authenticator, Controller, Edge, Options, Platform, Service, Shutdown, Supervisor, Tenancy,
+    Authenticator, Controller, Edge, Options, Platform, Quotas, Service, Shutdown, Supervisor,
+    Tenancy,
 };
 use ident::{AccountId, InstanceId, Scope};
 use serde::{Deserialize, Serialize};
@@ -129,9 +130,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         .ok_or_else(|| format!("AWS has no region {}: give one that it has", up.region))?;
     let scope = Scope { account: AccountId::first(), region };
 
-    // The state. Opening it also makes sure that no other Landfall has it.
-    let backend = SqliteBackend::open(&layout.database())?;
-    let platform = Platform::new(Store::open(Box::new(backend), registry()).await?);
+    let platform = open(layout, up).await?;
 
     // Who there is from the first start: the root user, and this machine, whose
     // registration furnishes its region with a default VPC.
@@ -235,6 +234,15 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         tracing::warn!("not everything ended in time");
     }
     outcome.map_err(AnyError::from)
+}
+
+/// The state, and what is around it. Opening it also makes sure that no other Landfall
+/// has it.
+async fn open(layout: &Layout, up: &Up) -> Result<Platform, AnyError> {
+    let quotas = Quotas::new(up.rules_per_security_group, up.security_groups_per_interface)?;
+    let backend = SqliteBackend::open(&layout.database())?;
+    let store = Store::open(Box::new(backend), registry()).await?;
+    Ok(Platform { quotas, ..Platform::new(store) })
 }
 
 /// How the card of this machine is set.

@@ -1,5 +1,6 @@
 //! What a handler is given.
 
+use crate::quotas::Quotas;
 use crate::{Caller, Clock, Entropy, OsEntropy, SystemClock};
 use ident::{Scope, Timestamp};
 use std::sync::Arc;
@@ -15,12 +16,19 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// What the operator lets accounts have.
+    pub quotas: Quotas,
 }
 
 impl Platform {
     /// The real world around `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) }
+        Self {
+            store,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            quotas: Quotas::default(),
+        }
     }
 
     /// The present moment.

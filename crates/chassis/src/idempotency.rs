@@ -203,6 +203,7 @@ mod tests {
             store: Store::in_memory(Registry::new().record::<Remembered>()),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
+            quotas: crate::Quotas::default(),
         };
         let (here, there) = (scope("us-east-1"), scope("eu-west-1"));
         let key = Key { scope: &here, operation: "RunTask", token: "t" };

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::records::{BY_VPC, SecurityGroup, Subnet, Vpc};
+use chassis::Quotas;
 use ident::{Scope, SecurityGroupId, SubnetId, VpcId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use store::Txn;
 
 /// The most subnets that one configuration may name.
 pub const MAX_SUBNETS: usize = 16;
-/// The most security groups that an interface can have.
+/// The most security groups that one configuration may name, whatever the quota of an
+/// interface is.
 pub const MAX_GROUPS: usize = 5;
 
 /// Where a task's interface may be, and what guards it.
@@ -34,17 +36,18 @@ impl Awsvpc {
 }
 
 /// Finds what `subnets` and `groups` name: 1 to 16 subnets of one VPC and up to
-/// five of its security groups. No group means the VPC's default group.
+/// as many of its security groups as `quotas` let an interface have. No group means the VPC's default group.
 pub fn resolve(
     txn: &mut Txn,
     scope: &Scope,
     subnets: &[String],
     groups: &[String],
+    quotas: Quotas,
 ) -> Result<Awsvpc, Error> {
     if subnets.len() > MAX_SUBNETS {
         return Err(Error::TooManySubnets(subnets.len()));
     }
-    if groups.len() > MAX_GROUPS {
+    if groups.len() > quotas.security_groups_per_interface() {
         return Err(Error::TooManyGroups(groups.len()));
     }
     let mut found: Vec<Arc<Subnet>> = Vec::with_capacity(subnets.len());
@@ -112,7 +115,7 @@ mod tests {
     fn resolve_in(world: &World, subnets: &[&str], groups: &[&str]) -> Result<Awsvpc, Error> {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let (subnets, groups) = (owned(subnets), owned(groups));
-        world.transact(|txn| resolve(txn, world.cx.scope(), &subnets, &groups))
+        world.transact(|txn| resolve(txn, world.cx.scope(), &subnets, &groups, Quotas::default()))
     }
 
     #[test]

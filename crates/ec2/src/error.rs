@@ -142,7 +142,7 @@ pub enum Error {
     TooManySubnets(usize),
 
     /// `awsvpc` names more security groups than an interface can have.
-    #[error("{0} security groups are more than {max}", max = crate::awsvpc::MAX_GROUPS)]
+    #[error("{0} security groups are more than an interface may have")]
     TooManyGroups(usize),
 
     /// The subnets are of different VPCs.

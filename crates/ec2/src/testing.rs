@@ -46,6 +46,7 @@ impl World {
             store: open(&backend),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SeededEntropy::new(seed)),
+            quotas: chassis::Quotas::default(),
         };
         let caller = Caller {
             scope: scope(),
@@ -122,8 +123,10 @@ impl World {
     }
 
     pub(crate) fn awsvpc(&self, subnet: &SubnetId) -> Awsvpc {
-        self.transact(|txn| resolve(txn, self.cx.scope(), &[subnet.to_string()], &[]))
-            .expect("a sound configuration")
+        self.transact(|txn| {
+            resolve(txn, self.cx.scope(), &[subnet.to_string()], &[], self.cx.platform.quotas)
+        })
+        .expect("a sound configuration")
     }
 
     /// An interface for a task on `instance`.
@@ -132,7 +135,7 @@ impl World {
         let attachment = AttachmentId::mint(self.cx.bits());
         let arn = Arn::new("ecs", scope, format!("attachment/{attachment}"));
         self.transact(|txn| {
-            let awsvpc = resolve(txn, scope, &[subnet.to_string()], &[])?;
+            let awsvpc = resolve(txn, scope, &[subnet.to_string()], &[], self.cx.platform.quotas)?;
             let request = Provision {
                 scope,
                 awsvpc: &awsvpc,

@@ -60,6 +60,7 @@ impl World {
             store: Store::in_memory(registry),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(7)),
+            quotas: chassis::Quotas::default(),
         };
         let world = Self { platform, clock, lifecycle: Lifecycle::new(AGENT_GRACE) };
         ready(default_vpc::ensure_region(&world.platform, &scope())).expect("furnished");

@@ -76,8 +76,12 @@ impl Plane {
         let registry = ecs::records(ec2::records(iam::records(chassis::records(registry))));
         let store = Store::open_inline(Box::new(drive.clone()), registry)
             .expect("what was written can be read");
-        let platform =
-            Platform { store, clock: Arc::clone(clock) as _, entropy: Arc::clone(entropy) as _ };
+        let platform = Platform {
+            store,
+            clock: Arc::clone(clock) as _,
+            entropy: Arc::clone(entropy) as _,
+            quotas: chassis::Quotas::default(),
+        };
         let sessions = Sessions::default();
         let settings = ecs::Settings { agent_grace: AGENT_GRACE, ..Default::default() };
         let mut controllers = ecs::controllers(&sessions, settings);

@@ -71,6 +71,8 @@ fn arguments(up: &Up) -> Vec<String> {
         format!("--agent-grace={}s", up.agent_grace.as_secs()),
         format!("--retention={}s", up.retention.as_secs()),
         format!("--introspection={}", up.introspection),
+        format!("--rules-per-security-group={}", up.rules_per_security_group),
+        format!("--security-groups-per-interface={}", up.security_groups_per_interface),
     ];
     arguments.extend(up.zones.iter().map(|zone| format!("--zone={zone}")));
     arguments.extend(up.instance_type.iter().map(|name| format!("--instance-type={name}")));

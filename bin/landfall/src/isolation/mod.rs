@@ -76,6 +76,7 @@ impl World {
             store,
             clock: Arc::new(ManualClock::at(LATER)),
             entropy: Arc::new(SeededEntropy::new(seed)),
+            quotas: chassis::Quotas::default(),
         };
         let iam = Arc::new(iam::Iam::new(platform.store.clone()));
         let services = services(&iam, "http://127.0.0.1:4566", None, &ec2::CardSocket::new());

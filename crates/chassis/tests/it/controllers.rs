@@ -70,6 +70,7 @@ impl World {
             store: Store::in_memory(chassis::records(Registry::new())),
             clock: Arc::new(ManualClock::at(Timestamp(0))),
             entropy: Arc::new(SeededEntropy::new(1)),
+            quotas: chassis::Quotas::default(),
         };
         let (sender, rounds) = mpsc::unbounded_channel();
         let script = Mutex::new(script.iter().rev().copied().collect());

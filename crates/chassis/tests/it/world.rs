@@ -123,6 +123,7 @@ impl World {
             store: Store::in_memory(Registry::new()),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SeededEntropy::new(1)),
+            quotas: chassis::Quotas::default(),
         };
         let gate = Arc::<Gate>::default();
         let mut edge = Edge::new(platform, Arc::new(Keys))

@@ -11,15 +11,13 @@ use super::security_groups::by_id;
 use crate::error::Error;
 use crate::records::{Direction, GroupRule, SecurityGroup};
 use chassis::Cx;
+use chassis::Quotas;
 use ident::SecurityGroupRuleId;
 use ipnet::IpNet;
 use net::model::{Peer, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use store::Txn;
 use wire::ec2 as shapes;
-
-/// How many rules a group may have for each direction and IP version.
-const MAX_RULES: usize = 60;
 
 /// Shows rules, of all groups or of some.
 pub(super) fn describe(
@@ -87,7 +85,7 @@ pub(super) async fn modify(
                     return Err(Error::DuplicateRule(rules::in_words(&rule.rule)));
                 }
             }
-            within_limits(&group)?;
+            within_limits(&group, cx.platform.quotas)?;
             txn.put(group);
             Ok::<_, Error>(())
         })
@@ -156,14 +154,15 @@ fn new_peer(
 
 /// Rules are counted for each direction and IP version; one that refers to a
 /// group is of both.
-fn within_limits(group: &SecurityGroup) -> Result<(), Error> {
+fn within_limits(group: &SecurityGroup, quotas: Quotas) -> Result<(), Error> {
     let v6 = |rule: &&GroupRule| matches!(rule.rule.peer, Peer::Cidr(IpNet::V6(_)));
     let v4 = |rule: &&GroupRule| matches!(rule.rule.peer, Peer::Cidr(IpNet::V4(_)));
     for direction in [Direction::Ingress, Direction::Egress] {
         let count = |of: fn(&&GroupRule) -> bool| group.going(direction).filter(of).count();
         let most = group.going(direction).count() - count(v6).min(count(v4));
-        if most > MAX_RULES {
-            return Err(Error::TooManyRules(MAX_RULES));
+        let limit = quotas.rules_per_security_group();
+        if most > limit {
+            return Err(Error::TooManyRules(limit));
         }
     }
     Ok(())

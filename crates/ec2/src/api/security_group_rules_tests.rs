@@ -82,6 +82,47 @@ fn a_direction_has_its_own_limit() {
 }
 
 #[test]
+fn the_operator_sets_the_limits() {
+    let mut world = World::new();
+    world.cx.platform.quotas = chassis::Quotas::new(3, 6).expect("quotas");
+    let (id, rules) = with_rules(&world, "full", &["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"]);
+    assert_eq!(rules.len(), 3);
+    let permit = |world: &World, block: &str| {
+        let form = [
+            ("GroupId", id.as_str()),
+            ("IpPermissions.1.IpProtocol", "-1"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", block),
+        ];
+        ask(world, "AuthorizeSecurityGroupIngress", &form).map_err(|fault| fault.code)
+    };
+    let refused = permit(&world, "10.0.3.0/24").expect_err("one too many");
+    assert_eq!(refused, "RulesPerSecurityGroupLimitExceeded");
+    let subnet = world.subnets()[0].net.id.to_string();
+    let groups: Vec<String> = (0..6).map(|n| group(&world, &format!("group-{n}"))).collect();
+    let names: Vec<String> = (1..=7).map(|n| format!("SecurityGroupId.{n}")).collect();
+    let all = groups.iter().chain([&id]);
+    let form: Vec<(&str, &str)> =
+        names.iter().zip(all).map(|(name, id)| (name.as_str(), id.as_str())).collect();
+    let make = |groups: usize| {
+        let form = [&[("SubnetId", subnet.as_str())][..], &form[..groups]].concat();
+        ask(&world, "CreateNetworkInterface", &form).map_err(|fault| fault.code)
+    };
+    make(6).expect("six may be");
+    assert_eq!(make(7).expect_err("too many"), "SecurityGroupsPerInterfaceLimitExceeded");
+
+    world.cx.platform.quotas = chassis::Quotas::new(1000, 1).expect("quotas");
+    let blocks: Vec<String> =
+        (3..1000).map(|n| format!("10.{}.{}.0/24", n / 250, n % 250)).collect();
+    let names: Vec<String> =
+        (1..=blocks.len()).map(|n| format!("IpPermissions.1.IpRanges.{n}.CidrIp")).collect();
+    let mut form = vec![("GroupId", id.as_str()), ("IpPermissions.1.IpProtocol", "-1")];
+    form.extend(names.iter().map(String::as_str).zip(blocks.iter().map(String::as_str)));
+    ask(&world, "AuthorizeSecurityGroupIngress", &form).expect("there is room for a thousand");
+    let refused = permit(&world, "10.200.0.0/24").expect_err("one too many");
+    assert_eq!(refused, "RulesPerSecurityGroupLimitExceeded");
+}
+
+#[test]
 fn rules_are_shown_by_group_id_and_tag() {
     let world = World::new();
     let (web, rules) = with_rules(&world, "web", &["10.0.0.0/8", "192.168.0.0/16"]);

@@ -506,9 +506,13 @@ fn network_of(
     mode: NetworkMode,
 ) -> Result<Option<Awsvpc>, Error> {
     match (&wish.network, mode) {
-        (Some(network), NetworkMode::Awsvpc) => {
-            Ok(Some(awsvpc::resolve(txn, cx.scope(), &network.subnets, &network.groups)?))
-        }
+        (Some(network), NetworkMode::Awsvpc) => Ok(Some(awsvpc::resolve(
+            txn,
+            cx.scope(),
+            &network.subnets,
+            &network.groups,
+            cx.platform.quotas,
+        )?)),
         (None, NetworkMode::Awsvpc) => Err(Error::invalid(
             "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
         )),

@@ -27,6 +27,7 @@ fn platform_on(backend: MemoryBackend, seed: u64) -> Platform {
         .expect("readable"),
         clock: Arc::new(ManualClock::at(Timestamp(1_700_000_000_000))),
         entropy: Arc::new(SeededEntropy::new(seed)),
+        quotas: chassis::Quotas::default(),
     }
 }
 

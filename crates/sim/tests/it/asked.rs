@@ -143,6 +143,7 @@ impl Asked {
             store: store.expect("what was written can be read"),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SeededEntropy::new(7)),
+            quotas: chassis::Quotas::default(),
         };
         let iam = Arc::new(iam::Iam::new(platform.store.clone()));
         let services: [Arc<dyn Service>; 4] = [

@@ -3,13 +3,13 @@
 
 use super::{address, find, refuse, secondary_count, show};
 use crate::api::tags;
-use crate::awsvpc::{MAX_GROUPS, default_group, group};
+use crate::awsvpc::{default_group, group};
 use crate::eni::{self, Draft, Purpose};
 use crate::eni_limits::may_have_addresses;
 use crate::error::Error;
 use crate::records::{Eni, EniAttachment, Subnet};
-use chassis::Cx;
 use chassis::idempotency::{self, Key, Seen};
+use chassis::{Cx, Quotas};
 use ident::{Scope, SecurityGroupId, VpcId};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -68,7 +68,7 @@ pub(in crate::api) async fn create(
                 subnet: &subnet.net.id,
                 address: addresses.primary,
                 secondary: addresses.secondary.clone(),
-                groups: groups_of(txn, scope, &subnet.net.vpc, &groups)?,
+                groups: groups_of(txn, scope, &subnet.net.vpc, &groups, cx.platform.quotas)?,
                 purpose: Purpose::User,
                 description: description.clone(),
                 tags: tags.clone(),
@@ -163,13 +163,18 @@ fn groups_of(
     scope: &Scope,
     vpc: &VpcId,
     ids: &[String],
+    quotas: Quotas,
 ) -> Result<BTreeSet<SecurityGroupId>, Error> {
     if ids.is_empty() {
         return Ok(BTreeSet::from([default_group(txn, scope, vpc)?]));
     }
     let groups: BTreeSet<_> =
         ids.iter().map(|id| group(txn, scope, vpc, id)).collect::<Result<_, _>>()?;
-    if groups.len() > MAX_GROUPS { Err(Error::TooManyGroups(groups.len())) } else { Ok(groups) }
+    if groups.len() > quotas.security_groups_per_interface() {
+        Err(Error::TooManyGroups(groups.len()))
+    } else {
+        Ok(groups)
+    }
 }
 
 /// The one attribute that a request is to change.
@@ -198,7 +203,8 @@ pub(in crate::api) async fn modify(
             match &change {
                 Change::Description(text) => eni.description.clone_from(text),
                 Change::Groups(ids) => {
-                    eni.net.groups = groups_of(txn, scope, &found.net.vpc, ids)?;
+                    eni.net.groups =
+                        groups_of(txn, scope, &found.net.vpc, ids, cx.platform.quotas)?;
                     let subnet = txn.get::<Subnet>(scope, found.net.subnet.as_str());
                     if let Some(subnet) = subnet.filter(|_| eni.net.groups != found.net.groups) {
                         // As it is, for those who delete one of the groups meanwhile.

@@ -150,7 +150,7 @@ async fn authorize(cx: &Cx, asked: Asked) -> Result<Vec<shapes::SecurityGroupRul
                     tags: tags.clone(),
                 });
             }
-            within_limits(&group)?;
+            within_limits(&group, cx.platform.quotas)?;
             txn.put(group.clone());
             Ok((group, first))
         })
