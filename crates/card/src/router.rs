@@ -28,7 +28,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 /// Where the indices of card ends begin. If both ends of a pair had the same
@@ -57,6 +57,60 @@ pub(crate) struct Router {
     owners: BTreeMap<IpAddr, EniId>,
     /// The plan that it obeyed when it was last looked at.
     obeyed: Option<VpcPlan>,
+    leaving: Leaving,
+}
+
+/// Links that are down and do nothing any more, while the kernel removes them.
+///
+/// It takes some 20 ms to be sure that nobody uses them. Nobody waits for that but who
+/// wants their names again; whatever a crash leaves of them, the next look finds.
+#[derive(Debug, Default)]
+struct Leaving {
+    links: BTreeMap<u32, String>,
+    deletions: JoinSet<Result<(), CardError>>,
+}
+
+impl Leaving {
+    /// Removes links of a namespace in the background.
+    fn begin(&mut self, netns: &Netns, links: Vec<Link>) {
+        if links.is_empty() {
+            return;
+        }
+        self.links.extend(links.iter().map(|link| (link.index, link.name.clone())));
+        let netns = netns.clone();
+        self.deletions.spawn(async move { netns.run(move || Rtnl::delete_links(&links)).await? });
+    }
+
+    /// Notes what has been removed meanwhile.
+    fn note(&mut self) {
+        while let Some(deleted) = self.deletions.try_join_next() {
+            told(deleted);
+        }
+        self.forget_if_done();
+    }
+
+    /// Waits until all of them are gone.
+    async fn end(&mut self) {
+        while let Some(deleted) = self.deletions.join_next().await {
+            told(deleted);
+        }
+        self.forget_if_done();
+    }
+
+    fn forget_if_done(&mut self) {
+        if self.deletions.is_empty() {
+            self.links.clear();
+        }
+    }
+}
+
+/// Who could not be removed is seen again, and removed again, at the next look.
+fn told(deleted: Result<Result<(), CardError>, JoinError>) {
+    match deleted {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = error.chain(), "links are not removed yet"),
+        Err(error) => tracing::warn!(%error, "links are not removed yet"),
+    }
 }
 
 /// What a router needs to answer at its services' addresses.
@@ -71,6 +125,7 @@ struct Ready {
     failures: Failures,
     outside: Vec<Link>,
     advertise_on: Links,
+    shut: Vec<Link>,
 }
 
 /// The links of a router and of its host, after those were made that were missing.
@@ -78,6 +133,8 @@ struct Pairs {
     inside: Vec<Link>,
     outside: Vec<Link>,
     made: BTreeSet<EniId>,
+    /// Those that are to be removed, and are down already.
+    shut: Vec<Link>,
     failures: Failures,
 }
 
@@ -101,6 +158,7 @@ impl Router {
             has_lived: !new,
             owners: BTreeMap::new(),
             obeyed: None,
+            leaving: Leaving::default(),
         })
     }
 
@@ -131,13 +189,13 @@ impl Router {
         }
         // Rules name links, and do not mind if those are not there yet or any
         // more. So the two are made at the same time.
-        let mut rules = mem::take(&mut self.rules);
+        let (mut rules, netns) = (mem::take(&mut self.rules), self.netns.clone());
         let (loaded, ready) = tokio::join!(
-            rules.converge(&self.netns, Filter::of(plan)),
+            rules.converge(&netns, Filter::of(plan)),
             self.converge_network(plan, tuned.as_ref(), host, work),
         );
         self.rules = rules;
-        let Ready { mut failures, outside, advertise_on } = ready?;
+        let Ready { mut failures, outside, advertise_on, shut } = ready?;
         work.loaded += usize::from(loaded?);
         self.forget_strangers(plan, &outside).await?;
         if is_narrower {
@@ -159,6 +217,8 @@ impl Router {
             }
         }
         self.has_lived = true;
+        // Last of all: the kernel does nothing else with links meanwhile.
+        self.leaving.begin(&self.netns, shut);
         self.obeyed = failures.is_empty().then(|| plan.clone());
         Ok(failures)
     }
@@ -225,13 +285,13 @@ impl Router {
 
     /// Everything but the rules.
     async fn converge_network(
-        &self,
+        &mut self,
         plan: &VpcPlan,
         tuned: Option<&VpcPlan>,
         host: &Host,
         work: &mut Work,
     ) -> Result<Ready, CardError> {
-        let Pairs { inside: links, outside, made, failures } =
+        let Pairs { inside: links, outside, made, shut, failures } =
             self.converge_links(plan, host, work).await?;
         let tuned = tuned.map(|tuned| (tuned, &made));
         let cards = self.converge_cards(plan, tuned, &links, work).await?;
@@ -248,20 +308,29 @@ impl Router {
             asking.filter_map(|eni| cards.get(&eni.eni).copied()).collect();
         let told = links.iter().filter(|link| indices.contains(&link.index));
         let advertise_on = told.filter_map(|link| Some((link.index, link.mac?))).collect();
-        Ok(Ready { failures, outside, advertise_on })
+        Ok(Ready { failures, outside, advertise_on, shut })
     }
 
     /// Removes the links that the plan does not want as they are, and makes
     /// those that are missing.
     async fn converge_links(
-        &self,
+        &mut self,
         plan: &VpcPlan,
         host: &Host,
         work: &mut Work,
     ) -> Result<Pairs, CardError> {
         let (mut failures, mut made) = (Failures::new(), BTreeSet::new());
+        let wanted: BTreeSet<String> =
+            plan.enis.iter().map(|eni| names::card_end(&eni.eni)).collect();
+        if self.leaving.links.values().any(|name| wanted.contains(name)) {
+            self.leaving.end().await;
+        }
+        self.leaving.note();
         let (outside, inside) = tokio::try_join!(host.links(), self.rtnl.links())?;
         let (mut outside, mut inside) = (outside, inside);
+        let indices = inside.iter().map(|link| link.index);
+        let mut index = indices.fold(LOWEST_INDEX, |highest, index| highest.max(index + 1));
+        inside.retain(|link| self.leaving.links.get(&link.index) != Some(&link.name));
         let fit: BTreeSet<String> = plan
             .enis
             .iter()
@@ -270,12 +339,21 @@ impl Router {
             .collect();
         let unfit = |link: &mut Link| is_ours(link) && !fit.contains(&link.name);
         let unfit: Vec<Link> = inside.extract_if(.., unfit).collect();
-        self.remove(&unfit, work).await?;
-        if !unfit.is_empty() {
+        // Whose NIC end is still on the machine may have lent it addresses.
+        let is_outside = |link: &Link| {
+            outside.iter().any(|other| other.alias.is_some() && other.alias == link.alias)
+        };
+        let (awaited, shut): (Vec<_>, Vec<_>) =
+            unfit.into_iter().partition(|link| wanted.contains(&link.name) || is_outside(link));
+        for link in &shut {
+            self.rtnl.set_down(link).await?;
+            tracing::debug!(link = link.name, eni = link.alias, "shut an interface");
+        }
+        work.removed += shut.len();
+        self.remove(&awaited, work).await?;
+        if !awaited.is_empty() {
             outside = host.links().await?;
         }
-        let indices = inside.iter().map(|link| link.index);
-        let mut index = indices.fold(LOWEST_INDEX, |highest, index| highest.max(index + 1));
         for eni in &plan.enis {
             let card_end = names::card_end(&eni.eni);
             if inside.iter().any(|link| link.name == card_end) {
@@ -297,12 +375,12 @@ impl Router {
                 }
             }
         }
-        Ok(Pairs { inside, outside, made, failures })
+        Ok(Pairs { inside, outside, made, shut, failures })
     }
 
-    /// Removes links. The kernel shuts them and lists them no more at once, and then
-    /// takes its time, some 15 ms, to be sure that nobody uses them. That is waited
-    /// for on a thread of its own, and not here.
+    /// Removes links that must be gone before anything else happens. The kernel shuts
+    /// them and lists them no more, and then takes its time to be sure that nobody uses
+    /// them. That is waited for on a thread of its own, and not here.
     async fn remove(&self, links: &[Link], work: &mut Work) -> Result<(), CardError> {
         if links.is_empty() {
             return Ok(());
@@ -535,8 +613,9 @@ impl Router {
 
     /// Removes every interface. Both ends go, wherever the other one is, and
     /// nobody is connected any more, even if somebody keeps the namespace alive.
-    pub(crate) async fn clear(&self, work: &mut Work) -> Result<(), CardError> {
+    pub(crate) async fn clear(&mut self, work: &mut Work) -> Result<(), CardError> {
         self.netns.run(sysctl::halt).await??;
+        self.leaving.end().await;
         let mut links = self.rtnl.links().await?;
         links.retain(is_ours);
         self.remove(&links, work).await

@@ -151,6 +151,13 @@ impl Rtnl {
         self.change(&link.name, up).await
     }
 
+    /// Takes a link down, and with it the carrier of its other end, the routes that lead
+    /// to it and the neighbours behind it; one that is gone already is no trouble.
+    pub(crate) async fn set_down(&self, link: &Link) -> Result<(), CardError> {
+        let down = LinkUnspec::new_with_index(link.index).down().build();
+        unless_gone(self.change(&link.name, down).await)
+    }
+
     /// Brings up `lo`.
     pub(crate) async fn set_lo_up(&self) -> Result<(), CardError> {
         self.change("lo", LinkUnspec::new_with_name("lo").up().build()).await

@@ -1,10 +1,11 @@
 //! Interfaces that come, move and go.
 
-use crate::lab::{Lab, link_with_mac, sh};
+use crate::lab::{Lab, PATIENCE, Task, link_with_mac, sh};
 use crate::world::{World, anywhere};
 use card::netns::Netns;
 use net::mac::MacAddress;
 use net::model::{Eni, Traffic};
+use tokio::time::Instant;
 
 fn open_world() -> (World, Eni, Eni) {
     let mut world = World::new(1);
@@ -148,11 +149,49 @@ fn an_interface_that_left_the_plan_leaves_the_tasks_namespace() {
     world.remove(&a.id);
     let work = lab.apply(&world.plan(2));
     assert_eq!((work.removed, work.made), (1, 0));
-    assert!(!task_a.sh("ip -o link").contains("eth0"));
-    assert!(task_b.sh("ip -o link").contains("eth0"));
+    // At once it leads nowhere; that it is gone altogether takes the kernel a moment.
+    let left = |task: &Task| task.sh("ip -o link").lines().find_map(eth0);
+    assert!(left(&task_a).is_none_or(|link| !link.contains("LOWER_UP")));
+    assert_eq!(lab.apply(&world.plan(2)).changes(), 0, "nor is it there for the card");
+    let deadline = Instant::now() + PATIENCE;
+    while left(&task_a).is_some() {
+        assert!(Instant::now() < deadline, "it never went");
+    }
+    assert!(left(&task_b).is_some_and(|link| link.contains("LOWER_UP")));
     let rules = sh(&lab.router(), "nft list ruleset");
     assert!(!rules.contains(a.id.as_str()) && rules.contains(b.id.as_str()), "{rules}");
     assert_eq!(lab.apply(&world.plan(2)).changes(), 0);
+}
+
+/// The line of `eth0` in a list of links.
+fn eth0(line: &str) -> Option<String> {
+    line.contains(" eth0").then(|| line.to_owned())
+}
+
+#[test]
+fn an_interface_that_went_comes_again_at_once() {
+    let mut lab = Lab::new();
+    let (world, a, b) = open_world();
+    let (mut without, mut generation) = (world.clone(), 1);
+    without.remove(&a.id);
+    lab.apply(&world.plan(generation));
+    let other = lab.task(&b);
+    let _server = other.listen(80);
+    for _ in 0..5 {
+        let task = lab.task(&a);
+        task.connect(&other, 80);
+        lab.apply(&without.plan(generation + 1));
+        generation += 2;
+        let work = lab.apply(&world.plan(generation));
+        assert_eq!((work.made, work.removed), (1, 0));
+    }
+    // A card that dies over it has left nothing that another one keeps.
+    let task = lab.task(&a);
+    lab.apply(&without.plan(generation + 1));
+    lab.restart();
+    lab.apply(&without.plan(generation + 2));
+    lab.with(async |card| card.teardown().await).expect("torn down");
+    assert!(task.sh("ip -o link").lines().find_map(eth0).is_none());
 }
 
 #[test]
