@@ -98,7 +98,7 @@ async fn find(sources: &Sources) -> Result<Found, PullError> {
     let parse = |bytes: &[u8]| {
         serde_json::from_slice::<Manifest>(bytes).map_err(|error| bad(error.to_string()))
     };
-    let top = sources.manifest(None).await?;
+    let top = sources.manifest(None).await.map_err(|error| sources.of_tag(error))?;
     let manifest = parse(&top)?;
     if manifest.config.is_some() {
         return Ok(Found { manifest, bytes: top, index: None });

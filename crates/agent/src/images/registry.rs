@@ -147,6 +147,14 @@ impl Sources {
         patience.bear(&self.image, error).await
     }
 
+    /// What it means that the manifest could not be had which the image's name leads to:
+    /// a name with a digest needs nobody to say what it leads to.
+    pub(super) fn of_tag(&self, error: PullError) -> PullError {
+        let is_pinned = self.registry.reference.digest().is_some();
+        let answered = matches!(error, PullError::Registry { .. });
+        if answered && !is_pinned { PullError::Manifest(Box::new(error)) } else { error }
+    }
+
     /// The manifest or index that the image's name leads to, or the one with this
     /// digest.
     pub(super) async fn manifest(&self, digest: Option<&str>) -> Result<Bytes, PullError> {

@@ -1,6 +1,7 @@
 //! Why an image cannot be had: what its owner is told, and whether to try again.
 
 use crate::engine::{Failure, FailureKind};
+use crate::netns::Place;
 use crate::runtime::Error;
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use std::io;
@@ -22,6 +23,9 @@ pub enum PullError {
     #[error("{image} is not what its registry says: {problem}")]
     #[allow(missing_docs)]
     Content { image: String, problem: String },
+    /// What a tag leads to cannot be had.
+    #[error(transparent)]
+    Manifest(Box<Self>),
     /// The task's network, through which it was to come, cannot be entered.
     #[error("the network of the task cannot be entered")]
     Place(#[source] io::Error),
@@ -86,7 +90,11 @@ impl PullError {
 
     #[allow(clippy::wildcard_enum_match_arm)] // The library's own list grows.
     fn trouble(&self) -> Trouble {
-        let Self::Registry { source, .. } = self else { return Trouble::Other };
+        let source = match self {
+            Self::Registry { source, .. } => source,
+            Self::Manifest(error) => return error.trouble(),
+            _ => return Trouble::Other,
+        };
         match &**source {
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_) => Trouble::Denied,
@@ -132,6 +140,7 @@ impl PullError {
             }
             // Whoever wrote it before has only just been told to stop.
             Self::Store(error) => super::blob::is_locked(error),
+            Self::Manifest(error) => error.is_passing(),
             Self::Content { .. } | Self::Place(_) => false,
         }
     }
@@ -148,8 +157,14 @@ impl PullError {
         matches!(self, Self::Store(error) if crate::error::chain(error).contains(full))
     }
 
-    /// What the task's owner is told.
-    pub fn failure(&self) -> Failure {
+    /// What the task's owner is told, in the words that go with `place`: on the machine
+    /// it is Docker that pulls, and what a tag leads to is asked for in a step of its own;
+    /// Fargate, which pulls by the task's network, has no name for that.
+    pub fn failure(&self, place: &Place) -> Failure {
+        if let (Self::Manifest(_), Place::Host) = (self, place) {
+            let text = format!("Error response from daemon: {}", crate::error::chain(self));
+            return Failure::new(FailureKind::PullManifest, text);
+        }
         let advice = match self.trouble() {
             Trouble::Denied => {
                 "The task can’t pull the image. Check that the role has the permissions to pull \
@@ -214,7 +229,7 @@ mod tests {
 
     #[test]
     fn advice_is_aws_own() {
-        let told = |error: PullError| error.failure().to_string();
+        let told = |error: PullError| error.failure(&Place::Host).to_string();
         let starts = "CannotPullContainerError: The task can’t pull the image. Check ";
         assert!(told(answer(401)).starts_with(&format!("{starts}that the role has the perm")));
         assert!(told(answer(404)).starts_with(&format!("{starts}whether the image exists. ")));
@@ -227,6 +242,14 @@ mod tests {
         let other = PullError::Content { image: "i".to_owned(), problem: "p".to_owned() };
         let plain = "CannotPullContainerError: i is not what its registry says: p";
         assert_eq!(told(other), plain);
+        // What a tag leads to has a name of its own, but on Fargate.
+        let unknown = || PullError::Manifest(Box::new(answer(404)));
+        let begins = "CannotPullImageManifestError: Error response from daemon: pulling i failed: ";
+        assert!(told(unknown()).starts_with(begins), "{}", told(unknown()));
+        let (namespace, resolv_conf) = ("/n".into(), String::new());
+        let there = unknown().failure(&Place::Task { namespace, resolv_conf }).to_string();
+        assert!(there.starts_with(&format!("{starts}whether the image exists. ")), "{there}");
+        assert!(PullError::Manifest(Box::new(answer(503))).is_passing());
     }
 
     #[test]

@@ -412,7 +412,7 @@ impl Containers for Containerd {
             match self.images.ensure(image, login, place).await {
                 Ok(pulled) => return Ok(Pulled { digest: pulled.digest.clone() }),
                 Err(error) if error.is_lost() => self.reachable().await,
-                Err(error) => return Err(error.failure()),
+                Err(error) => return Err(error.failure(place)),
             }
         }
     }

@@ -124,7 +124,7 @@ async fn failures_bear_their_official_names() {
     agent.run(spec.clone()).await;
     let report = agent.stopped().await;
     let reason = last(&report, "web").reason.clone().expect("a reason");
-    assert!(reason.starts_with("CannotPullContainerError: "), "{reason}");
+    assert!(reason.starts_with("CannotPullImageManifestError: "), "{reason}");
     agent.finished(&spec.arn).await;
 
     let hog = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done";
