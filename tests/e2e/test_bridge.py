@@ -28,21 +28,24 @@ def test_ports_of_the_machine_lead_to_a_container(landfall):
         {"containerPortRange": "80-81"},
     ]
     arn = run(landfall, define(landfall, "bridged", web(portMappings=mappings)))
-    shown = bindings(wait(landfall, arn, "RUNNING"), "web")
+    all_shown = bindings(wait(landfall, arn, "RUNNING"), "web")
+    shown, by_ipv6 = all_shown[::2], all_shown[1::2]
     assert shown[0] == {"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": fixed, "protocol": "tcp"}
+    assert by_ipv6 == [binding | {"bindIP": "::"} for binding in shown]
     dynamic = shown[1]["hostPort"]
     assert shown[2]["containerPortRange"] == "80-81"
     first, last = map(int, re.fullmatch(r"(\d+)-(\d+)", shown[2]["hostPortRange"]).groups())
     assert last == first + 1
     for port in (fixed, dynamic, first):
         page = eventually(f"an answer at {port}", lambda port=port: fetch("127.0.0.1", port))
-        assert page
+        assert page and fetch("::1", port) == page
     # A second one does not fit beside it.
     again = landfall.ecs.run_task(taskDefinition="bridged")
     assert again["tasks"] == [] and again["failures"][0]["reason"] == "RESOURCE:PORTS"
     stop(landfall, arn)
     for port in (fixed, dynamic, first):
         assert fetch("127.0.0.1", port) is None
+        eventually("nobody at the port by IPv6", lambda port=port: fetch("::1", port) is None)
 
 
 def test_containers_know_those_they_are_linked_to(landfall):

@@ -179,10 +179,14 @@ fn status(known: Known) -> &'static str {
     }
 }
 
-fn binding(binding: &Binding) -> ecs::NetworkBinding {
+fn bindings(binding: &Binding) -> impl Iterator<Item = ecs::NetworkBinding> {
+    binding.addresses().map(|address| bound_at(address, binding))
+}
+
+fn bound_at(address: &str, binding: &Binding) -> ecs::NetworkBinding {
     let range = |(first, last): (u16, u16)| format!("{first}-{last}");
     let mut shown = ecs::NetworkBinding {
-        bind_ip: Some("0.0.0.0".to_owned()),
+        bind_ip: Some(address.to_owned()),
         protocol: Some(binding.protocol.as_str().to_owned()),
         ..Default::default()
     };
@@ -202,7 +206,7 @@ fn change(report: &Report) -> ecs::SubmitTaskStateChangeRequest {
         container_name: Some(container.name.clone()),
         exit_code: container.exit_code,
         image_digest: container.image_digest.clone(),
-        network_bindings: Some(container.bindings.iter().map(binding).collect())
+        network_bindings: Some(container.bindings.iter().flat_map(bindings).collect())
             .filter(|bindings: &Vec<_>| !bindings.is_empty()),
         reason: container.reason.clone(),
         runtime_id: Some(container.runtime_id.clone()),

@@ -119,14 +119,14 @@ fn networks(task: &Task, container: &Container, form: Form) -> Option<Value> {
 fn ports(container: &Container) -> Option<Value> {
     let at = container.attachment.as_ref().filter(|at| !at.bindings.is_empty())?;
     let all = at.bindings.iter().flat_map(|binding| {
-        let inside = binding.container.0..=binding.container.1;
-        let outside = binding.host.0..=binding.host.1;
-        inside.zip(outside).map(|(inside, outside)| {
-            json!({
-                "ContainerPort": inside,
-                "Protocol": binding.protocol.as_str(),
-                "HostPort": outside,
-                "HostIp": "0.0.0.0",
+        binding.pairs().flat_map(move |(outside, inside)| {
+            binding.addresses().map(move |address| {
+                json!({
+                    "ContainerPort": inside,
+                    "Protocol": binding.protocol.as_str(),
+                    "HostPort": outside,
+                    "HostIp": address,
+                })
             })
         })
     });

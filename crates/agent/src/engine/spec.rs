@@ -286,6 +286,21 @@ pub struct Binding {
     pub host: (u16, u16),
     /// Their transport.
     pub protocol: Protocol,
+    /// Whether they lead to the container by IPv6 too.
+    #[serde(default)]
+    pub ipv6: bool,
+}
+
+impl Binding {
+    /// The addresses of the instance at which the ports are, as Docker writes them.
+    pub fn addresses(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once("0.0.0.0").chain(self.ipv6.then_some("::"))
+    }
+
+    /// Each port of the instance with that of the container.
+    pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> {
+        (self.host.0..=self.host.1).zip(self.container.0..=self.container.1)
+    }
 }
 
 /// A container as the control plane wants it.

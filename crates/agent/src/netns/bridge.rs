@@ -7,6 +7,7 @@
 //! is true of files.
 
 mod book;
+mod proxy;
 
 use super::{Error, link, nft};
 use crate::engine::{Attachment, Failure, FailureKind, Protocol, TaskSpec};
@@ -21,6 +22,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::task::JoinSet;
 
 /// The most characters of a link's name.
 const LONGEST_NAME: usize = 15;
@@ -57,6 +59,8 @@ struct Held {
     /// The ports of each task, bound so that nobody else on the machine takes them.
     /// No packet ever reaches these sockets.
     sockets: BTreeMap<String, BTreeMap<(Protocol, u16), OwnedFd>>,
+    /// What comes by IPv6 to the ports of each task.
+    passing: BTreeMap<String, JoinSet<()>>,
 }
 
 impl Bridge {
@@ -64,7 +68,7 @@ impl Bridge {
         let file = run_dir.join("bridge.json");
         let (held, ruling, making) =
             (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        let (prefix, name) = (prefix.to_owned(), name(prefix));
+        let (prefix, name) = (prefix.to_owned(), link_name(prefix, "br"));
         Self { inner: Arc::new(Inner { prefix, name, file, held, ruling, making }) }
     }
 
@@ -72,16 +76,21 @@ impl Bridge {
     /// often it is asked. Nothing of it is there before [`Bridge::make`].
     pub(super) fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         let mut held = self.inner.held();
-        let Held { book, sockets } = &mut *held;
+        let Held { book, sockets, passing } = &mut *held;
         let book = self.inner.read(book).map_err(|error| error.failure())?;
         let short_id = task.arn.short_id();
         if let Some(known) = book.of(&short_id) {
             let known = known.clone();
             // An agent before us held them. Whoever has taken one since hears nothing:
             // the rules come first.
-            sockets.entry(short_id).or_insert_with(|| {
+            sockets.entry(short_id.clone()).or_insert_with(|| {
                 let ports = known.values().flat_map(Attachment::ports);
                 ports.filter_map(|port| Some((port, reserve(port.0, port.1)?))).collect()
+            });
+            passing.entry(short_id).or_insert_with(|| {
+                let ports = known.values().flat_map(Attachment::ports);
+                let taken = ports.filter_map(|at| Some((at, proxy::reserve(at.0, at.1)?)));
+                pass_on(&known, taken.collect())
             });
             return Ok(known);
         }
@@ -95,12 +104,20 @@ impl Bridge {
         let text = fs::read_to_string(RANGE).unwrap_or_default();
         let range = parse_range(&text).unwrap_or(USUAL_RANGE);
         let given = book.attach(task, range, &mut take);
-        let given = given.map_err(|text| Failure::new(FailureKind::Start, text))?;
+        _ = given.map_err(|text| Failure::new(FailureKind::Start, text))?;
+        let mut taken6 = BTreeMap::new();
+        let given = book.add_ipv6(&short_id, &mut |protocol, port| {
+            let socket = proxy::reserve(protocol, port);
+            let took = socket.is_some();
+            taken6.extend(socket.map(|socket| ((protocol, port), socket)));
+            took
+        });
         self.inner.write(book).map_err(|error| error.failure())?;
         // Some were tried for a range that did not fit.
         let kept: BTreeSet<_> = given.values().flat_map(Attachment::ports).collect();
         taken.retain(|port, _| kept.contains(port));
-        sockets.insert(short_id, taken);
+        sockets.insert(short_id.clone(), taken);
+        passing.insert(short_id, pass_on(&given, taken6));
         Ok(given)
     }
 
@@ -143,18 +160,19 @@ impl Bridge {
     pub(super) async fn detach(&self, short_id: &str, outsides: &[String]) -> Result<(), Error> {
         let freed = {
             let mut held = self.inner.held();
-            let Held { book, sockets } = &mut *held;
+            let Held { book, sockets, passing } = &mut *held;
             let Some(book) = self.inner.known(book)? else { return Ok(()) };
             let freed = book.detach(short_id);
             if freed.is_some() {
                 self.inner.write(book)?;
             }
+            drop(passing.remove(short_id));
             freed.map(|freed| (freed, sockets.remove(short_id)))
         };
         if !outsides.is_empty() {
             let host = link::open()?;
             for outside in outsides {
-                link::remove(&host, outside).await?;
+                _ = link::remove(&host, outside).await?;
             }
         }
         let Some((freed, sockets)) = freed else { return Ok(()) };
@@ -184,7 +202,7 @@ impl Bridge {
             forwards
         };
         let host = link::open()?;
-        link::remove(&host, &self.inner.name).await?;
+        _ = link::remove(&host, &self.inner.name).await?;
         let table = self.inner.table();
         let removed = tokio::task::spawn_blocking(move || {
             nft::apply(&format!("table ip {table} {{}}\ndelete table ip {table}\n"))
@@ -298,14 +316,15 @@ fn nics() -> Vec<String> {
     real.filter_map(|link| link.file_name().into_string().ok()).collect()
 }
 
-/// What the bridge of an installation is called.
-fn name(prefix: &str) -> String {
-    let plain = format!("{prefix}-br");
+/// What a link of an installation is called that there is one of.
+pub(super) fn link_name(prefix: &str, what: &str) -> String {
+    let plain = format!("{prefix}-{what}");
     if plain.len() <= LONGEST_NAME {
         return plain;
     }
     let digest = hex::encode(Sha256::digest(prefix));
-    format!("br-{}", digest.get(..12).unwrap_or_default())
+    let room = LONGEST_NAME - what.len() - 1;
+    format!("{what}-{}", digest.get(..room).unwrap_or_default())
 }
 
 /// The hardware address that goes with an address, as Docker derives it.
@@ -320,7 +339,30 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-/// Binds a port of the machine, on all its addresses, if nobody has it.
+/// Passes on to containers what comes to their ports by IPv6.
+fn pass_on(
+    given: &BTreeMap<usize, Attachment>,
+    mut taken: BTreeMap<(Protocol, u16), OwnedFd>,
+) -> JoinSet<()> {
+    let mut passing = JoinSet::new();
+    for at in given.values() {
+        for binding in at.bindings.iter().filter(|binding| binding.ipv6) {
+            for (outside, inside) in binding.pairs() {
+                let protocol = binding.protocol;
+                if let Some(from) = taken.remove(&(protocol, outside)) {
+                    let to = SocketAddrV4::new(at.ipv4, inside);
+                    passing.spawn(proxy::pass_on(protocol, from, to));
+                } else {
+                    let protocol = protocol.as_str();
+                    tracing::warn!(port = outside, protocol, "somebody else has it by IPv6");
+                }
+            }
+        }
+    }
+    passing
+}
+
+/// Binds a port of the machine, on all its IPv4 addresses, if nobody has it.
 fn reserve(protocol: Protocol, port: u16) -> Option<OwnedFd> {
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
@@ -347,11 +389,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bridge_is_named_for_its_installation_within_the_kernels_limit() {
-        assert_eq!(name("landfall"), "landfall-br");
-        let long = name("anotherinstallation");
-        assert_eq!(long.len(), LONGEST_NAME);
-        assert_ne!(long, name("anotherinstallation2"));
+    fn a_link_is_named_for_its_installation_within_the_kernels_limit() {
+        assert_eq!(link_name("landfall", "br"), "landfall-br");
+        for what in ["br", "door"] {
+            let long = link_name("anotherinstallation", what);
+            assert_eq!(long.len(), LONGEST_NAME);
+            assert_ne!(long, link_name("anotherinstallation2", what));
+        }
     }
 
     #[test]

@@ -93,6 +93,21 @@ impl Book {
         Ok(given)
     }
 
+    /// Notes which bindings of a task have their ports by IPv6 too: those of which `take`
+    /// takes all.
+    pub(super) fn add_ipv6(
+        &mut self,
+        short_id: &str,
+        take: &mut impl FnMut(Protocol, u16) -> bool,
+    ) -> BTreeMap<usize, Attachment> {
+        let Some(given) = self.tasks.get_mut(short_id) else { return BTreeMap::new() };
+        for binding in given.values_mut().flat_map(|at| &mut at.bindings) {
+            let (first, last) = binding.host;
+            binding.ipv6 = (first..=last).all(|port| take(binding.protocol, port));
+        }
+        given.clone()
+    }
+
     /// Takes everything back from a task.
     pub(super) fn detach(&mut self, short_id: &str) -> Option<BTreeMap<usize, Attachment>> {
         self.tasks.remove(short_id)
@@ -122,6 +137,7 @@ impl Book {
             is_range,
             host: (first, first.saturating_add(more)),
             protocol,
+            ipv6: false,
         };
         if let Some(first) = mapping.host {
             if take(protocol, first) {
@@ -155,12 +171,10 @@ impl Book {
         let mut elements = BTreeMap::from([(Protocol::Tcp, vec![]), (Protocol::Udp, vec![])]);
         for at in self.tasks.values().flat_map(BTreeMap::values) {
             for binding in &at.bindings {
-                let inside = binding.container.0..=binding.container.1;
-                let outside = binding.host.0..=binding.host.1;
                 let list = elements.entry(binding.protocol).or_default();
                 list.extend(
-                    outside
-                        .zip(inside)
+                    binding
+                        .pairs()
                         .map(|(outside, inside)| format!("{outside} : {} . {inside}", at.ipv4)),
                 );
             }

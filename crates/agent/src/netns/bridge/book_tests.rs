@@ -68,6 +68,11 @@ fn ports_are_those_asked_for_or_any() {
     assert_eq!(given.keys().copied().collect::<Vec<_>>(), [0, 2]);
     let hosts: Vec<_> = given[&0].bindings.iter().map(|binding| binding.host).collect();
     assert_eq!(hosts, [(8080, 8080), (40000, 40000), (40001, 40003), (40004, 40004)]);
+    // All ports of a binding are had by IPv6, or none.
+    let given = book.add_ipv6("aaaaaaaaaaaa", &mut |_, port| port != 40002);
+    let ipv6: Vec<_> = given[&0].bindings.iter().map(|binding| binding.ipv6).collect();
+    assert_eq!(ipv6, [true, true, false, true]);
+    assert_eq!(book.of("aaaaaaaaaaaa"), Some(&given));
     let before = book.clone();
     let refused = ports.attach(&mut book, &task("bbbbbbbbbbbb", vec![web]));
     assert_eq!(refused, Err("Bind for 0.0.0.0:8080 failed: port is already allocated".to_owned()));
