@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.error
 import urllib.request
 
 import botocore.exceptions
@@ -62,6 +63,54 @@ def test_a_task_acts_in_its_role(landfall, network, role):
         return False
 
     eventually("the credentials being revoked", revoked, 90)
+
+
+# What a program in a host-mode container does, with the machine's Python, whose files are mounted there.
+ASK = """
+import boto3, json, os, urllib.error, urllib.request
+def get(url):
+    try:
+        return json.load(urllib.request.urlopen(url, timeout=5))
+    except urllib.error.HTTPError as refused:
+        return json.load(refused)
+uri = os.environ["ECS_CONTAINER_METADATA_URI_V4"]
+print(json.dumps({
+    "who": boto3.client("sts").get_caller_identity()["Arn"], "method": boto3.Session().get_credentials().method,
+    "me": get(uri)["Name"], "v3": get(os.environ["ECS_CONTAINER_METADATA_URI"])["Name"], "task": get(uri + "/task")["TaskARN"],
+    "protection": get(os.environ["ECS_AGENT_URI"] + "/task-protection/v1/state"),
+}))
+"""
+
+
+def test_a_task_in_the_machines_network_acts_in_its_role(landfall, role):
+    asking = web(
+        "main", command=["sh", "-c", f"chroot /machine {sys.executable} -c '{ASK}'; sleep 1000"],
+        environment=[{"name": "AWS_ENDPOINT_URL", "value": landfall.environment["AWS_ENDPOINT_URL"]}],
+        mountPoints=[{"sourceVolume": "machine", "containerPath": "/machine", "readOnly": True}], portMappings=[],
+    )
+    landfall.ecs.register_task_definition(
+        family="at-home", networkMode="host", taskRoleArn=role, containerDefinitions=[asking],
+        volumes=[{"name": "machine", "host": {"sourcePath": "/"}}],
+    )
+    arn = landfall.ecs.run_task(taskDefinition="at-home")["tasks"][0]["taskArn"]
+    wait(landfall, arn, "RUNNING")
+    said = json.loads(eventually("what it says", lambda: landfall.run("logs", arn).stdout))
+    assert said["who"] == f"arn:aws:sts::000000000000:assumed-role/lister/{arn.rsplit('/', 1)[-1]}"
+    assert (said["method"], said["me"], said["v3"], said["task"]) == ("container-role", "main", "main", arn)
+    # By the rights of its role, which has none for this.
+    refusal = said["protection"]["error"]
+    assert (refusal["Code"], refusal["Arn"]) == ("AccessDeniedException", arn)
+
+    # Who does not know an id of a task learns nothing; and nobody comes from elsewhere.
+    def ask(path):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://169.254.170.2{path}", timeout=5)
+        return refused.value.code, json.loads(refused.value.read())
+
+    assert ask("/v2/credentials/no-id")[1]["code"] == "InvalidIdInRequest"
+    assert ask("/v2/metadata")[0] == 404 and ask("/v4/no-id/task")[0] == 404
+    stop(landfall, arn)
+    assert ask(f"/v4/{arn.rsplit('/', 1)[-1]}-0/task")[0] == 404
 
 
 def test_no_task_has_the_credentials_of_another(landfall, network, role):

@@ -101,7 +101,7 @@ impl World {
         let fails = self.rng.one_in(self.weather.step_fails);
         let here = &mut self.nodes[node];
         let Some(limit) = here.agent.preparing.get(&spec.arn).copied() else { return };
-        here.runtime.networks.insert(spec.arn.short_id());
+        here.runtime.make_room(&spec);
         let there = match &spec.network {
             Network::Awsvpc(eni) => here.kernel.keys().any(|id| id.as_str() == eni.id),
             Network::Isolated | Network::Bridge | Network::Host => true,
@@ -146,8 +146,9 @@ impl World {
                     stubborn: self.rng.one_in(self.weather.step_fails.div_ceil(3)),
                     clings: 0,
                 };
-                let containers = &mut self.nodes[node].runtime.containers;
-                let before = containers.insert(runtime_id.clone(), container);
+                let runtime = &mut self.nodes[node].runtime;
+                runtime.make_room(spec);
+                let before = runtime.containers.insert(runtime_id.clone(), container);
                 if before.is_some_and(|before| before.state == FoundState::Running) {
                     self.fail(&format!("{runtime_id} is made anew while it runs"));
                 }

@@ -1,7 +1,7 @@
 //! A container runtime that behaves: containers outlive the agent, steps fail,
 //! and it counts what must not happen twice.
 
-use agent::engine::{Exit, FoundState, Inventory};
+use agent::engine::{Exit, FoundState, Inventory, Network, TaskSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The containers and the network namespaces of a node.
@@ -33,6 +33,13 @@ impl Runtime {
     pub(crate) fn inventory(&self) -> Inventory {
         let states = self.containers.iter().map(|(id, container)| (id.clone(), container.state));
         Inventory { containers: states.collect(), networks: self.networks.clone() }
+    }
+
+    /// Makes the namespace of a task, if it has one of its own.
+    pub(crate) fn make_room(&mut self, task: &TaskSpec) {
+        if task.network != Network::Host {
+            self.networks.insert(task.arn.short_id());
+        }
     }
 
     /// Starts a process, once.

@@ -17,7 +17,7 @@ const REMOTE_APIS: [&str; 13] = [
 
 /// What we can do, in the words that placement looks for. A capability is listed
 /// when it works, not when it is planned.
-const CAPABILITIES: [&str; 15] = [
+const CAPABILITIES: [&str; 16] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "ecs.capability.full-sync",
@@ -32,6 +32,7 @@ const CAPABILITIES: [&str; 15] = [
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.increased-task-cpu-limit",
     "com.amazonaws.ecs.capability.task-iam-role",
+    "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-eni",
     // We look for each interface by its hardware address, whatever carries it.
     "ecs.capability.task-eni-trunking",

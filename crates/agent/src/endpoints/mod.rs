@@ -7,6 +7,10 @@
 //! another task. A door opens before the first container starts and closes before
 //! the namespace goes.
 //!
+//! Tasks in the machine's network share one door there, with everybody on the machine:
+//! there a task is whom the path names, and only who knows an unguessable id can name
+//! one, as with the official agent.
+//!
 //! - [`routes`] says which path is what; [`metadata`] and [`stats`] write the
 //!   documents, in the forms of the official agent;
 //! - [`tags`] and [`protection`] ask the control plane in a task's stead;
@@ -41,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -62,6 +66,17 @@ pub(crate) struct Doors {
     inside: Arc<Inside>,
     /// By the short ids of the tasks. What is dropped closes.
     open: Mutex<BTreeMap<String, JoinSet<Infallible>>>,
+    /// The one of the machine, from the first task in its network on.
+    own: Mutex<JoinSet<Infallible>>,
+}
+
+/// Who is behind a door.
+#[derive(Clone)]
+enum Asker {
+    /// One task, and nobody else.
+    Task(TaskArn),
+    /// Any of the tasks in the machine's network.
+    Machine,
 }
 
 /// What is behind the doors.
@@ -75,6 +90,8 @@ pub(crate) struct Inside {
     rim: OnceLock<Rim>,
     /// The ARN of this instance, once it has one.
     instance: std::sync::Mutex<Option<String>>,
+    /// The tasks in the machine's network, by their short ids.
+    guests: std::sync::Mutex<BTreeMap<String, TaskArn>>,
 }
 
 impl Doors {
@@ -92,8 +109,9 @@ impl Doors {
             cluster,
             rim: OnceLock::new(),
             instance: std::sync::Mutex::default(),
+            guests: std::sync::Mutex::default(),
         });
-        Self { namespaces, inside, open: Mutex::default() }
+        Self { namespaces, inside, open: Mutex::default(), own: Mutex::default() }
     }
 
     /// Says where tasks are known, and opens the doors of those that an agent before
@@ -103,8 +121,10 @@ impl Doors {
         // There is one engine in an agent's life.
         _ = self.inside.rim.set(rim);
         let started = |task: &&Task| task.network == NetworkPhase::Ready;
-        for task in tasks.values().filter(started).filter(|task| has_door(&task.spec)) {
-            if let Err(error) = self.open(&task.spec).await {
+        for task in tasks.values().filter(started) {
+            if !has_room(&task.spec) {
+                self.invite(&task.spec.arn).await;
+            } else if let Err(error) = self.open(&task.spec).await {
                 let task = &task.spec.arn;
                 tracing::error!(%task, error = chain(&error), "the task cannot ask us anything");
             }
@@ -142,10 +162,31 @@ impl Doors {
         let mut doors = JoinSet::new();
         for room in self.namespaces.rooms(task) {
             let listener = self.namespaces.open_door(&room).await?;
-            doors.spawn(serve(listener, self.inside.clone(), task.arn.clone()));
+            doors.spawn(serve(listener, self.inside.clone(), Asker::Task(task.arn.clone())));
         }
         open.insert(short_id, doors);
         Ok(())
+    }
+
+    /// Lets a task in the machine's network in by the door of the machine. That somebody
+    /// else has the address is no reason not to run the task.
+    async fn invite(&self, task: &TaskArn) {
+        self.inside.guests().insert(task.short_id(), task.clone());
+        let mut own = self.own.lock().await;
+        if !own.is_empty() {
+            return;
+        }
+        match self.namespaces.open_own_door().await {
+            Ok(listener) => {
+                own.spawn(serve(listener, self.inside.clone(), Asker::Machine));
+            }
+            Err(error) => tracing::error!(
+                %task,
+                error = chain(&error),
+                "no task in the machine's network can ask us anything: another agent may have \
+                 {TASK_ENDPOINT}"
+            ),
+        }
     }
 }
 
@@ -155,15 +196,22 @@ impl Networks for Doors {
         self.namespaces.attach(task)
     }
 
+    async fn room(&self, task: &TaskSpec, index: usize) -> Result<Option<PathBuf>, Failure> {
+        self.namespaces.room(task, index).await
+    }
+
     async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         let places = self.namespaces.prepare(task).await?;
-        if has_door(task) {
+        if has_room(task) {
             self.open(task).await.map_err(|error| error.failure())?;
+        } else {
+            self.invite(&task.arn).await;
         }
         Ok(places)
     }
 
     async fn remove(&self, short_id: &str) -> Result<(), netns::Error> {
+        self.inside.guests().remove(short_id);
         let doors = self.open.lock().await.remove(short_id);
         if let Some(mut doors) = doors {
             // A socket would keep the namespace.
@@ -187,6 +235,15 @@ impl Inside {
         self.rim.get()?.task(arn.clone()).await
     }
 
+    fn guests(&self) -> MutexGuard<'_, BTreeMap<String, TaskArn>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The task in the machine's network that is the first to satisfy `is_it`.
+    fn guest(&self, is_it: impl Fn(&TaskArn) -> bool) -> Option<TaskArn> {
+        self.guests().values().find(|guest| is_it(guest)).cloned()
+    }
+
     /// The ARN of this instance, if it is registered.
     fn instance(&self) -> Option<String> {
         self.instance.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -194,19 +251,22 @@ impl Inside {
 }
 
 /// Whether a task has a namespace of its own to have a door in.
-fn has_door(task: &TaskSpec) -> bool {
+fn has_room(task: &TaskSpec) -> bool {
     match task.network {
         Network::Awsvpc(_) | Network::Isolated | Network::Bridge => true,
         Network::Host => false,
     }
 }
 
-/// Answers whoever comes through the door of a task.
-async fn serve(listener: TcpListener, inside: Arc<Inside>, task: TaskArn) -> Infallible {
-    let what = task.to_string();
+/// Answers whoever comes through a door.
+async fn serve(listener: TcpListener, inside: Arc<Inside>, asker: Asker) -> Infallible {
+    let what = match &asker {
+        Asker::Task(task) => task.to_string(),
+        Asker::Machine => "the machine's network".to_owned(),
+    };
     answer_all(listener, &what, move |request| {
-        let (inside, task) = (inside.clone(), task.clone());
-        async move { routes::answer(&inside, &task, request).await }
+        let (inside, asker) = (inside.clone(), asker.clone());
+        async move { routes::answer(&inside, &asker, request).await }
     })
     .await
 }
@@ -260,9 +320,6 @@ where
 /// The variables by which a container of a task finds what is here, as the SDKs
 /// and the official agent name them.
 pub(crate) fn environment(spec: &TaskSpec, runtime_id: &str) -> BTreeMap<String, String> {
-    if !has_door(spec) {
-        return BTreeMap::new();
-    }
     let at = |version: &str| format!("http://{TASK_ENDPOINT}/{version}/{runtime_id}");
     let mut all = BTreeMap::from([
         ("ECS_CONTAINER_METADATA_URI".to_owned(), at("v3")),

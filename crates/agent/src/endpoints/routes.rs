@@ -2,16 +2,21 @@
 
 use super::answer::{Answer, fault, found, nothing, parameter, plain};
 use super::metadata::{self, Form};
-use super::{Inside, Request, protection, stats, tags};
+use super::{Asker, Inside, Request, protection, stats, tags};
 use crate::engine::{Task, TaskArn};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-/// Answers a request of a container of `task`.
-pub(super) async fn answer(inside: &Inside, task: &TaskArn, request: Request) -> Answer {
+/// Answers a request of a container of whoever is behind the door.
+pub(super) async fn answer(inside: &Inside, asker: &Asker, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let uri = &head.uri;
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let task = match asker {
+        Asker::Task(task) => Some(task.clone()),
+        Asker::Machine => guest(inside, &parts, parameter(uri, "id")),
+    };
+    let Some(task) = &task else { return stranger(&parts) };
     if let ["api", id, "task-protection", "v1", "state"] = *parts {
         return match head.method {
             Method::GET => protection::get(inside, task, id).await,
@@ -27,6 +32,35 @@ pub(super) async fn answer(inside: &Inside, task: &TaskArn, request: Request) ->
         ["v2", "credentials", id] => credentials(inside, task, Some(id)),
         ["v1", "credentials"] => credentials(inside, task, parameter(uri, "id")),
         _ => document(inside, task, &parts).await,
+    }
+}
+
+/// The task in the machine's network that a path is about, by an id that only the task
+/// was told.
+fn guest(inside: &Inside, parts: &[&str], parameter: Option<&str>) -> Option<TaskArn> {
+    let has = |id: &str| inside.guest(|task| inside.credentials.of(task, id).is_some());
+    match *parts {
+        ["v2", "credentials", id] => has(id),
+        ["v1", "credentials"] => has(parameter?),
+        ["v3" | "v4" | "api", id, ..] => {
+            let of = |task: &TaskArn| id.rsplit_once('-').is_some_and(|(it, _)| it == task.id());
+            inside.guest(of)
+        }
+        _ => None,
+    }
+}
+
+/// What one hears whose path is about no task in the machine's network.
+fn stranger(parts: &[&str]) -> Answer {
+    match *parts {
+        ["v1" | "v2", "credentials"] => {
+            fault(StatusCode::BAD_REQUEST, "NoIdInRequest", "the path ends without an ID")
+        }
+        ["v2", "credentials", _] => {
+            fault(StatusCode::BAD_REQUEST, "InvalidIdInRequest", "no task here has such an ID")
+        }
+        ["v3" | "v4" | "api", id, ..] => unknown(id),
+        _ => nothing(),
     }
 }
 
@@ -81,10 +115,10 @@ pub(super) fn index(task: &Task, id: &str) -> Option<usize> {
 /// The credentials of the task's role, if `id` is what its containers were told.
 fn credentials(inside: &Inside, task: &TaskArn, id: Option<&str>) -> Answer {
     let Some(id) = id.filter(|id| !id.is_empty()) else {
-        return fault(StatusCode::BAD_REQUEST, "NoIdInRequest", "the path ends without an ID");
+        return stranger(&["v2", "credentials"]);
     };
     let Some(given) = inside.credentials.of(task, id) else {
-        return fault(StatusCode::BAD_REQUEST, "InvalidIdInRequest", "the task has no such ID");
+        return stranger(&["v2", "credentials", id]);
     };
     let (Some(access), Some(secret)) = (&given.access_key_id, &given.secret_access_key) else {
         let text = "there are no credentials for this ID yet";

@@ -12,8 +12,10 @@ pub(super) fn found(
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) {
-    let network = inventory.networks.contains(&task.spec.arn.short_id());
-    if task.network < NetworkPhase::Removing && !network && task.spec.network != Network::Host {
+    // In the machine's network there is nothing to be seen of a task.
+    let unseen = task.spec.network == Network::Host;
+    let network = unseen || inventory.networks.contains(&task.spec.arn.short_id());
+    if task.network < NetworkPhase::Removing && !network {
         task.network = NetworkPhase::Absent;
     }
     if network {
@@ -83,8 +85,8 @@ pub(super) fn found(
     for (index, exit) in ended {
         steps::exited(task, index, exit, now);
     }
-    // Whatever made them was made in it.
-    if network && task.containers.iter().any(|c| c.known >= Known::Created && !c.deleted) {
+    // Whatever ran did so in it; what was only made may have been made before it.
+    if network && task.containers.iter().any(|c| c.ran && !c.deleted) {
         task.network = task.network.max(NetworkPhase::Ready);
     }
     // The bridge is made again all the same: the ports of its containers are held by

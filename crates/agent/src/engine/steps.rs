@@ -3,8 +3,8 @@
 use super::order::{self, Gate, UNRESOLVED};
 use super::{
     Attachment, ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind,
-    Known, Network, NetworkPhase, PullFrom, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task,
-    Which, Work, clip, health, next_attempt,
+    Known, NetworkPhase, PullFrom, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
+    Work, clip, health, next_attempt,
 };
 use ident::Timestamp;
 use std::collections::BTreeMap;
@@ -105,11 +105,7 @@ fn remove_doomed(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
 
 fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     if task.network == NetworkPhase::Absent {
-        if task.spec.network == Network::Host {
-            task.network = NetworkPhase::Ready;
-        } else {
-            task.network = NetworkPhase::Preparing;
-        }
+        task.network = NetworkPhase::Preparing;
     }
     if task.network == NetworkPhase::Preparing && !task.network_busy {
         task.network_busy = true;
@@ -123,13 +119,14 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
         let far =
             |known: Known| before().all(|(at, c)| (c.known >= known && !c.lingers()) || waits(at));
         let free = !task.containers.iter().any(is_being_made);
+        let ready = task.network == NetworkPhase::Ready;
         let make = free
             && far(Known::Created)
-            && task.network == NetworkPhase::Ready
+            && (ready || !is_tuned(task, index))
             && order::gate(task, index, now) == Gate::Open;
-        let go = far(Known::Running);
+        let go = ready && far(Known::Running);
         let from = task.pull_from;
-        let way = from == PullFrom::Host || task.network == NetworkPhase::Ready;
+        let way = from == PullFrom::Host || ready;
         let spec = task.spec.clone();
         let Some(container) = task.containers.get_mut(index).filter(|c| !c.doomed) else {
             continue;
@@ -158,6 +155,14 @@ fn start(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
             }
         }
     }
+}
+
+/// Whether a container sets switches of its network. Only then can it not be made beside
+/// that: a switch may be one of the interface, and they are set before its process is
+/// there.
+fn is_tuned(task: &Task, index: usize) -> bool {
+    let spec = task.spec.containers.get(index);
+    spec.is_some_and(|spec| spec.sysctls.keys().any(|name| name.starts_with("net.")))
 }
 
 /// Whether it is being made, or removed: the shim takes one of these at a time.
@@ -274,9 +279,6 @@ fn clean_up(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) {
     }
     match task.network {
         NetworkPhase::Absent => task.network = NetworkPhase::Gone,
-        NetworkPhase::Ready if task.spec.network == Network::Host => {
-            task.network = NetworkPhase::Gone;
-        }
         NetworkPhase::Preparing | NetworkPhase::Ready => {
             task.network = NetworkPhase::Removing;
             task.network_busy = true;

@@ -6,12 +6,12 @@
 //! rule of the namespace (`tproxy`). No packet is rewritten and no connection
 //! tracked: the rule says which socket a packet is for.
 
-use super::{TASK_ENDPOINT, nft};
+use super::{TASK_ENDPOINT, nfnl};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddrV4, TcpListener};
 use std::path::Path;
 
 /// Where the door is: the official agent's port for the same.
@@ -20,26 +20,16 @@ const PORT: u16 = 51679;
 /// Puts this thread into the namespace at `path`, and listens there.
 pub(super) fn open(path: &Path) -> io::Result<TcpListener> {
     setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+    listen("ecs-agent")
+}
+
+/// Listens in the namespace of this thread. The rule is in a table of that name.
+pub(super) fn listen(table: &str) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((TASK_ENDPOINT, PORT))?;
     // Or the kernel would not give it connections to another port.
     setsockopt(&listener, IpTransparent, &true)?;
     listener.set_nonblocking(true)?;
-    hand_over()?;
+    let [from, to] = [80, PORT].map(|port| SocketAddrV4::new(TASK_ENDPOINT, port));
+    nfnl::hand_over(table, from, to)?;
     Ok(listener)
-}
-
-/// Sets the rule, in place of one that an agent before us has set.
-fn hand_over() -> io::Result<()> {
-    let rules = format!(
-        "table ip ecs-agent\n\
-         flush table ip ecs-agent\n\
-         table ip ecs-agent {{\n\
-           chain door {{\n\
-             type filter hook prerouting priority mangle;\n\
-             iif lo ip daddr {TASK_ENDPOINT} tcp dport 80 \
-               tproxy to {TASK_ENDPOINT}:{PORT} accept\n\
-           }}\n\
-         }}\n"
-    );
-    nft::apply(&rules)
 }

@@ -187,13 +187,14 @@ pub(super) async fn pair(
     handle.link().set(hung).execute().await.map_err(failed())
 }
 
-/// Removes the link of this name, if there is one.
-pub(super) async fn remove(handle: &Handle, name: &str) -> Result<(), Error> {
-    let Some(index) = named(handle, name).await? else { return Ok(()) };
+/// Removes the link of this name, if there is one, and says whether there was.
+pub(super) async fn remove(handle: &Handle, name: &str) -> Result<bool, Error> {
+    let Some(index) = named(handle, name).await? else { return Ok(false) };
     match handle.link().del(index).execute().await {
         // It went with its other end.
-        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code().abs() == ENODEV => Ok(()),
-        other => other.map_err(Error::netlink(format!("remove the link {name}"))),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code().abs() == ENODEV => Ok(true),
+        Err(error) => Err(Error::netlink(format!("remove the link {name}"))(error)),
+        Ok(()) => Ok(true),
     }
 }
 

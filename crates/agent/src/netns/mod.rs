@@ -13,6 +13,8 @@ mod bridge;
 mod door;
 mod inside;
 mod link;
+mod machine;
+mod nfnl;
 mod nft;
 
 pub use inside::Place;
@@ -87,6 +89,10 @@ pub trait Networks: Send + Sync + 'static {
     /// Gives the containers of a task their places on the bridge, by their positions:
     /// the same ones however often it is asked. A task of another mode has none.
     fn attach(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure>;
+    /// The namespace that a container is made in, made now if there is none: what leads
+    /// out of it may still be missing, which is [`Networks::prepare`]'s work. `None` if
+    /// it is the machine's.
+    async fn room(&self, task: &TaskSpec, index: usize) -> Result<Option<PathBuf>, Failure>;
     /// Makes a task's namespaces, or finishes what is half made. Waits for the
     /// interface as long as it takes; whoever asks sets the limit.
     /// Returns the places that the task's containers have.
@@ -153,8 +159,16 @@ impl Namespaces {
         tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
     }
 
+    /// Listens at [`TASK_ENDPOINT`] in the machine's own namespace, for tasks that are in
+    /// it; not twice at once.
+    pub(crate) async fn open_own_door(&self) -> Result<tokio::net::TcpListener, Error> {
+        let listener = machine::open(&self.prefix).await?;
+        tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
+    }
+
     /// Removes what tasks shared, when there are none any more.
     pub(crate) async fn dismantle(&self) -> Result<(), Error> {
+        machine::close(&self.prefix).await?;
         self.bridge.dismantle().await
     }
 
@@ -222,6 +236,13 @@ impl Networks for Namespaces {
         }
     }
 
+    async fn room(&self, task: &TaskSpec, index: usize) -> Result<Option<PathBuf>, Failure> {
+        let Some(path) = self.path(task, index) else { return Ok(None) };
+        let made = in_room(&path, self.making.clone(), || Ok(())).await;
+        made.map_err(|error| error.failure())?;
+        Ok(Some(path))
+    }
+
     async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         let path = self.at(&task.arn.short_id());
         let eni = match &task.network {
@@ -281,27 +302,39 @@ async fn set_up(path: &Path, eni: Option<&Eni>, making: &Arc<Mutex<()>>) -> Resu
 }
 
 /// A netlink socket in the namespace at `path`, which is made if need be.
+async fn enter(path: &Path, making: Arc<Mutex<()>>) -> Result<link::Socket, Error> {
+    let runtime = tokio::runtime::Handle::current();
+    let open = move || {
+        let _entered = runtime.enter();
+        link::open()
+    };
+    in_room(path, making, open).await
+}
+
+/// Does `work` in the namespace at `path`, which is made if need be.
 ///
 /// A namespace belongs to a thread, and a socket to the namespace it was opened
-/// in: so a thread of its own goes in, opens the socket, and ends.
-async fn enter(path: &Path, making: Arc<Mutex<()>>) -> Result<link::Socket, Error> {
+/// in: so a thread of its own goes in, does the work, and ends.
+async fn in_room<T: Send + 'static>(
+    path: &Path,
+    making: Arc<Mutex<()>>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let still = wanted.0.clone();
-    let runtime = tokio::runtime::Handle::current();
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let path = path.to_owned();
     std::thread::spawn(move || {
-        let _entered = runtime.enter();
         let alone = making.lock().unwrap_or_else(PoisonError::into_inner);
         if still.load(Ordering::SeqCst) {
-            let opened = make_or_join(&path);
+            let inside = make_or_join(&path);
             drop(alone);
-            drop(sender.send(opened.and_then(|()| link::open())));
+            drop(sender.send(inside.and_then(|()| work())));
         }
     });
-    let opened = receiver.await;
+    let done = receiver.await;
     drop(wanted);
-    opened.map_err(|error| Error::Socket(io::Error::other(error)))?
+    done.map_err(|error| Error::Socket(io::Error::other(error)))?
 }
 
 /// Puts this thread into the namespace at `path`.

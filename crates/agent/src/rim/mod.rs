@@ -406,7 +406,12 @@ impl Hand {
         runtime_id: &str,
     ) -> Result<(), Failure> {
         let order = self.order(spec, index, runtime_id)?;
-        let made = tokio::time::timeout(limits::CREATE, self.tools.containers.create(&order)).await;
+        // Its network may still be on its way, but not the namespace it is made in.
+        let made = async {
+            self.tools.networks.room(spec, index).await?;
+            self.tools.containers.create(&order).await
+        };
+        let made = tokio::time::timeout(limits::CREATE, made).await;
         made.unwrap_or_else(|_| Err(Failure::timeout("created", limits::CREATE)))
     }
 

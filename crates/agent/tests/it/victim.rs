@@ -99,6 +99,13 @@ impl Networks for Mortal {
         self.0.attach(task)
     }
 
+    async fn room(&self, task: &TaskSpec, index: usize) -> Result<Option<PathBuf>, Failure> {
+        self.1.step("before a namespace is made");
+        let made = self.0.room(task, index).await;
+        self.1.step("after a namespace was made");
+        made
+    }
+
     async fn prepare(&self, task: &TaskSpec) -> Result<BTreeMap<usize, Attachment>, Failure> {
         self.1.step("before a network is made");
         let made = self.0.prepare(task).await;

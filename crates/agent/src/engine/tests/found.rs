@@ -35,7 +35,9 @@ fn what_a_new_agent_finds_is_squared_with_what_is_remembered() {
     engine.handle(want(&spec, Desired::Running), Timestamp(0));
     let mut engine = saved(&engine);
     let effects = feed(&mut engine, found(Some(FoundState::Created), true), 1);
-    assert_eq!(effects, ["start 0"], "its network was ready, or it would not have been made");
+    assert_eq!(effects, ["network"], "it may have been made before its network was ready");
+    let ready = Input::NetworkReady { task: spec.arn.clone(), result: Ok(BTreeMap::new()) };
+    assert_eq!(feed(&mut engine, ready, 2), ["start 0"]);
     // What one left half made is removed, whatever keeps it from being made anew.
     for refused in [false, true] {
         let mut engine = Engine::default();

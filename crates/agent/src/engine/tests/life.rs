@@ -13,10 +13,11 @@ fn the_life_of_a_task_with_a_sidecar() {
         (want(&spec, Desired::Running), &["network", "pull 0", "pull 1"]),
         (want(&spec, Desired::Running), &[]),
         (Input::Pulled(it(1), Ok(None)), &[]),
-        (ready, &[]),
-        // In order, and one at a time: they share a shim.
+        // In order, and one at a time: they share a shim. They are made beside the network,
+        // and nothing starts without it.
         (Input::Pulled(it(0), Ok(None)), &["create 0"]),
-        (Input::Created(it(0), Ok(())), &["start 0", "create 1"]),
+        (Input::Created(it(0), Ok(())), &["create 1"]),
+        (ready, &["start 0"]),
         (Input::Created(it(1), Ok(())), &[]),
         (Input::Started(it(0), Ok(())), &["start 1"]),
         (Input::Started(it(1), Ok(())), &["report running"]),
@@ -80,4 +81,34 @@ fn what_comes_through_the_interface_waits_for_it() {
     let mut engine = Engine::resume(EngineState { tasks }).pulling(PullFrom::Host);
     assert_eq!(feed(&mut engine, Input::Found(Inventory::default()), 2), ["network"]);
     assert_eq!(feed(&mut engine, ready, 3), ["pull 0"]);
+}
+
+#[test]
+fn who_sets_switches_of_the_network_is_made_in_it() {
+    let mut tuned = spec(&[("main", true)]);
+    let switch = ("net.ipv4.conf.eth0.rp_filter".to_owned(), "0".to_owned());
+    tuned.containers[0].sysctls = BTreeMap::from([switch]);
+    let mut engine = Engine::default();
+    let ready = Input::NetworkReady { task: tuned.arn.clone(), result: Ok(BTreeMap::new()) };
+    assert_eq!(feed(&mut engine, want(&tuned, Desired::Running), 0), ["network", "pull 0"]);
+    assert_eq!(feed(&mut engine, Input::Pulled(which(&tuned, 0), Ok(None)), 1), [""; 0]);
+    assert_eq!(feed(&mut engine, ready, 2), ["create 0"]);
+}
+
+#[test]
+fn what_was_made_for_a_network_that_never_comes_is_removed() {
+    let spec = spec(&[("main", true)]);
+    let task = spec.arn.clone();
+    let mut engine = Engine::default();
+    feed(&mut engine, want(&spec, Desired::Running), 0);
+    assert_eq!(feed(&mut engine, Input::Pulled(which(&spec, 0), Ok(None)), 1), ["create 0"]);
+    let failure = Failure::new(FailureKind::Network, "no interface".to_owned());
+    let failed = Input::NetworkReady { task: task.clone(), result: Err(failure) };
+    // It is being made: what becomes of it is waited for.
+    assert_eq!(feed(&mut engine, failed, 2), [""; 0]);
+    assert_eq!(feed(&mut engine, Input::Created(which(&spec, 0), Ok(())), 3), ["delete 0"]);
+    let deleted = Input::Deleted { which: which(&spec, 0), gone: true };
+    assert_eq!(feed(&mut engine, deleted, 4), ["no network", "report stopped"]);
+    let reason = engine.state().tasks[&task].reason.clone().expect("a reason");
+    assert!(reason.contains("no interface"), "{reason}");
 }

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 struct World {
     containers: BTreeMap<String, FoundState>,
+    /// Whether there is a namespace.
     network: bool,
+    /// Whether something leads out of it.
+    connected: bool,
     starts: BTreeMap<String, u32>,
     restarts: BTreeMap<String, u32>,
     exits: BTreeMap<String, i32>,
@@ -55,7 +58,7 @@ impl World {
         let failed = |kind| Err(Failure::new(kind, "the world is against it"));
         match effect {
             Effect::PrepareNetwork(spec) => {
-                self.network = true;
+                (self.network, self.connected) = (true, !fails);
                 let result = if fails { failed(FailureKind::Network) } else { Ok(()) };
                 let result = result.map(|()| BTreeMap::new());
                 vec![Input::NetworkReady { task: spec.arn.clone(), result }]
@@ -64,7 +67,7 @@ impl World {
                 assert!(self.containers.is_empty(), "containers still use the network");
                 // As the effect says: a preparation under way is given up.
                 self.work.retain(|effect| !matches!(effect, Effect::PrepareNetwork(_)));
-                self.network = fails;
+                (self.network, self.connected) = (fails, false);
                 vec![Input::NetworkRemoved { task: spec.arn.clone(), gone: !fails }]
             }
             Effect::Pull { spec, index, .. } => {
@@ -73,7 +76,8 @@ impl World {
                 vec![Input::Pulled(which(&spec, index), result)]
             }
             Effect::Create { spec, index, runtime_id } => {
-                assert!(self.network, "a container without a network");
+                // Its namespace is made with it, if need be.
+                self.network = true;
                 for wanted in &spec.containers[index].depends_on {
                     self.assert_met(&spec, wanted);
                 }
@@ -91,6 +95,7 @@ impl World {
             }
             Effect::Start { which, runtime_id } => {
                 assert_eq!(self.containers.get(&runtime_id), Some(&FoundState::Created));
+                assert!(self.connected, "a process without a network");
                 // What fails for the agent may have worked for the kernel.
                 if !fails || self.starts.len().is_multiple_of(2) {
                     self.containers.insert(runtime_id.clone(), FoundState::Running);
