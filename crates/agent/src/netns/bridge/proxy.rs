@@ -178,7 +178,8 @@ mod tests {
         let from = reserve(Protocol::Tcp, 0).expect("IPv6");
         let port = port_of(&from);
         assert!(reserve(Protocol::Tcp, port).is_none(), "taken");
-        let passing = tokio::spawn(pass_on(Protocol::Tcp, from, to));
+        let mut passing = JoinSet::new();
+        passing.spawn(pass_on(Protocol::Tcp, from, to));
         let mut client = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.expect("connects");
         let (mut inside, _) = container.accept().await.expect("a connection");
         client.write_all(b"question").await.expect("says");
@@ -195,8 +196,7 @@ mod tests {
         drop(container);
         let mut client = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.expect("connects");
         assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
-        passing.abort();
-        _ = passing.await;
+        passing.shutdown().await;
         assert!(reserve(Protocol::Tcp, port).is_some(), "free again");
     }
 
@@ -206,7 +206,8 @@ mod tests {
         let to = v4(container.local_addr().expect("an address"));
         let from = reserve(Protocol::Udp, 0).expect("IPv6");
         let port = port_of(&from);
-        let _passing = tokio::spawn(pass_on(Protocol::Udp, from, to));
+        let mut passing = JoinSet::new();
+        passing.spawn(pass_on(Protocol::Udp, from, to));
         let mut senders = Vec::new();
         for word in ["one", "two"] {
             let sender = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("a sender");
