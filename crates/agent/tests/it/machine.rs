@@ -300,7 +300,7 @@ impl Agent {
 }
 
 pub(crate) fn task(network: Network, containers: Vec<ContainerSpec>) -> TaskSpec {
-    let id = format!("{:0<32}", unique("7a5c"));
+    let id = format!("{:0>32}", unique("7a5c"));
     TaskSpec {
         cluster: "default".into(),
         family: "test".into(),

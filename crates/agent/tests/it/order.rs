@@ -98,7 +98,7 @@ async fn a_container_comes_again_with_what_it_had_written() {
     let machine = Machine::with_image().await;
     let mut agent = machine.agent().await;
     // It counts its lives in its own file system. The first holds the shim that all share.
-    let script = "echo life >> /lives; echo lives $(cat /lives); sleep 1.2; exit 3";
+    let script = "echo life >> /lives; echo lives $(cat /lives); sleep 2; exit 3";
     let mut web = container("web", &["sh", "-c", script]);
     web.restart_policy = Some(RestartPolicy {
         ignored_exit_codes: Vec::new(),

@@ -109,8 +109,9 @@ impl Lab {
     /// Everything that can be seen of what the card did, for comparison.
     pub(crate) fn dump(&self) -> String {
         // Whether there is a carrier is noticed late, and by nobody here. Neighbours are
-        // listed in the order of a hash table, which making one anew may change.
-        let look = "(ip -d link; ip -4 addr; ip -6 addr; ip -4 route show table all; \
+        // listed in the order of a hash table, which making one anew may change. Of a
+        // namespace that is about to be gone, `ip` complains.
+        let look = "(ip -d link 2>/dev/null; ip -4 addr; ip -6 addr; ip -4 route show table all; \
                     ip -6 route show table all; ip neigh show nud permanent | sort; \
                     ip -6 neigh show proxy) | \
                     sed 's/NO-CARRIER,//; s/,LOWER_UP//; s/state [A-Z]*//; s/linkdown//'";
