@@ -1,5 +1,6 @@
 """What a task learns of itself, and the credentials of its role."""
 
+import contextlib
 import json
 import sys
 import urllib.error
@@ -110,7 +111,13 @@ def test_a_task_in_the_machines_network_acts_in_its_role(landfall, role):
     assert ask("/v2/credentials/no-id")[1]["code"] == "InvalidIdInRequest"
     assert ask("/v2/metadata")[0] == 404 and ask("/v4/no-id/task")[0] == 404
     stop(landfall, arn)
-    assert ask(f"/v4/{arn.rsplit('/', 1)[-1]}-0/task")[0] == 404
+
+    def forgotten():
+        # With what else the task has, once it is seen to have stopped.
+        with contextlib.suppress(pytest.fail.Exception):
+            return ask(f"/v4/{arn.rsplit('/', 1)[-1]}-0/task")[0] == 404
+
+    eventually("that its metadata are gone", forgotten)
 
 
 def test_no_task_has_the_credentials_of_another(landfall, network, role):

@@ -39,9 +39,9 @@ def ours(landfall):
 
 
 def held(pid):
-    """Resident memory in MiB, and open files."""
+    """Memory of its own in MiB, without what files it has looked into, and open files."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+    return int(re.search(r"RssAnon:\s+(\d+)", status).group(1)) / 1024, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def on_the_machine(landfall):

@@ -7,7 +7,6 @@ use crate::users::{FAMILIES, definition};
 use crate::world::{Answer, World};
 use ec2::records::{Eni, Instance};
 use ecs::records::{Cluster, ContainerInstance, Definition, InstanceStatus, Task};
-use ident::Family;
 use sched::lifecycle::Phase;
 use std::sync::Arc;
 use wire::Fault;
@@ -23,14 +22,14 @@ const MOST_ENIS: usize = 4;
 impl World {
     /// Somebody looks after something.
     pub(crate) fn operate(&mut self) {
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..=3 => self.set_state(),
             4 => {
                 let node = self.rng.index(self.nodes.len());
                 let force = self.rng.one_in(2);
                 self.take_out(node, force);
             }
-            5 => self.delete_cluster(),
+            5 | 12 => self.delete_cluster(),
             6 => self.replace_definition(),
             7 => self.protect(),
             8..=10 => self.handle_eni(),
@@ -105,8 +104,9 @@ impl World {
     fn delete_cluster(&mut self) {
         if self.rng.one_in(2) {
             let in_it = |node: &crate::node::Node| node.cluster == CLUSTER;
-            let Some(node) = self.nodes.iter().position(in_it) else { return };
-            self.take_out(node, true);
+            if let Some(node) = self.nodes.iter().position(in_it) {
+                self.take_out(node, true);
+            }
         }
         let cluster = Some(CLUSTER.to_owned());
         let busy = self.plane.as_ref().is_some_and(|plane| {
@@ -156,13 +156,11 @@ impl World {
 
     /// Those that were replaced are deleted, which waits for their tasks.
     fn delete_definitions(&mut self) {
-        let family = self.rng.pick(&FAMILIES).copied().unwrap_or("web");
         let Some(plane) = &self.plane else { return };
         let all = plane.view().list::<Definition>(&scope()).collect::<Vec<_>>();
-        let Ok(family) = family.parse::<Family>() else { return };
-        let of_family = all.iter().filter(|it| it.family == family && it.deregistered_at.is_some());
+        let replaced = all.iter().filter(|it| it.deregistered_at.is_some());
         let names: Vec<String> =
-            of_family.map(|it| format!("{}:{}", it.family, it.revision)).take(10).collect();
+            replaced.map(|it| format!("{}:{}", it.family, it.revision)).take(10).collect();
         if names.is_empty() {
             return;
         }
