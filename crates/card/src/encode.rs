@@ -6,8 +6,8 @@
 //! what is in a set.
 
 use crate::filter::{Change, Hook, Set, Table};
-use crate::nfnl::{APPEND, Attributes, CREATE, DUMP, Message, REQUEST};
 use crate::rules::{Element, Field, Maps, Part, Step, Verdict};
+use nfnl::{APPEND, Attributes, CREATE, DUMP, Message, REQUEST};
 
 /// What both tables are called.
 const NAME: &str = "landfall";
@@ -175,7 +175,7 @@ pub(crate) fn messages(changes: &[Change<'_>]) -> Vec<Message> {
 
 /// Asks which generation of rules the namespace has.
 pub(crate) fn get_generation() -> Message {
-    let family = crate::nfnl::AF_UNSPEC;
+    let family = nfnl::AF_UNSPEC;
     Message { kind: GETGEN, flags: REQUEST, family, attributes: Attributes::default() }
 }
 

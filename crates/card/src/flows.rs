@@ -1,12 +1,12 @@
 //! The connection tracker: what it knows, and that it forget some of that.
 
-use crate::nfnl::{
-    ACKNOWLEDGE, AF_UNSPEC, Attributes, DUMP, Message, REQUEST, ask, ask_each, attributes, connect,
-    find,
-};
 use crate::rules::{FAMILY_V4, FAMILY_V6};
 use ident::Timestamp;
 use net::flow::Counted;
+use nfnl::{
+    ACKNOWLEDGE, AF_UNSPEC, Attributes, DUMP, Message, REQUEST, ask, ask_each, attributes, connect,
+    find,
+};
 use std::io;
 use std::net::IpAddr;
 

@@ -30,7 +30,6 @@
 //! | `gate` | the rules of security groups, as steps that match |
 //! | `rules` | what rules are made of |
 //! | `encode` | rules as the kernel takes them |
-//! | `nfnl` | a netlink conversation with netfilter |
 //! | `flows` | the connection tracker |
 //! | `refused` | what the gates drop, noted by them |
 //! | `untracked` | flows that end with the rules that let them pass |
@@ -55,7 +54,6 @@ mod gate;
 mod host;
 mod keep;
 mod names;
-mod nfnl;
 mod nft;
 mod refused;
 mod router;

@@ -11,10 +11,10 @@ use crate::encode::{self, NEWSETELEM};
 use crate::filter::{Fed, Set};
 use crate::flows::{Tuple, address};
 use crate::gate::{TCP, UDP};
-use crate::nfnl::{ask_each, attributes, connect, find};
 use crate::rules::{Field, Maps, Part, Rate, Rule, Step, Verdict};
 use ident::Timestamp;
 use net::flow::Counted;
+use nfnl::{ask_each, attributes, connect, find};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -147,8 +147,8 @@ fn refused(element: &[u8]) -> Option<Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nfnl::Attributes;
     use crate::rules::link_name;
+    use nfnl::Attributes;
     use std::net::IpAddr;
 
     #[test]

@@ -26,14 +26,15 @@ pub(crate) fn narrows(before: &VpcPlan, plan: &VpcPlan) -> bool {
     let rules = |plan: &VpcPlan, eni: &EniPlan, gate| -> BTreeSet<_> {
         untracked(plan, eni, gate).collect()
     };
-    let pairs = before.enis.iter().filter_map(|old| {
-        let new = plan.enis.iter().find(|eni| eni.eni == old.eni)?;
-        Some((old, new))
-    });
-    pairs.into_iter().any(|(old, new)| {
-        [Gate::Egress, Gate::Ingress]
-            .into_iter()
-            .any(|gate| !rules(before, old, gate).is_subset(&rules(plan, new, gate)))
+    // Most plans are about interfaces that come and go.
+    let changed = before.groups.iter().filter(|group| !plan.groups.contains(group));
+    let changed: BTreeSet<_> = changed.map(|group| &group.group).collect();
+    before.enis.iter().any(|old| {
+        let Some(new) = plan.enis.iter().find(|eni| eni.eni == old.eni) else { return false };
+        let concerned =
+            old.groups != new.groups || old.groups.iter().any(|it| changed.contains(it));
+        let narrower = |gate| !rules(before, old, gate).is_subset(&rules(plan, new, gate));
+        concerned && [Gate::Egress, Gate::Ingress].into_iter().any(narrower)
     })
 }
 

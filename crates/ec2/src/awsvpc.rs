@@ -35,8 +35,9 @@ impl Awsvpc {
     }
 }
 
-/// Finds what `subnets` and `groups` name: 1 to 16 subnets of one VPC and up to
-/// as many of its security groups as `quotas` let an interface have. No group means the VPC's default group.
+/// Finds what `subnets` and `groups` name: 1 to 16 subnets of one VPC, and as many of
+/// its security groups as `quotas` let an interface have. No group means the VPC's
+/// default group.
 pub fn resolve(
     txn: &mut Txn,
     scope: &Scope,

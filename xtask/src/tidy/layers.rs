@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ident", &[]),
     ("wire", &["ident"]),
     ("net", &["ident"]),
+    ("nfnl", &[]),
     ("sched", &["ident"]),
     ("store", &["ident"]),
     ("store-sqlite", &["ident", "store"]),
@@ -17,8 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("iam", &["ident", "wire", "store", "chassis"]),
     ("ec2", &["ident", "wire", "store", "chassis", "net"]),
     ("ecs", &["ident", "wire", "store", "chassis", "net", "sched", "iam", "ec2"]),
-    ("agent", &["ident", "wire"]),
-    ("card", &["ident", "net"]),
+    ("agent", &["ident", "wire", "nfnl"]),
+    ("card", &["ident", "net", "nfnl"]),
     (
         "sim",
         &[

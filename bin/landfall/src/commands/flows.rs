@@ -75,7 +75,7 @@ async fn follow(client: &Client, wanted: &Flows) -> Result<(), AnyError> {
         let news = known.news(all.collect());
         let mut out = io::stdout().lock();
         if !news.is_empty() && !is_headed {
-            writeln!(out, "{}", line(&HEADING.map(str::to_owned)))?;
+            writeln!(out, "{}", line(&HEADING.map(str::to_owned), str::to_owned))?;
             is_headed = true;
         }
         for flow in &news {
@@ -83,11 +83,7 @@ async fn follow(client: &Client, wanted: &Flows) -> Result<(), AnyError> {
                 writeln!(out, "{}", serde_json::to_string(flow)?)?;
             } else {
                 let tone = if flow["action"] == "REJECT" { Tone::Bad } else { Tone::Good };
-                let [action, rest @ ..] = row(flow);
-                let action = paint(tone, &format!("{action:<width$}", width = WIDTHS[0]));
-                let rest = rest.iter().zip(WIDTHS.iter().skip(1));
-                let rest: Vec<_> = rest.map(|(cell, width)| format!("{cell:<width$}")).collect();
-                writeln!(out, "{action}  {}", rest.join("  ").trim_end())?;
+                writeln!(out, "{}", line(&row(flow), |action| paint(tone, action)))?;
             }
         }
         out.flush()?;
@@ -99,9 +95,14 @@ async fn follow(client: &Client, wanted: &Flows) -> Result<(), AnyError> {
     }
 }
 
-fn line(cells: &[String; 10]) -> String {
+/// A line of the table, whose first cell is painted like this.
+fn line(cells: &[String; 10], paint: impl FnOnce(&str) -> String) -> String {
     let cells = cells.iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:<width$}"));
-    cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    let mut cells: Vec<_> = cells.collect();
+    if let Some(first) = cells.first_mut() {
+        *first = paint(first);
+    }
+    cells.join("  ").trim_end().to_owned()
 }
 
 fn row(flow: &Value) -> [String; 10] {

@@ -53,15 +53,19 @@ fn guest(inside: &Inside, parts: &[&str], parameter: Option<&str>) -> Option<Tas
 /// What one hears whose path is about no task in the machine's network.
 fn stranger(parts: &[&str]) -> Answer {
     match *parts {
-        ["v1" | "v2", "credentials"] => {
-            fault(StatusCode::BAD_REQUEST, "NoIdInRequest", "the path ends without an ID")
-        }
-        ["v2", "credentials", _] => {
-            fault(StatusCode::BAD_REQUEST, "InvalidIdInRequest", "no task here has such an ID")
-        }
+        ["v1" | "v2", "credentials"] => no_id(),
+        ["v2", "credentials", _] => no_such_id(),
         ["v3" | "v4" | "api", id, ..] => unknown(id),
         _ => nothing(),
     }
+}
+
+fn no_id() -> Answer {
+    fault(StatusCode::BAD_REQUEST, "NoIdInRequest", "the path ends without an ID")
+}
+
+fn no_such_id() -> Answer {
+    fault(StatusCode::BAD_REQUEST, "InvalidIdInRequest", "no task here has such an ID")
 }
 
 /// Something about the task or one of its containers.
@@ -115,10 +119,10 @@ pub(super) fn index(task: &Task, id: &str) -> Option<usize> {
 /// The credentials of the task's role, if `id` is what its containers were told.
 fn credentials(inside: &Inside, task: &TaskArn, id: Option<&str>) -> Answer {
     let Some(id) = id.filter(|id| !id.is_empty()) else {
-        return stranger(&["v2", "credentials"]);
+        return no_id();
     };
     let Some(given) = inside.credentials.of(task, id) else {
-        return stranger(&["v2", "credentials", id]);
+        return no_such_id();
     };
     let (Some(access), Some(secret)) = (&given.access_key_id, &given.secret_access_key) else {
         let text = "there are no credentials for this ID yet";

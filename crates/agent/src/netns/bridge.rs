@@ -203,12 +203,7 @@ impl Bridge {
         };
         let host = link::open()?;
         _ = link::remove(&host, &self.inner.name).await?;
-        let table = self.inner.table();
-        let removed = tokio::task::spawn_blocking(move || {
-            nft::apply(&format!("table ip {table} {{}}\ndelete table ip {table}\n"))
-        });
-        let removed = removed.await.map_err(io::Error::other).and_then(|removed| removed);
-        removed.map_err(Error::Rules)?;
+        nft::remove(self.inner.table()).await?;
         if forwards {
             fs::write(FORWARD, "0").map_err(Error::io("write", Path::new(FORWARD)))?;
         }

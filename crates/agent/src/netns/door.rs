@@ -6,7 +6,7 @@
 //! rule of the namespace (`tproxy`). No packet is rewritten and no connection
 //! tracked: the rule says which socket a packet is for.
 
-use super::{TASK_ENDPOINT, nfnl};
+use super::{TASK_ENDPOINT, rules};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 use std::fs::File;
@@ -30,6 +30,6 @@ pub(super) fn listen(table: &str) -> io::Result<TcpListener> {
     setsockopt(&listener, IpTransparent, &true)?;
     listener.set_nonblocking(true)?;
     let [from, to] = [80, PORT].map(|port| SocketAddrV4::new(TASK_ENDPOINT, port));
-    nfnl::hand_over(table, from, to)?;
+    rules::hand_over(table, from, to)?;
     Ok(listener)
 }

@@ -28,12 +28,7 @@ pub(super) async fn close(prefix: &str) -> Result<(), Error> {
     if !link::remove(&host, &name(prefix)).await? {
         return Ok(());
     }
-    let table = table(prefix);
-    let removed = tokio::task::spawn_blocking(move || {
-        nft::apply(&format!("table ip {table} {{}}\ndelete table ip {table}\n"))
-    });
-    let removed = removed.await.map_err(std::io::Error::other).and_then(|removed| removed);
-    removed.map_err(Error::Rules)
+    nft::remove(table(prefix)).await
 }
 
 fn name(prefix: &str) -> String {

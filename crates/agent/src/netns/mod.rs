@@ -14,8 +14,8 @@ mod door;
 mod inside;
 mod link;
 mod machine;
-mod nfnl;
 mod nft;
+mod rules;
 
 pub use inside::Place;
 pub(crate) use inside::inside;

@@ -170,6 +170,11 @@ impl Fleet {
         }
     }
 
+    /// The class of a machine.
+    pub(super) fn class(&self, alike: &Alike) -> Option<&Class> {
+        self.classes.get(alike)
+    }
+
     /// The classes, each with one of its machines.
     pub(super) fn classes(&self) -> impl Iterator<Item = (&Alike, &Class)> {
         self.classes.iter()

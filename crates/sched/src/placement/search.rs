@@ -25,8 +25,6 @@ pub(super) struct Search<'a> {
 
 /// A class, as far as the search looks at it.
 struct Lot {
-    /// Which class of the fleet it is.
-    class: usize,
     alike: Alike,
     /// The zones that the task could be in, on any machine of the class.
     zones: Vec<String>,
@@ -40,20 +38,19 @@ pub(super) struct Found {
 
 impl<'a> Search<'a> {
     pub(super) fn new(fleet: &'a mut Fleet, demand: &'a Demand) -> Self {
-        let fit = |(at, (alike, class)): (usize, (&Alike, &Class))| {
+        let fit = |(alike, class): (&Alike, &Class)| {
             let zones: Vec<String> = zones(&alike.host, demand).cloned().collect();
             let may = !zones.is_empty() && may_take(alike, class, demand);
-            may.then(|| Lot { class: at, alike: alike.clone(), zones })
+            may.then(|| Lot { alike: alike.clone(), zones })
         };
-        let lots = fleet.classes().enumerate().filter_map(fit).collect();
+        let lots = fleet.classes().filter_map(fit).collect();
         Self { fleet, demand, lots }
     }
 
     /// The best place for one copy, if there is any.
     pub(super) fn best(&self, scores: &Scores<'_>, seed: u64) -> Option<Found> {
-        let classes: Vec<&Class> = self.fleet.classes().map(|(_, class)| class).collect();
-        let of_lot = |lot: &Lot| classes.get(lot.class).copied();
-        let classes: Vec<&Class> = self.lots.iter().filter_map(of_lot).collect();
+        let classes = self.lots.iter().filter_map(|lot| self.fleet.class(&lot.alike));
+        let classes: Vec<&Class> = classes.collect();
         let (first, pivot) = pivot(&classes, seed);
         let mut queue = Queue { search: self, scores, first, pivot, seed, heap: <_>::default() };
         let order = strategy::order(self.demand);

@@ -1,7 +1,9 @@
 //! Netlink to netfilter: messages and attributes, and a socket to send them on.
 //!
-//! It blocks, and runs on a thread inside the router's namespace. The kernel
-//! answers in the course of the sending, so nothing here ever waits for long.
+//! Here is what every conversation has in common; what it is about, a card's rules or a
+//! door's, its owner encodes. It blocks, and speaks with the namespace of the thread that
+//! connects. The kernel answers in the course of the sending, so nothing here ever waits
+//! for long.
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SndBufForce;
@@ -14,15 +16,23 @@ const MESSAGE_HEADER: usize = 16;
 const FAMILY_HEADER: usize = 4;
 const ATTRIBUTE_HEADER: usize = 4;
 
-pub(crate) const REQUEST: u16 = 0x1;
-pub(crate) const ACKNOWLEDGE: u16 = 0x4;
-pub(crate) const DUMP: u16 = 0x300;
-pub(crate) const CREATE: u16 = 0x400;
-pub(crate) const APPEND: u16 = 0x800;
+/// Flag: the kernel is asked something. All that is sent has it.
+pub const REQUEST: u16 = 0x1;
+/// Flag: the kernel is to say when it is done.
+pub const ACKNOWLEDGE: u16 = 0x4;
+/// Flag: not one thing is asked for, but all there are.
+pub const DUMP: u16 = 0x300;
+/// Flag: what is there already is an error (`EEXIST`).
+pub const EXCLUSIVE: u16 = 0x200;
+/// Flag: what is not there is made.
+pub const CREATE: u16 = 0x400;
+/// Flag: after what is there, not before.
+pub const APPEND: u16 = 0x800;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const NESTED: u16 = 0x8000;
-pub(crate) const AF_UNSPEC: u8 = 0;
+/// The family of what is of no family.
+pub const AF_UNSPEC: u8 = 0;
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -32,12 +42,12 @@ const NFTABLES: u16 = 10;
 
 /// Attributes, one after another, as they go on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Attributes(Vec<u8>);
+pub struct Attributes(Vec<u8>);
 
 impl Attributes {
     /// Adds one.
     #[must_use]
-    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
         // What we send is names, addresses and the like; only nests are long.
         let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
         self.0.extend(length.to_ne_bytes());
@@ -49,36 +59,36 @@ impl Attributes {
 
     /// Adds a number, big end first.
     #[must_use]
-    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
+    pub fn number(self, kind: u16, value: u32) -> Self {
         self.with(kind, &value.to_be_bytes())
     }
 
     /// Adds a text.
     #[must_use]
-    pub(crate) fn text(self, kind: u16, value: &str) -> Self {
+    pub fn text(self, kind: u16, value: &str) -> Self {
         self.with(kind, &[value.as_bytes(), &[0]].concat())
     }
 
     /// Adds one that consists of others.
     #[must_use]
-    pub(crate) fn nest(self, kind: u16, inner: &Self) -> Self {
+    pub fn nest(self, kind: u16, inner: &Self) -> Self {
         self.nest_bytes(kind, &inner.0)
     }
 
     /// Adds one that consists of others, which are bytes already.
     #[must_use]
-    pub(crate) fn nest_bytes(self, kind: u16, inner: &[u8]) -> Self {
+    pub fn nest_bytes(self, kind: u16, inner: &[u8]) -> Self {
         self.with(NESTED | kind, inner)
     }
 
     /// As they go on the wire.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// The attributes in some bytes, by kind; flags in the kind are left out.
-pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
         let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?) & 0x3fff;
@@ -89,17 +99,21 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// The value of the first attribute of this kind.
-pub(crate) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
 }
 
 /// A message: what it asks, and of which family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) kind: u16,
-    pub(crate) flags: u16,
-    pub(crate) family: u8,
-    pub(crate) attributes: Attributes,
+pub struct Message {
+    /// Its subsystem in the high byte, and what is to be done.
+    pub kind: u16,
+    /// [`REQUEST`] and others.
+    pub flags: u16,
+    /// An address family, or nftables's own kind of one.
+    pub family: u8,
+    /// What it is about.
+    pub attributes: Attributes,
 }
 
 impl Message {
@@ -118,21 +132,21 @@ impl Message {
 }
 
 /// Opens a conversation with the namespace of the calling thread.
-pub(crate) fn connect() -> io::Result<Socket> {
+pub fn connect() -> io::Result<Socket> {
     let socket = Socket::new(NETLINK_NETFILTER)?;
     socket.connect(&SocketAddr::new(0, 0))?;
     Ok(socket)
 }
 
 /// Sends one request and collects the answers: their kinds and attributes.
-pub(crate) fn ask(socket: &Socket, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
+pub fn ask(socket: &Socket, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut answers = Vec::new();
     ask_each(socket, message, |kind, body| answers.push((kind, body.to_vec())))?;
     Ok(answers)
 }
 
 /// The same, showing each answer without keeping it: there may be very many.
-pub(crate) fn ask_each(
+pub fn ask_each(
     socket: &Socket,
     message: &Message,
     mut show: impl FnMut(u16, &[u8]),
@@ -160,10 +174,11 @@ pub(crate) fn ask_each(
 
 /// Why a batch was refused.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// Which of its messages the kernel did not like, if it is one.
-    pub(crate) at: Option<usize>,
-    pub(crate) source: io::Error,
+    pub at: Option<usize>,
+    /// What the kernel says, or the sending.
+    pub source: io::Error,
 }
 
 impl From<io::Error> for Refused {
@@ -176,11 +191,7 @@ impl From<io::Error> for Refused {
 ///
 /// With `genid`, it is refused (`ERESTART`) unless the rules of the namespace still
 /// have that generation.
-pub(crate) fn transact(
-    socket: &Socket,
-    genid: Option<u32>,
-    messages: &[Message],
-) -> Result<(), Refused> {
+pub fn transact(socket: &Socket, genid: Option<u32>, messages: &[Message]) -> Result<(), Refused> {
     let frame = |kind, attributes| Message { kind, flags: REQUEST, family: AF_UNSPEC, attributes };
     let begin = genid
         .map_or_else(Attributes::default, |genid| Attributes::default().number(BATCH_GENID, genid));
