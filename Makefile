@@ -25,6 +25,9 @@ down: ## Stop Landfall and remove everything it made, its state too
 build:
 	cargo build --locked --profile $(PROFILE) --package landfall
 
+# A run of everything compiles each thing once: what incremental compilation would
+# keep for the next edit is gigabytes that nobody reads.
+test: export CARGO_INCREMENTAL := 0
 test: setup-tests venv ## Everything: check, unit, wire, sim, kernel, e2e
 	$(MAKE) check
 	$(MAKE) unit
