@@ -297,6 +297,7 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         max_output: MAX_OUTPUT,
         introspection: None,
         exposition: agent::Exposition::default(),
+        storage_pause: Duration::from_mins(1),
         attributes: Vec::new(),
         seed: 0,
     })

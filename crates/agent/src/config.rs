@@ -8,6 +8,7 @@ use crate::runtime::process::Paths;
 use crate::usage::Exposition;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use wire::sigv4::Credentials;
 
 /// What the agent has to be told. A struct to be filled in where the program is
@@ -56,6 +57,8 @@ pub struct Config {
     pub introspection: Option<SocketAddr>,
     /// Where what containers use is shown.
     pub exposition: Exposition,
+    /// Between two counts of what a task has written to disk, at the least.
+    pub storage_pause: Duration,
     /// Attributes to register beyond our own.
     pub attributes: Vec<(String, String)>,
     /// From which the jitter of timers and retries is derived.

@@ -5,14 +5,14 @@ use crate::api::{Api, CallError, Identity};
 use crate::backoff::{Backoff, Jitter};
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::endpoints::Doors;
+use crate::endpoints::{Doors, Meters};
 use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::rim::{Rim, Tools};
 use crate::runtime::Containers;
 use crate::socket::SocketError;
 use crate::tcs::Tcs;
-use crate::usage::{Meter, Readings};
+use crate::usage::{AllWritten, Meter, Readings, Storage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,11 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
     let containers: Arc<dyn Containers> = host.containers.clone();
     let credentials = Arc::new(Credentials::default());
     let meter = Arc::new(Meter::new(containers.clone(), host.networks.clone()));
+    let storage =
+        Arc::new(Storage::new(containers.clone(), host.state.clone(), config.storage_pause));
     let doors = Arc::new(Doors::new(
         host.networks.clone(),
-        meter.clone(),
+        Meters { meter: meter.clone(), storage: storage.clone() },
         credentials.clone(),
         api.clone(),
         config.cluster.clone(),
@@ -72,6 +74,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         api,
         rim,
         readings: meter.readings(),
+        written: storage.written(),
     };
     tokio::select! {
         ended = agent.stay_connected() => ended,
@@ -81,6 +84,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         never = host.clean_up(&cleaned, limits) => match never {},
         never = output => match never {},
         never = meter.run(&metered, &exposition) => match never {},
+        never = storage.run(&metered, &exposition) => match never {},
         never = opening => match never {},
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
     }
@@ -91,6 +95,7 @@ struct Agent {
     api: Arc<Api>,
     rim: Rim,
     readings: watch::Receiver<Arc<Readings>>,
+    written: watch::Receiver<Arc<AllWritten>>,
     credentials: Arc<Credentials>,
     doors: Arc<Doors>,
     runtime: String,
@@ -128,6 +133,7 @@ impl Agent {
             identity: identity.clone(),
             rim: self.rim.clone(),
             readings: self.readings.clone(),
+            written: self.written.clone(),
         };
         let (one, other) = (self.jitter.fork(), self.jitter.fork());
         tokio::select! {

@@ -84,7 +84,7 @@ fn empty(status: StatusCode) -> Answer {
 
 /// A task in the form of this endpoint, which is older than the others.
 fn shown(task: &Task) -> Value {
-    let whole = metadata::task(task, Form::V2);
+    let whole = metadata::task(task, None, Form::V2);
     let containers = (0..task.containers.len()).map(|index| {
         let mut whole = metadata::container(task, index, Form::V4);
         if let Some(members) = whole.as_object_mut() {

@@ -13,8 +13,9 @@ pub(super) enum Form {
     V4,
 }
 
-/// The document about a task.
-pub(super) fn task(task: &Task, form: Form) -> Value {
+/// The document about a task. `written` is how many bytes it has written to disk, if
+/// that is known.
+pub(super) fn task(task: &Task, written: Option<u64>, form: Form) -> Value {
     let spec = &task.spec;
     let known = (0..task.containers.len()).map(|index| container(task, index, form));
     let mut document = json!({
@@ -37,6 +38,9 @@ pub(super) fn task(task: &Task, form: Form) -> Value {
     if form == Form::V4 {
         more.push(("LaunchType", Some(json!("EC2"))));
         more.push(("FaultInjectionEnabled", Some(json!(false))));
+        // In MiB. `Reserved` is of tasks to which a size is promised, which none is here.
+        let utilized = written.map(|bytes| json!({ "Utilized": bytes >> 20 }));
+        more.push(("EphemeralStorageMetrics", utilized));
     }
     add(&mut document, present(more));
     document
@@ -284,15 +288,18 @@ mod tests {
             ])
         );
         assert_eq!(shown.get("ContainerARN"), None);
-        assert_eq!(task(&running(), Form::V2).get("LaunchType"), None);
+        let shown = task(&running(), Some(9 << 20), Form::V2);
+        assert_eq!((shown.get("LaunchType"), shown.get("EphemeralStorageMetrics")), (None, None));
     }
 
     #[test]
     fn a_task_shows_its_containers_and_limits() {
-        let shown = task(&running(), Form::V4);
+        let shown = task(&running(), Some((9 << 20) - 1), Form::V4);
+        assert_eq!(shown["EphemeralStorageMetrics"], json!({ "Utilized": 8 }));
         assert_eq!(shown["Limits"], json!({ "CPU": 0.25, "Memory": 512 }));
         assert_eq!((&shown["KnownStatus"], &shown["Revision"]), (&json!("RUNNING"), &json!("3")));
         assert_eq!(shown["Containers"].as_array().map(Vec::len), Some(1));
         assert_eq!(shown.get("PullStartedAt"), None, "what is not known is left out");
+        assert_eq!(task(&running(), None, Form::V4).get("EphemeralStorageMetrics"), None);
     }
 }

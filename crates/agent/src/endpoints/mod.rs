@@ -32,7 +32,7 @@ use crate::engine::{Attachment, Failure, Network, NetworkPhase, Task, TaskArn, T
 use crate::error::chain;
 use crate::netns::{self, Namespaces, Networks, TASK_ENDPOINT};
 use crate::rim::Rim;
-use crate::usage::Meter;
+use crate::usage::{Meter, Storage};
 use answer::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -79,9 +79,15 @@ enum Asker {
     Machine,
 }
 
+/// By which it is known what tasks use.
+pub(crate) struct Meters {
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) storage: Arc<Storage>,
+}
+
 /// What is behind the doors.
 pub(crate) struct Inside {
-    meter: Arc<Meter>,
+    meters: Meters,
     credentials: Arc<Credentials>,
     api: Arc<Api>,
     /// The cluster, as it was configured.
@@ -97,13 +103,13 @@ pub(crate) struct Inside {
 impl Doors {
     pub(crate) fn new(
         namespaces: Arc<Namespaces>,
-        meter: Arc<Meter>,
+        meters: Meters,
         credentials: Arc<Credentials>,
         api: Arc<Api>,
         cluster: String,
     ) -> Self {
         let inside = Arc::new(Inside {
-            meter,
+            meters,
             credentials,
             api,
             cluster,
@@ -233,6 +239,11 @@ impl Inside {
     /// What the engine knows of a task.
     async fn task(&self, arn: &TaskArn) -> Option<Task> {
         self.rim.get()?.task(arn.clone()).await
+    }
+
+    /// The document about a task, without what only the control plane knows.
+    fn shown(&self, task: &Task, form: metadata::Form) -> serde_json::Value {
+        metadata::task(task, self.meters.storage.of(&task.spec.arn), form)
     }
 
     fn guests(&self) -> MutexGuard<'_, BTreeMap<String, TaskArn>> {

@@ -73,7 +73,7 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
     let Some(task) = inside.task(arn).await else {
         return plain(StatusCode::NOT_FOUND, "the task is over");
     };
-    let of_task = |form| found(metadata::task(&task, form));
+    let of_task = |form| found(inside.shown(&task, form));
     let of_container = |id: &str, form| match index(&task, id) {
         Some(index) => found(metadata::container(&task, index, form)),
         None => unknown(id),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// The statistics of all containers of a task, by the runtime's names for them.
 pub(super) async fn task(inside: &Inside, task: &Task, form: Form) -> Value {
-    let samples = inside.meter.samples(task).await;
+    let samples = inside.meters.meter.samples(task).await;
     let all = task.containers.iter().enumerate().map(|(index, container)| {
         let now = samples.get(&index);
         (container.runtime_id.clone(), of(inside, task, index, now, form))
@@ -20,7 +20,7 @@ pub(super) async fn task(inside: &Inside, task: &Task, form: Form) -> Value {
 /// The statistics of a container; `null` unless it runs, as the official agent has
 /// it.
 pub(super) async fn container(inside: &Inside, task: &Task, index: usize, form: Form) -> Value {
-    let samples = inside.meter.samples(task).await;
+    let samples = inside.meters.meter.samples(task).await;
     of(inside, task, index, samples.get(&index), form)
 }
 
@@ -30,7 +30,7 @@ fn of(inside: &Inside, task: &Task, index: usize, now: Option<&Sample>, form: Fo
     else {
         return Value::Null;
     };
-    let readings = inside.meter.readings();
+    let readings = inside.meters.meter.readings();
     let reading = readings.borrow().get(&container.runtime_id).cloned();
     let before = reading.as_ref().and_then(|reading| reading.earlier(now.at));
     let limit = spec.memory_mib.or(task.spec.memory_mib).map(|mib| mib << 20);

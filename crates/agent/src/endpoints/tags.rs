@@ -5,7 +5,7 @@
 //! fourth version says why.
 
 use super::Inside;
-use super::metadata::{self, Form};
+use super::metadata::Form;
 use crate::api::CallError;
 use crate::engine::Task;
 use crate::error::chain;
@@ -31,7 +31,7 @@ pub(super) async fn task(inside: &Inside, task: &Task, form: Form) -> Value {
         },
         of(inside, task.spec.arn.as_str())
     );
-    let mut document = metadata::task(task, form);
+    let mut document = inside.shown(task, form);
     let instance = instance.unwrap_or_default();
     add(&mut document, "ContainerInstanceTags", &instance, of_instance, form);
     add(&mut document, "TaskTags", task.spec.arn.as_str(), of_task, form);

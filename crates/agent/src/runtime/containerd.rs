@@ -1,13 +1,15 @@
 //! Containers in containerd, by its gRPC.
 
+mod file_systems;
+
 use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts};
 use super::user::{self, User};
 use super::volumes::{self, Mounted};
 use super::{
-    Containers, Error, Order, Pulled, Usage, WaitError, devices, environment, exec, init, is_lost,
-    mounts,
+    Containers, Error, Order, Pulled, Usage, WaitError, allowance, devices, environment, exec,
+    init, is_lost, mounts,
 };
 use crate::engine::{
     Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
@@ -18,9 +20,9 @@ use crate::netns::Place;
 use async_trait::async_trait;
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::container::Runtime;
-use containerd_client::services::v1::snapshots as snap;
 use containerd_client::types::Mount;
 use containerd_client::types::v1::Status;
+use file_systems::layers;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -73,7 +75,7 @@ impl Containerd {
         runc_root: PathBuf,
         data: &Path,
     ) -> Result<Self, Error> {
-        let (bounding, ceilings) = (bounding_set(), ceilings());
+        let (bounding, ceilings) = (allowance::bounding_set(), allowance::ceilings());
         let laid_out = Mutex::default();
         let (init, volumes) = (data.join("init"), data.join("volumes"));
         init::install(&init)?;
@@ -198,26 +200,6 @@ impl Containerd {
 
     fn laid_out(&self) -> MutexGuard<'_, HashMap<String, LaidOut>> {
         self.laid_out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn prepare_rootfs(&self, runtime_id: &str, image: &Image) -> Result<Vec<Mount>, Error> {
-        let message = snap::PrepareSnapshotRequest {
-            snapshotter: SNAPSHOTTER.to_owned(),
-            key: runtime_id.to_owned(),
-            parent: image.chain_id.clone(),
-            // Nothing refers to it until the container is on record.
-            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "made".to_owned())]),
-        };
-        let answer = self.connection.snapshots().prepare(self.connection.request(message)).await;
-        Ok(answer.map_err(Error::rpc("prepare a file system"))?.into_inner().mounts)
-    }
-
-    /// The file system of a container that was made before.
-    async fn rootfs(&self, runtime_id: &str) -> Result<Vec<Mount>, Error> {
-        let message =
-            snap::MountsRequest { snapshotter: SNAPSHOTTER.to_owned(), key: runtime_id.to_owned() };
-        let answer = self.connection.snapshots().mounts(self.connection.request(message)).await;
-        Ok(answer.map_err(Error::rpc("find a file system"))?.into_inner().mounts)
     }
 
     async fn record(
@@ -350,45 +332,6 @@ impl Containerd {
 
     fn task_of(runtime_id: &str) -> &str {
         runtime_id.rsplit_once('-').map_or(runtime_id, |(task, _)| task)
-    }
-
-    /// The file systems of containers, whether or not those are on record: an agent
-    /// may have died between the two.
-    async fn file_systems(&self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
-        let message =
-            snap::ListSnapshotsRequest { snapshotter: SNAPSHOTTER.to_owned(), filters: Vec::new() };
-        let answer = self.connection.snapshots().list(self.connection.request(message)).await;
-        let mut pages = answer.map_err(Error::rpc("list file systems"))?.into_inner();
-        while let Some(page) = pages.message().await.map_err(Error::rpc("list file systems"))? {
-            for info in page.info {
-                let made = info.labels.contains_key("containerd.io/gc.root");
-                if made && info.kind == snap::Kind::Active as i32 {
-                    names.push(info.name);
-                }
-            }
-        }
-        Ok(names)
-    }
-
-    /// Has containerd remove the directories of file systems that it has no record
-    /// of. One that died between the two would give the next the same number, and
-    /// find its directory there.
-    async fn sweep_file_systems(&self) {
-        let message = snap::CleanupRequest { snapshotter: SNAPSHOTTER.to_owned() };
-        let answer = self.connection.snapshots().cleanup(self.connection.request(message)).await;
-        if let Err(status) = answer {
-            tracing::debug!(error = status.message(), "file systems not swept");
-        }
-    }
-
-    async fn remove_rootfs(&self, runtime_id: &str) -> Result<(), Error> {
-        let message = snap::RemoveSnapshotRequest {
-            snapshotter: SNAPSHOTTER.to_owned(),
-            key: runtime_id.to_owned(),
-        };
-        let answer = self.connection.snapshots().remove(self.connection.request(message)).await;
-        tolerate(answer.map(drop), "remove a file system")
     }
 }
 
@@ -585,6 +528,10 @@ impl Containers for Containerd {
     async fn usage(&self, runtime_id: &str) -> Option<Usage> {
         self.cgroups.usage(Self::task_of(runtime_id), runtime_id)
     }
+
+    async fn written(&self, runtime_id: &str) -> Result<u64, Error> {
+        self.rootfs_usage(runtime_id).await
+    }
 }
 
 /// How Docker's errors begin, which are what ECS shows.
@@ -657,19 +604,6 @@ fn tolerate(answer: Result<(), tonic::Status>, what: &'static str) -> Result<(),
     }
 }
 
-/// The directories that make up a file system, topmost first.
-fn layers(mounts: &[Mount]) -> Vec<PathBuf> {
-    let mut layers = Vec::new();
-    for mount in mounts {
-        if mount.r#type == "bind" {
-            layers.push(PathBuf::from(&mount.source));
-        }
-        let lower = mount.options.iter().find_map(|option| option.strip_prefix("lowerdir="));
-        layers.extend(lower.into_iter().flat_map(|lower| lower.split(':')).map(PathBuf::from));
-    }
-    layers
-}
-
 /// `SIGTERM`, `TERM` or `15`.
 fn signal_number(name: &str) -> Option<u32> {
     if let Ok(number) = name.parse() {
@@ -685,86 +619,6 @@ fn counts_swap(unified: bool) -> bool {
     unified || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
 }
 
-/// The capabilities that we may pass on.
-fn bounding_set() -> BTreeSet<String> {
-    const NAMES: [&str; 41] = [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ];
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    let held = NAMES.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0);
-    held.map(|(_, name)| format!("CAP_{name}")).collect()
-}
-
-/// The hard limits that we cannot raise.
-fn ceilings() -> BTreeMap<String, u64> {
-    const NAMES: [(&str, &str); 15] = [
-        ("Max core file size", "core"),
-        ("Max cpu time", "cpu"),
-        ("Max data size", "data"),
-        ("Max file size", "fsize"),
-        ("Max file locks", "locks"),
-        ("Max locked memory", "memlock"),
-        ("Max msgqueue size", "msgqueue"),
-        ("Max nice priority", "nice"),
-        ("Max open files", "nofile"),
-        ("Max processes", "nproc"),
-        ("Max resident set", "rss"),
-        ("Max realtime priority", "rtprio"),
-        ("Max realtime timeout", "rttime"),
-        ("Max pending signals", "sigpending"),
-        ("Max stack size", "stack"),
-    ];
-    let table = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let hard = |title: &str| {
-        let line = table.lines().find_map(|line| line.strip_prefix(title))?;
-        // Soft, then hard; "unlimited" is no number, and no limit.
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    NAMES.iter().filter_map(|(title, name)| Some(((*name).to_owned(), hard(title)?))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -775,17 +629,5 @@ mod tests {
         assert_eq!(signal_number("quit"), Some(3));
         assert_eq!(signal_number("10"), Some(10));
         assert_eq!(signal_number("SIGNONSENSE"), None);
-    }
-
-    #[test]
-    fn layers_are_read_from_either_kind_of_mount() {
-        let overlay = Mount {
-            r#type: "overlay".into(),
-            options: vec!["workdir=/w".into(), "upperdir=/u".into(), "lowerdir=/b:/a".into()],
-            ..Mount::default()
-        };
-        assert_eq!(layers(&[overlay]), [PathBuf::from("/b"), PathBuf::from("/a")]);
-        let bind = Mount { r#type: "bind".into(), source: "/only".into(), ..Mount::default() };
-        assert_eq!(layers(&[bind]), [PathBuf::from("/only")]);
     }
 }

@@ -4,6 +4,7 @@
 //! [`Containers`] is the whole of it. [`containerd::Containerd`] is the real
 //! one; tests have one that behaves the same and holds nothing.
 
+mod allowance;
 pub mod cgroup;
 pub mod connection;
 pub mod containerd;
@@ -245,4 +246,7 @@ pub trait Containers: Send + Sync + 'static {
     async fn list(&self) -> Result<BTreeMap<String, FoundState>, Error>;
     /// What a container uses, if it runs.
     async fn usage(&self, runtime_id: &str) -> Option<Usage>;
+    /// How many bytes of disk it takes up beyond its image: none if it is not there. Each
+    /// of its files is looked at for that.
+    async fn written(&self, runtime_id: &str) -> Result<u64, Error>;
 }

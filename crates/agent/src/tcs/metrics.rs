@@ -3,7 +3,7 @@
 use super::TASKS_PER_FRAME;
 use crate::api::Identity;
 use crate::engine::EngineState;
-use crate::usage::{Counters, Reading, Readings};
+use crate::usage::{AllWritten, Counters, Reading, Readings};
 use ident::Timestamp;
 use std::collections::BTreeMap;
 use wire::tcs::{self, Message};
@@ -196,10 +196,12 @@ impl Samples {
         }
     }
 
-    /// The frames that say what was sampled, and a fresh start.
+    /// The frames that say what was sampled, and what of each task's disk was counted
+    /// last; and a fresh start.
     pub(super) fn drain(
         &mut self,
         state: &EngineState,
+        written: &AllWritten,
         identity: &Identity,
         id: &str,
         now: Timestamp,
@@ -229,8 +231,16 @@ impl Samples {
                 });
             let containers: Vec<_> = containers.collect();
             if !containers.is_empty() {
+                let utilized = written.get(&task.spec.arn).and_then(|written| {
+                    let mut counts = Counts::default();
+                    counts.add(written.bytes);
+                    counts.set()
+                });
+                let storage = utilized
+                    .map(|bytes| tcs::EphemeralStorageMetrics { bytes_utilized: Some(bytes) });
                 metrics.push(tcs::TaskMetric {
                     container_metrics: Some(containers),
+                    ephemeral_storage_metrics: storage,
                     task_arn: Some(task.spec.arn.as_str().to_owned()),
                     task_definition_family: Some(task.spec.family.clone()),
                     task_definition_version: Some(task.spec.version.clone()),
@@ -269,7 +279,7 @@ mod tests {
     use super::*;
     use crate::engine::{ContainerSpec, Desired, Task, TaskArn, TaskSpec};
     use crate::runtime::{Disk, Usage};
-    use crate::usage::{Sample, Traffic, Whose};
+    use crate::usage::{Sample, Traffic, Whose, Written};
 
     fn reading(before: Sample, now: Sample) -> Readings {
         [("t-0".to_owned(), Reading { whose: Whose::default(), now, before: Some(before) })].into()
@@ -320,9 +330,14 @@ mod tests {
         samples.take(&reading(sample(0, 0, 0), sample(5, 1, 1000)));
         samples.take(&reading(sample(5, 1, 1000), sample(10, 1, 3000)));
         samples.take(&reading(sample(5, 1, 1000), sample(10, 1, 3000)));
-        let frames = samples.drain(&state, &identity, "m", Timestamp(1));
+        let whose = Whose::default();
+        let arn = TaskArn::new("arn:aws:ecs:us-east-1:1:task/c/t");
+        let written = [(arn, Written { whose, bytes: 4096 })].into();
+        let frames = samples.drain(&state, &written, &identity, "m", Timestamp(1));
         let [Message::PublishMetricsRequest(frame)] = &frames[..] else { panic!("one frame") };
         let told = serde_json::to_value(&frame.task_metrics).expect("JSON");
+        let storage = &told[0]["ephemeralStorageMetrics"]["bytesUtilized"];
+        assert_eq!((&storage["sum"], &storage["sampleCount"]), (&4096.into(), &1.into()));
         let told = &told[0]["containerMetrics"][0];
         let counts = |min: u64, max: u64, sum: u64| {
             serde_json::json!({
@@ -338,7 +353,7 @@ mod tests {
         assert_eq!(network["rxBytesPerSecond"], rate);
         assert_eq!(storage["readSizeBytes"], counts(1000, 3000, 4000));
         assert_eq!(storage["writeSizeBytes"], counts(2000, 6000, 8000));
-        let frames = samples.drain(&state, &identity, "m", Timestamp(1));
+        let frames = samples.drain(&state, &written, &identity, "m", Timestamp(1));
         let [Message::PublishMetricsRequest(frame)] = &frames[..] else { panic!("one frame") };
         assert_eq!(frame.task_metrics, None, "all was told");
     }
@@ -359,7 +374,8 @@ mod tests {
         let (cluster, instance) = ("c".to_owned(), "i".to_owned());
         let identity = Identity { cluster, instance, runtime: String::new() };
         let state = EngineState::default();
-        let frames = Samples::default().drain(&state, &identity, "m", Timestamp(1));
+        let frames =
+            Samples::default().drain(&state, &AllWritten::new(), &identity, "m", Timestamp(1));
         let [Message::PublishMetricsRequest(frame)] = &frames[..] else { panic!("one frame") };
         let metadata = frame.metadata.as_ref().expect("metadata");
         assert_eq!((metadata.idle, metadata.fin), (Some(true), Some(true)));

@@ -8,7 +8,7 @@ use crate::backoff::Jitter;
 use crate::clock;
 use crate::rim::Rim;
 use crate::socket::{self, SocketError};
-use crate::usage::Readings;
+use crate::usage::{AllWritten, Readings};
 use futures::{SinkExt, StreamExt};
 use http::Uri;
 use metrics::Samples;
@@ -33,6 +33,8 @@ pub(crate) struct Tcs {
     pub(crate) rim: Rim,
     /// What containers use.
     pub(crate) readings: watch::Receiver<Arc<Readings>>,
+    /// What tasks have written.
+    pub(crate) written: watch::Receiver<Arc<AllWritten>>,
 }
 
 impl Tcs {
@@ -92,7 +94,10 @@ impl Tcs {
                     number = number.wrapping_add(1);
                     let state = self.rim.state().await;
                     let id = format!("{number:016x}");
-                    for message in samples.drain(&state, &self.identity, &id, clock::now()) {
+                    let written = self.written.borrow().clone();
+                    let frames =
+                        samples.drain(&state, &written, &self.identity, &id, clock::now());
+                    for message in frames {
                         self.send(&mut stream, &uri, &message).await?;
                     }
                     said = health::report(&state);

@@ -1,16 +1,23 @@
 //! What containers use, for Prometheus.
 //!
 //! Labels are a cluster's name, a family, the id of a task and the name of a
-//! container. All that is told is of containers that run, so there are never more
-//! series than those have.
+//! container. All that is told is of containers that run and of tasks that are not over,
+//! so there are never more series than those have.
 
-use super::{Readings, Whose};
+use super::{AllWritten, Readings, Whose};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where an agent shows what its containers use. Clones are of one and the same.
 #[derive(Clone, Debug, Default)]
-pub struct Exposition(Arc<Mutex<Arc<Readings>>>);
+pub struct Exposition(Arc<Mutex<Shown>>);
+
+/// What there is to show.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    readings: Arc<Readings>,
+    written: Arc<AllWritten>,
+}
 
 /// The names of our series and how each is had.
 type Family = (&'static str, &'static str, fn(&super::Sample) -> Option<f64>);
@@ -42,12 +49,21 @@ fn float(number: u64) -> f64 {
 impl Exposition {
     /// Shows these, and no others any more.
     pub(crate) fn show(&self, readings: Arc<Readings>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = readings;
+        self.shown().readings = readings;
+    }
+
+    /// The same of what tasks have written.
+    pub(crate) fn show_written(&self, written: Arc<AllWritten>) {
+        self.shown().written = written;
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is shown, in the text format of Prometheus.
     pub fn render(&self) -> String {
-        let readings = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Shown { readings, written } = self.shown().clone();
         let mut text = String::new();
         for (name, kind, of) in FAMILIES {
             let values = readings.values().filter_map(|it| Some((&it.whose, of(&it.now)?)));
@@ -58,6 +74,13 @@ impl Exposition {
                 }
                 _ = writeln!(text, "landfall_container_{name}{{{}}} {value}", labels(whose));
             }
+        }
+        for (position, written) in written.values().enumerate() {
+            if position == 0 {
+                _ = writeln!(text, "# TYPE landfall_task_storage_bytes gauge");
+            }
+            let (labels, bytes) = (labels(&written.whose), written.bytes);
+            _ = writeln!(text, "landfall_task_storage_bytes{{{labels}}} {bytes}");
         }
         text
     }
@@ -70,7 +93,9 @@ fn labels(whose: &Whose) -> String {
         ("task", &whose.task),
         ("container", &whose.container),
     ];
-    let pairs = pairs.map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+    // What is of a whole task names no container.
+    let named = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<_> = named.map(|(name, it)| format!("{name}=\"{}\"", escaped(it))).collect();
     pairs.join(",")
 }
 
@@ -81,7 +106,9 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::TaskArn;
     use crate::runtime::Usage;
+    use crate::usage::storage::Written;
     use crate::usage::{Counters, Reading, Sample, Traffic};
 
     fn readings(name: &str, traffic: Option<Traffic>) -> Arc<Readings> {
@@ -118,5 +145,23 @@ mod tests {
         let text = exposition.render();
         assert!(text.contains(r#"container="a\"b\\""#) && !text.contains("first"), "{text}");
         assert!(!text.contains("network"), "it has none: {text}");
+    }
+
+    #[test]
+    fn what_a_task_has_written_is_shown_of_the_task() {
+        let exposition = Exposition::default();
+        let whose = Whose {
+            cluster: "default".to_owned(),
+            family: "web".to_owned(),
+            task: "0123".to_owned(),
+            container: String::new(),
+        };
+        let arn = TaskArn::new("arn:aws:ecs:us-east-1:1:task/default/0123");
+        exposition.show_written(Arc::new([(arn, Written { whose, bytes: 4096 })].into()));
+        assert_eq!(
+            exposition.render(),
+            "# TYPE landfall_task_storage_bytes gauge\n\
+             landfall_task_storage_bytes{cluster=\"default\",family=\"web\",task=\"0123\"} 4096\n"
+        );
     }
 }

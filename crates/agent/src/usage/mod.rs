@@ -2,12 +2,17 @@
 //! to the tasks themselves and to Prometheus.
 //!
 //! There is one [`Meter`], so that all three tell the same; what it measured of a
-//! container goes when the container has ended, and nothing else accumulates.
+//! container goes when the container has ended, and nothing else accumulates. What
+//! tasks have written is measured apart, by [`Storage`], because it takes longer.
 
 mod exposition;
+mod storage;
 mod traffic;
 
 pub use exposition::Exposition;
+#[cfg(test)]
+pub(crate) use storage::Written;
+pub(crate) use storage::{AllWritten, Storage};
 pub(crate) use traffic::{Counters, Traffic};
 
 use crate::clock;

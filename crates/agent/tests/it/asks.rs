@@ -15,7 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Asks from inside the namespace of a task, or from the machine's.
-async fn ask(namespace: Option<PathBuf>, at: SocketAddr, request: String) -> (u16, Value) {
+pub(crate) async fn ask(
+    namespace: Option<PathBuf>,
+    at: SocketAddr,
+    request: String,
+) -> (u16, Value) {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         if let Some(path) = namespace {
@@ -36,7 +40,7 @@ async fn ask(namespace: Option<PathBuf>, at: SocketAddr, request: String) -> (u1
     (status, serde_json::from_str(body).expect("JSON"))
 }
 
-fn request(method: &str, path: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\
@@ -130,7 +134,8 @@ async fn a_task_asks_for_its_tags_and_its_protection_and_the_operator_for_all() 
     assert!(stats["pids_stats"]["current"].as_u64() > Some(0), "{stats}");
     assert_eq!(stats["networks"], Value::Null, "it has none");
     let shown = || machine.config.exposition.render();
-    let series = format!("family=\"web\",task=\"{}\"", arn.rsplit('/').next().expect("an id"));
+    let series =
+        format!("family=\"web\",task=\"{}\",container=", arn.rsplit('/').next().expect("an id"));
     until("the use being shown", || shown().contains(&series)).await;
     assert!(shown().contains("landfall_container_memory_bytes{cluster=\"default\","));
     let told = control

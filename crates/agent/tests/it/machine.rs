@@ -103,6 +103,7 @@ impl Machine {
             max_output: 1 << 20,
             introspection: None,
             exposition: Exposition::default(),
+            storage_pause: Duration::from_millis(100),
             attributes: Vec::new(),
             seed: 7,
         }

@@ -16,5 +16,6 @@ mod places;
 mod pulls;
 mod registry;
 mod runs;
+mod storage;
 mod victim;
 mod volumes;
