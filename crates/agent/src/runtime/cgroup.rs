@@ -6,6 +6,8 @@
 use super::{Disk, Error, Usage};
 use crate::engine::TaskSpec;
 use crate::error::unless_missing;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -175,6 +177,12 @@ impl Cgroups {
         fs::read_to_string(dir.join(file)).ok()
     }
 
+    /// Kills what is left in the cgroup of a task: the first process of a container whose
+    /// runc was ended over it is nobody's.
+    pub fn end_task(&self, task_id: &str) {
+        self.roots().for_each(|root| end_tree(&root.join(&self.top).join(task_id)));
+    }
+
     /// Removes the cgroup of a task from every tree.
     pub fn remove_task(&self, task_id: &str) -> Result<(), Error> {
         self.roots().try_for_each(|root| remove_tree(&root.join(&self.top).join(task_id)))
@@ -251,6 +259,19 @@ fn disks_v1(text: &str) -> Vec<Disk> {
 }
 
 /// Removes empty cgroups depth first. Their files cannot be removed, and go with them.
+fn end_tree(dir: &Path) {
+    let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    // What another namespace's number is shown of is 0, which would be all of us.
+    for pid in processes.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
+        _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            end_tree(&entry.path());
+        }
+    }
+}
+
 fn remove_tree(dir: &Path) -> Result<(), Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

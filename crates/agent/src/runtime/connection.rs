@@ -31,6 +31,11 @@ impl Connection {
         &self.socket
     }
 
+    /// Our namespace.
+    pub fn namespace(&self) -> &str {
+        self.namespace.to_str().unwrap_or_default()
+    }
+
     /// Addresses a message to our namespace.
     pub fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);

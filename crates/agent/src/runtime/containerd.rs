@@ -9,7 +9,7 @@ use super::user::{self, User};
 use super::volumes::{self, Mounted};
 use super::{
     Containers, Error, Order, Pulled, Usage, WaitError, allowance, devices, environment, exec,
-    init, is_lost, mounts,
+    init, is_lost, mounts, remains,
 };
 use crate::engine::{
     Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
@@ -477,6 +477,9 @@ impl Containers for Containerd {
 
     async fn delete(&self, runtime_id: &str) -> Result<(), Error> {
         self.laid_out().remove(runtime_id);
+        let (root, id) = (self.runc_root.clone(), runtime_id.to_owned());
+        let ended = tokio::task::spawn_blocking(move || remains::end_makers(&root, &id)).await;
+        ended.map_err(|error| Error::Spec(error.to_string()))?;
         if self.delete_process(runtime_id).await.is_err() {
             // It still runs.
             drop(self.kill(runtime_id, 9, true).await);
@@ -491,8 +494,10 @@ impl Containers for Containerd {
     }
 
     async fn delete_task(&self, task_id: &str) -> Result<(), Error> {
+        remains::end_shims(self.connection.namespace(), task_id).await?;
         let memory = self.shared_memory(task_id);
         unless_missing(std::fs::remove_dir_all(&memory)).map_err(Error::io("remove", memory))?;
+        self.cgroups.end_task(task_id);
         self.cgroups.remove_task(task_id)
     }
 

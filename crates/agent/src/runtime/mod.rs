@@ -14,6 +14,7 @@ mod exec;
 mod init;
 mod mounts;
 pub mod process;
+mod remains;
 mod resources;
 mod seccomp;
 pub mod spec;

@@ -6,7 +6,10 @@
 use crate::calls::{Calls, Side};
 use crate::machine::{Agent, Machine, container, end, last, task, until, written};
 use crate::victim::{self, SCRIPT, told};
-use agent::engine::{Known, Network, TaskArn, TaskSpec};
+use agent::engine::{
+    Condition, Dependency, HealthCheck, Known, MountPoint, Network, PortMapping, Protocol, TaskArn,
+    TaskSpec, VolumeSource,
+};
 use agent::netns::Networks;
 use agent::runtime::Containers;
 use agent::runtime::process::{self, Paths};
@@ -28,17 +31,82 @@ fn containerd(machine: &Machine) -> PathBuf {
     machine.config.run_dir.join("containerd.sock")
 }
 
-fn wish(machine: &mut Machine, round: usize) -> TaskSpec {
-    let eni = machine.eni(&format!("10.97.{round}.1"), &format!("10.97.{round}.7"));
+/// Which task it is that lives while others die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One container, with an interface of its own, that is told to stop.
+    Interface,
+    /// The same on the bridge, at some port of the machine.
+    Bridge,
+    /// One that waits for the good end of the second and the good health of the third,
+    /// and ends by itself.
+    Three,
+}
+
+/// A task, and what is to become of it.
+struct Life {
+    spec: TaskSpec,
+    /// The file that makes it end; without one it has to be stopped.
+    go: Option<PathBuf>,
+    /// With what each container ends.
+    ends: &'static [(&'static str, i32)],
+}
+
+/// What the one that ends by itself does.
+const WAITS: &str = "echo began; until test -e /go/now; do sleep 0.05; done; exit 6";
+/// What the one does that is asked for its health.
+const SERVES: &str = "trap 'exit 7' TERM; echo began; touch /up; while :; do sleep 0.05; done";
+
+fn life(machine: &mut Machine, kind: Kind, round: usize) -> Life {
     let mut web = container("web", &["sh", "-c", SCRIPT]);
     web.stop_timeout = Some(Duration::from_secs(20));
-    task(Network::Awsvpc(eni), vec![web])
+    let ends = &[("web", 6)];
+    match kind {
+        Kind::Interface => {
+            let eni = machine.eni(&format!("10.97.{round}.1"), &format!("10.97.{round}.7"));
+            Life { spec: task(Network::Awsvpc(eni), vec![web]), go: None, ends }
+        }
+        Kind::Bridge => {
+            let any = PortMapping {
+                container: (80, 80),
+                is_range: false,
+                host: None,
+                protocol: Protocol::Tcp,
+            };
+            web.ports = vec![any];
+            Life { spec: task(Network::Bridge, vec![web]), go: None, ends }
+        }
+        Kind::Three => {
+            let dir = machine.path(&format!("go-{round}"));
+            web.command = Some(["sh", "-c", WAITS].map(str::to_owned).to_vec());
+            let on = |name: &str, condition| Dependency { on: name.into(), condition };
+            web.depends_on = vec![on("init", Condition::Success), on("side", Condition::Healthy)];
+            web.mount_points =
+                vec![MountPoint { volume: "go".into(), path: "/go".into(), read_only: true }];
+            let mut init = container("init", &["sh", "-c", "echo began"]);
+            init.essential = false;
+            let mut side = container("side", &["sh", "-c", SERVES]);
+            side.stop_timeout = web.stop_timeout;
+            side.health_check = Some(HealthCheck {
+                command: ["cat", "/up"].map(str::to_owned).to_vec(),
+                interval: Duration::from_millis(300),
+                timeout: Duration::from_secs(2),
+                retries: 10,
+                start_period: Duration::ZERO,
+            });
+            let mut spec = task(Network::Isolated, vec![web, init, side]);
+            let source = VolumeSource::Host(dir.to_str().expect("utf-8").into());
+            spec.volumes.insert("go".into(), source);
+            let ends = &[("web", 6), ("init", 0), ("side", 7)];
+            Life { spec, go: Some(dir.join("now")), ends }
+        }
+    }
 }
 
 /// What a control plane does with an agent that comes back: it says again what it
 /// wants. Returns what is reported from then on.
-async fn see_through(machine: &Machine, agent: &mut Agent, spec: &TaskSpec) -> Vec<String> {
-    let arn = &spec.arn;
+async fn see_through(machine: &Machine, agent: &mut Agent, life: &Life) -> Vec<String> {
+    let (spec, arn) = (&life.spec, &life.spec.arn);
     agent.run(spec.clone()).await;
     let limit = Instant::now() + Duration::from_secs(40);
     loop {
@@ -54,7 +122,10 @@ async fn see_through(machine: &Machine, agent: &mut Agent, spec: &TaskSpec) -> V
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    agent.stop(spec.clone()).await;
+    match &life.go {
+        Some(go) => drop(fs::write(go, "")),
+        None => agent.stop(spec.clone()).await,
+    }
     agent.finished(arn).await;
     let mut reports = Vec::new();
     while let Ok(report) = agent.reports.try_recv() {
@@ -96,41 +167,63 @@ async fn assert_nothing_left(machine: &Machine, agent: &Agent, arn: &TaskArn, wh
     }
 }
 
-/// That the story a control plane heard is one: up, then down with its own exit code.
-fn assert_one_life(machine: &Machine, arn: &TaskArn, reports: &[String], when: &str) {
-    let running = format!("report {:?}", Known::Running);
-    let stopped = format!("report {:?} [6] \"\"", Known::Stopped);
-    let ups = reports.iter().take_while(|line| line.starts_with(&running)).count();
+/// That the story a control plane heard is one: up, then down, each container with its
+/// own exit code, and what was told twice was told alike.
+fn assert_one_life(machine: &Machine, life: &Life, reports: &[String], when: &str) {
+    let is = |known: Known| move |line: &&String| line.starts_with(&format!("report {known:?} "));
+    let ups = reports.iter().take_while(is(Known::Running)).count();
     let downs = reports.iter().skip(ups);
     assert!(ups > 0 && ups < reports.len(), "{when}: {reports:#?}");
-    assert!(downs.into_iter().all(|line| *line == stopped), "{when}: {reports:#?}");
-    let log = machine.log(arn, "web");
-    assert_eq!(log.matches("began").count(), 1, "{when}: it ran more than once: {log}");
+    assert!(downs.clone().all(|line| is(Known::Stopped)(&line)), "{when}: {reports:#?}");
+    assert!(downs.into_iter().all(|line| line.ends_with(" \"\"")), "{when}: {reports:#?}");
+    for (name, code) in life.ends {
+        let (words, ours) = (reports.iter().flat_map(|line| line.split(' ')), format!("{name}="));
+        let mut told: Vec<_> = words.filter(|word| word.starts_with(&ours)).collect();
+        let end = told.last().copied().unwrap_or_default();
+        assert_eq!(end, format!("{name}={code}"), "{when}: {reports:#?}");
+        told.sort_unstable();
+        told.dedup();
+        let up = told.iter().filter(|word| **word != end).count();
+        assert!(up <= 1, "{when}: {reports:#?}");
+        let log = machine.log(&life.spec.arn, name);
+        assert_eq!(log.matches("began").count(), 1, "{when}: {name} ran more than once: {log}");
+    }
 }
 
-/// Lets an agent run a task and stop it, again and again: each dies one step later
-/// than the one before, until one lives.
-async fn walk(line: Option<Side>) {
+/// Which side of a call it is whose turn is in this round.
+type Turn = fn(usize) -> Side;
+
+const BEFORE: Turn = |_| Side::Before;
+const AFTER: Turn = |_| Side::After;
+/// Between two calls there is not much: one death there is enough where there are many.
+const IN_TURN: Turn = |round| if round % 2 == 0 { Side::Before } else { Side::After };
+
+/// Lets an agent run a task until its end, again and again: each dies one step later
+/// than the one before, until one lives. Without a line steps are those of networks and
+/// reports.
+async fn walk(kind: Kind, turn: Option<Turn>) {
     let mut machine = Machine::with_image().await;
     let (socket, journal) = (machine.path("calls.sock"), machine.path("journal"));
     let mut round = 0;
     loop {
-        let spec = wish(&mut machine, round);
+        let life = life(&mut machine, kind, round);
+        let side = turn.map(|turn| turn(round));
         drop(fs::remove_file(&journal));
         let victim = Arc::new(Mutex::new(None));
         let struck = victim.clone();
-        let calls = line.map(|side| {
+        let calls = side.map(|side| {
             Calls::on(&socket, containerd(&machine), round, side, move || {
                 if let Some(pid) = *struck.lock().expect("a lock") {
                     _ = kill(pid, Signal::SIGKILL);
                 }
             })
         });
-        let (at, step) = match line {
+        let (at, step) = match side {
             Some(_) => (socket.clone(), NEVER),
             None => (containerd(&machine), round),
         };
-        let mut child = victim::start(&machine, &at, step, &journal, &spec);
+        let mut child =
+            victim::start(&machine, &at, step, &journal, &life.spec, life.go.as_deref());
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         *victim.lock().expect("a lock") = Some(pid);
         let ended = tokio::task::spawn_blocking(move || child.wait().expect("waited for"));
@@ -147,16 +240,16 @@ async fn walk(line: Option<Side>) {
         let calls_seen = calls.as_ref().map(Calls::disarm);
         drop(calls);
         let told = fs::read_to_string(&journal).unwrap_or_default();
-        let when = format!("round {round}, {line:?}, {calls_seen:?} calls, {told}");
+        let when = format!("round {round}, {side:?}, {calls_seen:?} calls, {told}");
         let mut reports: Vec<String> =
             told.lines().filter(|it| it.starts_with("report")).map(str::to_owned).collect();
         let mut agent = machine.agent().await;
-        reports.extend(see_through(&machine, &mut agent, &spec).await);
-        assert_one_life(&machine, &spec.arn, &reports, &when);
-        assert_nothing_left(&machine, &agent, &spec.arn, &when).await;
+        reports.extend(see_through(&machine, &mut agent, &life).await);
+        assert_one_life(&machine, &life, &reports, &when);
+        assert_nothing_left(&machine, &agent, &life.spec.arn, &when).await;
         agent.crash().await;
         if !died {
-            println!("{round} deaths, {line:?}");
+            println!("{round} deaths, {kind:?}, {side:?}");
             assert!(round > 5, "there are more steps than that");
             break;
         }
@@ -168,21 +261,41 @@ async fn walk(line: Option<Side>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_dies_at_every_step_of_network_and_reports() {
-    walk(None).await;
+    walk(Kind::Interface, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_dies_before_every_call() {
-    walk(Some(Side::Before)).await;
+    walk(Kind::Interface, Some(BEFORE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_dies_after_every_call() {
-    walk(Some(Side::After)).await;
+    walk(Kind::Interface, Some(AFTER)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_a_task_on_the_bridge_dies_at_every_step() {
+    walk(Kind::Bridge, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_a_task_on_the_bridge_dies_at_every_call() {
+    walk(Kind::Bridge, Some(IN_TURN)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_three_containers_dies_at_every_step() {
+    walk(Kind::Three, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_three_containers_dies_at_every_call() {
+    walk(Kind::Three, Some(IN_TURN)).await;
 }
 
 /// Lets containerd die at each call of a task's life; another is there at once.
-async fn walk_of_containerd(side: Side) {
+async fn walk_of_containerd(kind: Kind, turn: Turn) {
     let mut machine = Machine::with_image().await;
     let paths = Paths {
         data: machine.config.data_dir.join("containerd"),
@@ -191,7 +304,8 @@ async fn walk_of_containerd(side: Side) {
     let socket = machine.path("calls.sock");
     let mut round = 0;
     loop {
-        let spec = wish(&mut machine, round);
+        let life = life(&mut machine, kind, round);
+        let side = turn(round);
         let (tell, mut deaths) = tokio::sync::mpsc::unbounded_channel();
         let own = paths.clone();
         let calls = Calls::on(&socket, paths.socket(), round, side, move || {
@@ -212,18 +326,18 @@ async fn walk_of_containerd(side: Side) {
             }
         });
         let mut agent = machine.agent().await;
-        let reports = see_through(&machine, &mut agent, &spec).await;
+        let reports = see_through(&machine, &mut agent, &life).await;
         let (seen, struck) = calls.disarm();
         if struck {
             again.join_next().await.expect("one").expect("started again");
         }
         let when = format!("round {round}, {side:?}, {seen} calls");
-        assert_one_life(&machine, &spec.arn, &reports, &when);
-        assert_nothing_left(&machine, &agent, &spec.arn, &when).await;
+        assert_one_life(&machine, &life, &reports, &when);
+        assert_nothing_left(&machine, &agent, &life.spec.arn, &when).await;
         agent.crash().await;
         machine.config.containerd = None;
         if !struck {
-            println!("{round} deaths, {side:?}");
+            println!("{round} deaths, {kind:?}, {side:?}");
             assert!(round > 5, "there are more calls than that");
             break;
         }
@@ -235,12 +349,22 @@ async fn walk_of_containerd(side: Side) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containerd_dies_before_every_call() {
-    walk_of_containerd(Side::Before).await;
+    walk_of_containerd(Kind::Interface, BEFORE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containerd_dies_after_every_call() {
-    walk_of_containerd(Side::After).await;
+    walk_of_containerd(Kind::Interface, AFTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containerd_dies_at_every_call_of_a_task_on_the_bridge() {
+    walk_of_containerd(Kind::Bridge, IN_TURN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containerd_dies_at_every_call_of_three_containers() {
+    walk_of_containerd(Kind::Three, IN_TURN).await;
 }
 
 /// The process of the shim of this machine's containers.
@@ -258,7 +382,7 @@ fn shim(machine: &Machine) -> Option<Pid> {
 async fn a_shim_that_dies_takes_its_task_along_and_leaves_nothing() {
     let mut machine = Machine::with_image().await;
     for (round, watched) in [(0, true), (1, false)] {
-        let spec = wish(&mut machine, round);
+        let Life { spec, .. } = life(&mut machine, Kind::Interface, round);
         let mut agent = machine.agent().await;
         agent.run(spec.clone()).await;
         agent.running().await;
@@ -271,7 +395,12 @@ async fn a_shim_that_dies_takes_its_task_along_and_leaves_nothing() {
             kill(pid, Signal::SIGKILL).expect("killed");
             agent = machine.agent().await;
         }
-        let report = agent.stopped().await;
+        // One that was ended before it knew that it was heard says it again.
+        let mut report = agent.report().await;
+        while !watched && report.status == Known::Running {
+            report = agent.report().await;
+        }
+        assert_eq!(report.status, Known::Stopped, "{report:?}");
         let web = last(&report, "web");
         let reason = web.reason.as_deref().unwrap_or_default();
         assert_eq!(web.exit_code, None, "nobody saw it");
@@ -280,9 +409,9 @@ async fn a_shim_that_dies_takes_its_task_along_and_leaves_nothing() {
         assert_nothing_left(&machine, &agent, &spec.arn, "after the shim").await;
         agent.crash().await;
     }
-    let spec = wish(&mut machine, 2);
+    let life = life(&mut machine, Kind::Interface, 2);
     let mut agent = machine.agent().await;
-    let reports = see_through(&machine, &mut agent, &spec).await;
-    assert_one_life(&machine, &spec.arn, &reports, "the next task");
+    let reports = see_through(&machine, &mut agent, &life).await;
+    assert_one_life(&machine, &life, &reports, "the next task");
     end(machine, agent).await;
 }

@@ -7,6 +7,7 @@ mod calls;
 mod collect;
 mod control;
 mod full;
+mod given_up;
 mod kernel;
 mod killed;
 mod line;

@@ -5,7 +5,8 @@
 
 use crate::machine::Machine;
 use agent::engine::{
-    Attachment, Desired, Failure, Input, Known, PullFrom, Report, TaskArn, TaskSpec,
+    Attachment, ContainerReport, Desired, Failure, Input, Known, PullFrom, Report, TaskArn,
+    TaskSpec,
 };
 use agent::netns::{self, Networks};
 use agent::rim::{Reporter, Rim, Tools};
@@ -39,15 +40,19 @@ struct Order {
     step: usize,
     journal: PathBuf,
     task: TaskSpec,
+    /// The file that makes the task end; without one it has to be stopped.
+    go: Option<PathBuf>,
 }
 
-/// Starts a victim that runs `task` and stops it, by the containerd at this socket.
+/// Starts a victim that runs `task` and stops it, or makes the file by which it ends, by
+/// the containerd at this socket.
 pub(crate) fn start(
     machine: &Machine,
     containerd: &Path,
     step: usize,
     journal: &Path,
     task: &TaskSpec,
+    go: Option<&Path>,
 ) -> Child {
     let order = Order {
         containerd: containerd.to_owned(),
@@ -57,6 +62,7 @@ pub(crate) fn start(
         step,
         journal: journal.to_owned(),
         task: task.clone(),
+        go: go.map(Path::to_path_buf),
     };
     let path = machine.path("order.json");
     fs::write(&path, serde_json::to_vec(&order).expect("JSON")).expect("written");
@@ -142,10 +148,19 @@ impl Reporter for Scribe {
     }
 }
 
-/// A report in one line.
+/// A report in one line: each container that is up with its ports, or its exit code.
 pub(crate) fn told(report: &Report) -> String {
-    let codes: Vec<_> = report.containers.iter().filter_map(|c| c.exit_code).collect();
-    format!("report {:?} {codes:?} {:?}", report.status, report.reason)
+    let of = |it: &ContainerReport| {
+        let ports: Vec<_> = it.bindings.iter().map(|binding| binding.host.0).collect();
+        let how = match (it.status, it.exit_code, &it.reason) {
+            (Known::Stopped, Some(code), None) => code.to_string(),
+            (Known::Stopped, code, reason) => format!("{code:?}:{reason:?}"),
+            (known, ..) => format!("{known:?}:{ports:?}"),
+        };
+        format!("{}={}", it.name, how.replace(' ', "_"))
+    };
+    let containers: Vec<_> = report.containers.iter().map(of).collect();
+    format!("report {:?} {} {:?}", report.status, containers.join(" "), report.reason)
 }
 
 /// No test by itself: what those in [`killed`](crate::killed) kill.
@@ -182,7 +197,10 @@ async fn an_agent_that_is_to_be_killed() {
         {
             let spec = Box::new(order.task.clone());
             journal.step("before an order is accepted");
-            assert!(rim.accept(vec![Input::Want { spec, desired }]).await);
+            match order.go.as_ref().filter(|_| desired == Desired::Stopped) {
+                Some(go) => fs::write(go, "").expect("written"),
+                None => assert!(rim.accept(vec![Input::Want { spec, desired }]).await),
+            }
             journal.write(&format!("accepted {desired:?}"));
             journal.step("after an order was accepted");
             while reports.recv().await.expect("an agent") != known {}
