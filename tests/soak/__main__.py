@@ -88,7 +88,7 @@ def main():
     until = time.monotonic() + 60 * wanted.minutes
     with tempfile.TemporaryDirectory(prefix="landfall-soak-") as directory, concurrent.futures.ThreadPoolExecutor(8) as pool:
         # What is over is forgotten while the soak lasts, or memory would tell of that.
-        landfall = install(pathlib.Path(directory) / "data", "--retention", "60s")
+        landfall = install(pathlib.Path(directory) / "data", "--retention", "60s", "--task-cleanup-wait", "60s")
         try:
             network = Network(landfall)
             group = network.group("soak", tcp(80))

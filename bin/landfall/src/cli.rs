@@ -92,6 +92,10 @@ pub(crate) struct Up {
     /// gone, such as 90s, 10m, 2h or 1d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
     pub(crate) retention: Duration,
+    /// How long the agent keeps the logs of a task that is over, and remembers it; at
+    /// least 1m. The last thousand tasks at most, whatever their age.
+    #[arg(long, value_name = "TIME", default_value = "3h", value_parser = cleanup_wait)]
+    pub(crate) task_cleanup_wait: Duration,
     /// Where the agent tells this machine's operator which tasks run here, as the
     /// official agent does; none to tell nobody. If somebody else has the port,
     /// everything but this goes on.
@@ -338,12 +342,24 @@ pub(crate) struct DeleteAccount {
 /// The shortest time that agents get: reconnecting alone may take that long.
 const SHORTEST_GRACE: Duration = Duration::from_mins(1);
 
+/// The shortest time that a task which is over is remembered; the official agent's too.
+const SHORTEST_WAIT: Duration = Duration::from_mins(1);
+
 fn agent_grace(text: &str) -> Result<Duration, String> {
     let grace = time(text)?;
     if grace < SHORTEST_GRACE {
         return Err("agents need 1m at least to reconnect".to_owned());
     }
     Ok(grace)
+}
+
+/// As long as late copies of a payload may still come.
+fn cleanup_wait(text: &str) -> Result<Duration, String> {
+    let wait = time(text)?;
+    if wait < SHORTEST_WAIT {
+        return Err("a task that is over must be remembered for 1m at least".to_owned());
+    }
+    Ok(wait)
 }
 
 /// An address that only this machine reaches.
@@ -408,13 +424,21 @@ mod tests {
     }
 
     #[test]
-    fn agents_have_time_to_reconnect() {
-        let grace = |text: &str| {
-            let line = ["landfall", "up", "--agent-grace", text];
-            let Command::Up(up) = Cli::try_parse_from(line).ok()?.command else { return None };
-            Some(up.agent_grace)
+    fn agents_have_time_to_reconnect_and_payloads_to_be_late() {
+        let up = |option: &str, text: &str| {
+            let Command::Up(up) =
+                Cli::try_parse_from(["landfall", "up", option, text]).ok()?.command
+            else {
+                return None;
+            };
+            Some((up.agent_grace, up.task_cleanup_wait))
         };
-        assert_eq!(grace("59s"), None);
-        assert_eq!(grace("1m"), Some(SHORTEST_GRACE));
+        for option in ["--agent-grace", "--task-cleanup-wait"] {
+            assert_eq!(up(option, "59s"), None, "{option}");
+        }
+        let default = up("--retention", "1h").map(|(_, wait)| wait);
+        assert_eq!(default, Some(agent::engine::Settings::default().cleanup_wait));
+        assert_eq!(up("--agent-grace", "1m").map(|(grace, _)| grace), Some(SHORTEST_GRACE));
+        assert_eq!(up("--task-cleanup-wait", "1m").map(|(_, wait)| wait), Some(SHORTEST_WAIT));
     }
 }

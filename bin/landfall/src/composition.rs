@@ -7,7 +7,6 @@ use crate::commands::AnyError;
 use crate::extension::Extension;
 use crate::layout::{Access, Layout, read_json, write_json};
 use crate::metadata;
-use agent::engine::PullFrom;
 use agent::images::{Limits, PullBehavior, Registries};
 use chassis::idempotency::Sweeper;
 use chassis::{
@@ -189,6 +188,10 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         endpoint: endpoint.clone(),
         credentials,
+        engine: agent::engine::Settings {
+            pull_from: up.images.pull_from,
+            cleanup_wait: up.task_cleanup_wait,
+        },
         introspection: up.introspection.0,
         exposition: exposition.clone(),
         seed: u64::from(std::process::id()),
@@ -293,7 +296,7 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         image_pull_behavior: PullBehavior::PreferCached,
         registries: Registries::default(),
         image_limits: Limits::default(),
-        pull_from: PullFrom::Host,
+        engine: agent::engine::Settings::default(),
         max_output: MAX_OUTPUT,
         introspection: None,
         exposition: agent::Exposition::default(),

@@ -19,7 +19,7 @@ pub(crate) struct Images {
     /// through the task's own network interface, as on Fargate since platform version
     /// 1.4.0: its security groups decide.
     #[arg(long, value_name = "WHERE", default_value = "host")]
-    pull_from: PullFrom,
+    pub(crate) pull_from: PullFrom,
     /// Ask MIRROR before REGISTRY, such as docker.io=mirror.example:5000; several in
     /// their order, and then the registry itself.
     #[arg(long = "registry-mirror", value_name = "REGISTRY=MIRROR", value_parser = mirror)]
@@ -57,7 +57,6 @@ impl Images {
         }
         agent::Config {
             image_pull_behavior: self.image_pull_behavior,
-            pull_from: self.pull_from,
             registries: Registries {
                 insecure: self.insecure.clone(),
                 mirrors,

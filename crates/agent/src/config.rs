@@ -1,6 +1,6 @@
 //! What the agent has to be told.
 
-use crate::engine::PullFrom;
+use crate::engine;
 use crate::error::Error;
 use crate::images::{Limits, PullBehavior, Registries, Settings};
 use crate::reserve::Reserve;
@@ -47,8 +47,8 @@ pub struct Config {
     pub registries: Registries,
     /// When images go that nobody uses.
     pub image_limits: Limits,
-    /// From where images are pulled for tasks with an interface of their own.
-    pub pull_from: PullFrom,
+    /// What the engine is told.
+    pub engine: engine::Settings,
     /// How many bytes of disk the output of one container may take; what is older
     /// goes first.
     pub max_output: u64,

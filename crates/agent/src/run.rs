@@ -48,7 +48,7 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
             ("AWS_REGION".to_owned(), config.region.clone()),
             ("AWS_DEFAULT_REGION".to_owned(), config.region.clone()),
         ]),
-        pull_from: config.pull_from,
+        settings: config.engine,
     };
     // Tasks of before are looked after even while the control plane is away.
     let (rim, worker) = tokio::select! {

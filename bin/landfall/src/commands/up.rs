@@ -70,6 +70,7 @@ fn arguments(up: &Up) -> Vec<String> {
         format!("--cluster={}", up.cluster),
         format!("--agent-grace={}s", up.agent_grace.as_secs()),
         format!("--retention={}s", up.retention.as_secs()),
+        format!("--task-cleanup-wait={}s", up.task_cleanup_wait.as_secs()),
         format!("--introspection={}", up.introspection),
         format!("--rules-per-security-group={}", up.rules_per_security_group),
         format!("--security-groups-per-interface={}", up.security_groups_per_interface),

@@ -63,9 +63,6 @@ pub mod limits {
     pub const DELETE: Duration = Duration::from_mins(2);
 }
 
-/// How long a task that is over is remembered, so that a late copy of its
-/// payload does not bring it back to life. Its logs go with it.
-pub const RETENTION: Duration = Duration::from_hours(3);
 /// How many tasks that are over are remembered at most.
 pub const REMEMBERED: usize = 1000;
 /// Signals that failed, and kills without effect, are repeated after this.
@@ -322,12 +319,28 @@ pub struct ContainerReport {
     pub bindings: Vec<Binding>,
 }
 
+/// What the engine is told once and for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// From where new tasks have their images pulled.
+    pub pull_from: PullFrom,
+    /// How long a task that is over is remembered, so that a late copy of its payload
+    /// does not bring it back to life. Its logs go with it. The official agent calls
+    /// this `ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION`.
+    pub cleanup_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { pull_from: PullFrom::default(), cleanup_wait: Duration::from_hours(3) }
+    }
+}
+
 /// The engine. See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     state: EngineState,
-    /// From where new tasks have their images pulled.
-    pull_from: PullFrom,
+    settings: Settings,
     dirty: BTreeSet<TaskArn>,
     /// Not remembered: a new agent finds those that are left.
     orphans: BTreeMap<Orphan, Removal>,
@@ -339,10 +352,10 @@ impl Engine {
         Self { state, ..Self::default() }
     }
 
-    /// The same, which has the images of new tasks pulled from there.
+    /// The same with these settings.
     #[must_use]
-    pub fn pulling(self, pull_from: PullFrom) -> Self {
-        Self { pull_from, ..self }
+    pub fn with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// Everything it remembers.
@@ -359,7 +372,7 @@ impl Engine {
     /// When a [`Input::Tick`] is due, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let orphans = self.orphans.values().filter_map(|removal| removal.retry_at);
-        self.state.tasks.values().flat_map(steps::deadlines).chain(orphans).min()
+        self.state.tasks.values().flat_map(|task| self.deadlines(task)).chain(orphans).min()
     }
 
     /// Known tasks that run but are not in `listed` (from a manifest).
@@ -450,7 +463,7 @@ impl Engine {
         if !self.state.tasks.contains_key(&arn) {
             let mut task = Task::new(spec, desired);
             if let Network::Awsvpc(_) = task.spec.network {
-                task.pull_from = self.pull_from;
+                task.pull_from = self.settings.pull_from;
             }
             self.admit(task);
         }
@@ -545,9 +558,15 @@ impl Engine {
     fn due(&self, now: Timestamp) -> Vec<TaskArn> {
         let tasks = self.state.tasks.iter();
         tasks
-            .filter(|(_, task)| steps::deadlines(task).any(|at| at <= now))
+            .filter(|(_, task)| self.deadlines(task).any(|at| at <= now))
             .map(|(arn, _)| arn.clone())
             .collect()
+    }
+
+    /// Every moment at which something becomes due for a task although nothing happens.
+    fn deadlines<'a>(&self, task: &'a Task) -> impl Iterator<Item = Timestamp> + use<'a> {
+        let forgotten = task.finished_at.map(|at| at.after(self.settings.cleanup_wait));
+        steps::deadlines(task).chain(forgotten)
     }
 
     /// Drops tasks that have been over for long, or are too many.
@@ -558,7 +577,7 @@ impl Engine {
         over.sort_unstable();
         let excess = over.len().saturating_sub(REMEMBERED);
         for (position, (at, arn)) in over.into_iter().enumerate() {
-            if position < excess || now >= at.after(RETENTION) {
+            if position < excess || now >= at.after(self.settings.cleanup_wait) {
                 self.state.tasks.remove(&arn);
                 self.dirty.remove(&arn);
                 effects.push(Effect::Forget(arn));

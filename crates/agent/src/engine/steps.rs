@@ -3,8 +3,8 @@
 use super::order::{self, Gate, UNRESOLVED};
 use super::{
     Attachment, ContainerReport, DEFAULT_STOP_TIMEOUT, Desired, Effect, Exit, Failure, FailureKind,
-    Known, NetworkPhase, PullFrom, RETENTION, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which,
-    Work, clip, health, next_attempt,
+    Known, NetworkPhase, PullFrom, RETRY, Report, STOP_ATTEMPTS, Signal, Task, Which, Work, clip,
+    health, next_attempt,
 };
 use ident::Timestamp;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(super) fn drive(task: &mut Task, now: Timestamp, effects: &mut Vec<Effect>) 
     }
 }
 
-/// Every moment at which something becomes due although nothing happens.
+/// Every moment at which a step of it becomes due although nothing happens.
 pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
     let containers = task.containers.iter().flat_map(|c| {
         let kill = c.kill_at.filter(|_| c.known == Known::Running && !c.killed && !c.doomed);
@@ -52,8 +52,7 @@ pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
     let network = task.network_retry_at.filter(|_| task.network == NetworkPhase::Removing);
     let running = (task.desired == Desired::Running).then_some(task);
     let waiting = running.into_iter().flat_map(order::deadlines);
-    let containers = containers.chain(waiting).chain(health::deadlines(task));
-    containers.chain(network).chain(task.finished_at.map(|at| at.after(RETENTION)))
+    containers.chain(waiting).chain(health::deadlines(task)).chain(network)
 }
 
 fn note_running(task: &mut Task) {

@@ -14,7 +14,7 @@ pub(crate) use state::{make_private, write_durably, write_whole};
 use crate::clock;
 use crate::engine::{
     Effect, Engine, EngineState, Failure, FailureKind, FoundState, Input, Inventory, Orphan,
-    PullFrom, Report, Signal, TaskArn, TaskSpec, Which, limits,
+    PullFrom, Report, Settings, Signal, TaskArn, TaskSpec, Which, limits,
 };
 use crate::error::{Error, chain};
 use crate::netns::{Networks, Place};
@@ -51,8 +51,8 @@ pub struct Tools {
     pub state: StateDir,
     /// Environment of every container.
     pub environment: BTreeMap<String, String>,
-    /// From where images are pulled for tasks with an interface of their own.
-    pub pull_from: PullFrom,
+    /// What the engine is told.
+    pub settings: Settings,
 }
 
 enum Command {
@@ -82,7 +82,7 @@ impl Rim {
         };
         let (commands, inbox) = mpsc::channel(QUEUE);
         let mut worker = Worker {
-            engine: Engine::resume(loaded).pulling(tools.pull_from),
+            engine: Engine::resume(loaded).with(tools.settings),
             tools,
             commands: commands.clone(),
             inbox,

@@ -2,8 +2,7 @@
 //! which are gone when it goes, however the test ends.
 
 use agent::engine::{
-    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, PullFrom, Report, TaskArn,
-    TaskSpec,
+    ContainerReport, ContainerSpec, Desired, Eni, Input, Known, Network, Report, TaskArn, TaskSpec,
 };
 use agent::images::{Limits, PullBehavior, Registries};
 use agent::rim::{Reporter, Rim, Tools};
@@ -99,7 +98,7 @@ impl Machine {
             image_pull_behavior: PullBehavior::default(),
             registries: Registries::default(),
             image_limits: Limits::default(),
-            pull_from: PullFrom::Host,
+            engine: agent::engine::Settings::default(),
             max_output: 1 << 20,
             introspection: None,
             exposition: Exposition::default(),
@@ -139,7 +138,7 @@ impl Machine {
             reporter: Arc::new(Ear(sender)),
             state: host.state.clone(),
             environment: BTreeMap::new(),
-            pull_from: self.config.pull_from,
+            settings: self.config.engine,
         };
         let (rim, worker) = Rim::start(tools).await.expect("starts");
         let mut tasks = JoinSet::new();

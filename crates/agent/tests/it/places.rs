@@ -94,7 +94,7 @@ async fn an_image_comes_through_the_tasks_interface_if_it_is_to() {
     assert!(line.callers().iter().all(|who| *who == IpAddr::V4(gateway)), "{:?}", line.callers());
     agent.crash().await;
 
-    machine.config.pull_from = PullFrom::Task;
+    machine.config.engine.pull_from = PullFrom::Task;
     let mut agent = machine.agent().await;
     let before = line.callers().len();
     let eni = machine.eni(GATEWAY, "10.96.0.8");
@@ -123,7 +123,7 @@ async fn an_image_comes_through_the_tasks_interface_if_it_is_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_is_given_up_leaves_nobody_inside() {
     let mut machine = Machine::new();
-    machine.config.pull_from = PullFrom::Task;
+    machine.config.engine.pull_from = PullFrom::Task;
     let registry = Registry::start(&machine).await;
     registry.push(&machine, "team/app:1", &[]);
     let eni = machine.eni("10.97.0.1", "10.97.0.7");

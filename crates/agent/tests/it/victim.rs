@@ -5,7 +5,7 @@
 
 use crate::machine::Machine;
 use agent::engine::{
-    Attachment, ContainerReport, Desired, Failure, Input, Known, PullFrom, Report, TaskArn,
+    Attachment, ContainerReport, Desired, Failure, Input, Known, Report, Settings, TaskArn,
     TaskSpec,
 };
 use agent::netns::{self, Networks};
@@ -187,7 +187,7 @@ async fn an_agent_that_is_to_be_killed() {
         reporter: Arc::new(Scribe(journal.clone(), sender)),
         state: host.state.clone(),
         environment: BTreeMap::new(),
-        pull_from: PullFrom::Host,
+        settings: Settings::default(),
     };
     let (rim, worker) = Rim::start(tools).await.expect("starts");
     let (_stop, stopped) = watch::channel(false);

@@ -34,13 +34,14 @@ fn the_life_of_a_task_with_a_sidecar() {
         (want(&spec, Desired::Running), &[]),
         (want(&spec, Desired::Stopped), &[]),
     ];
-    let mut engine = Engine::default();
+    let settings = Settings { cleanup_wait: Duration::from_mins(7), ..Settings::default() };
+    let mut engine = Engine::default().with(settings);
     for (step, (input, expected)) in script.into_iter().enumerate() {
         let shown = format!("step {step}: {input:?}");
         assert_eq!(feed(&mut engine, input, 0), expected, "{shown}");
     }
     assert_eq!(engine.state().tasks[&task].containers[0].exit_code, Some(0));
-    let later = Timestamp(0).after(RETENTION).0;
+    let later = Timestamp(0).after(settings.cleanup_wait).0;
     assert_eq!(feed(&mut engine, Input::Tick, later - 1), [""; 0]);
     assert_eq!(feed(&mut engine, Input::Tick, later), ["forget"]);
     assert!(engine.state().tasks.is_empty());
@@ -63,7 +64,7 @@ fn what_comes_through_the_interface_waits_for_it() {
     let attached = TaskSpec { network: Network::Awsvpc(eni), ..isolated.clone() };
     let ready = Input::NetworkReady { task: attached.arn.clone(), result: Ok(BTreeMap::new()) };
     let begin = |pull_from, spec| {
-        let mut engine = Engine::default().pulling(pull_from);
+        let mut engine = Engine::default().with(Settings { pull_from, ..Settings::default() });
         (feed(&mut engine, want(spec, Desired::Running), 0), engine)
     };
     for (from, spec) in
@@ -78,7 +79,7 @@ fn what_comes_through_the_interface_waits_for_it() {
     // Another agent makes the network sure first, as this one did, whatever it is told.
     let state = engine.state().tasks.values().map(Task::durable);
     let tasks = state.map(|task| (task.spec.arn.clone(), task)).collect();
-    let mut engine = Engine::resume(EngineState { tasks }).pulling(PullFrom::Host);
+    let mut engine = Engine::resume(EngineState { tasks });
     assert_eq!(feed(&mut engine, Input::Found(Inventory::default()), 2), ["network"]);
     assert_eq!(feed(&mut engine, ready, 3), ["pull 0"]);
 }
