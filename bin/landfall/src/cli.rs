@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run control plane, agent and card on this machine.
-    Up(Up),
+    Up(Box<Up>),
     /// Stop Landfall, its tasks and its network.
     Down(Down),
     /// Print what AWS tools need to reach Landfall, as shell exports.

@@ -178,8 +178,8 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         credentials: credentials.clone(),
     };
     let card_config = card_config(layout, up, metadata.as_ref())?;
-    let seen = card::Seen::new(&card_config);
     let card = card::Card::new(card_config);
+    let seen = card.seen();
     let (plan_sender, plans) = watch::channel(None);
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let card_endpoint = format!("{endpoint}{}", ec2::card::PATH).parse()?;
@@ -188,10 +188,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         region: up.region.clone(),
         endpoint: endpoint.clone(),
         credentials,
-        engine: agent::engine::Settings {
-            pull_from: up.images.pull_from,
-            cleanup_wait: up.task_cleanup_wait,
-        },
+        engine: engine(up),
         introspection: up.introspection.0,
         exposition: exposition.clone(),
         seed: u64::from(std::process::id()),
@@ -304,6 +301,12 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         attributes: Vec::new(),
         seed: 0,
     })
+}
+
+/// What the agent's engine is told.
+fn engine(up: &Up) -> agent::engine::Settings {
+    let (pull_from, cleanup_wait) = (up.images.pull_from, up.task_cleanup_wait);
+    agent::engine::Settings { pull_from, cleanup_wait }
 }
 
 /// The instance that this machine is, made on the first start in its region.

@@ -2,11 +2,13 @@
 
 use crate::dns::{Resolvers, Upstream};
 use crate::error::CardError;
+use crate::fastpath::{FastPath, FastPaths};
 use crate::host::Host;
 use crate::imds::Metadata;
 use crate::netns::{self, Netns};
 use crate::nft::Counters;
 use crate::router::{Answering, Router};
+use crate::seen::Seen;
 use crate::{keep, names};
 use ident::{EniId, Generation};
 use net::model::Service;
@@ -92,6 +94,7 @@ pub struct Card {
     /// a convenience: a card without any finds them again.
     routers: BTreeMap<String, Router>,
     upstream: Arc<Upstream>,
+    fast_paths: FastPaths,
     /// The plan that was accepted last.
     plan: Option<CardPlan>,
     /// Whether that is the one that a successor would find.
@@ -120,12 +123,18 @@ impl Card {
             host: None,
             routers: BTreeMap::new(),
             upstream,
+            fast_paths: FastPaths::default(),
             is_kept: plan.is_some(),
             keeping: JoinSet::new(),
             syncing: JoinSet::new(),
             plan,
             last_work: Work::default(),
         }
+    }
+
+    /// Who looks at the flows of its interfaces, beside it and without it.
+    pub fn seen(&self) -> Seen {
+        Seen::new(&self.config, &self.fast_paths)
     }
 
     /// How the card was configured.
@@ -305,7 +314,10 @@ impl Card {
         // A router whose name was taken away is not the one that the name means.
         let mut router = match self.routers.remove(&name) {
             Some(router) if router.is_at(&path) => router,
-            Some(_) | None => Router::open(&path, work).await?,
+            Some(_) | None => {
+                let fast_path = FastPath::new(&name, &self.fast_paths);
+                Router::open(&path, fast_path, work).await?
+            }
         };
         let mut attempts = 1..=ATTEMPTS;
         let failures = loop {
@@ -340,7 +352,8 @@ impl Card {
             let path = self.config.netns_dir.join(&name);
             // A name without a namespace has nothing to clear.
             if Netns::is_named(&path) {
-                Router::open(&path, work).await?.clear(work).await?;
+                let fast_path = FastPath::new(&name, &self.fast_paths);
+                Router::open(&path, fast_path, work).await?.clear(work).await?;
             }
             Netns::remove(&path)?;
             work.adjusted += 1;

@@ -63,6 +63,12 @@ pub enum CardError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// What went the fast way could not be read.
+    #[error("cannot read what went the fast way")]
+    FastPath {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The kernel refused the rules.
     #[error("the kernel refuses the rules")]
     Rules {
@@ -127,6 +133,7 @@ impl CardError {
             | Self::Nft { .. }
             | Self::Route { .. }
             | Self::Conntrack { .. }
+            | Self::FastPath { .. }
             | Self::Plan { .. }
             | Self::Overlap { .. }
             | Self::NoSubnet => false,

@@ -6,7 +6,7 @@
 //! ```text
 //! prerouting  has it the addresses of the interface it comes from?
 //! input       is it for a service that the interface may use?  -> passed
-//! forward     is its flow known?          -> passed
+//! forward     is its flow known?          marked, -> passed
 //!             egress gate                 chain of the sender, by iifname
 //!             is its flow untracked?      marked, and passed on
 //!             ingress gate                chain of the receiver, by oifname -> passed
@@ -115,6 +115,9 @@ pub(crate) enum Change<'a> {
 
 /// The mark of a packet that the sender's groups permit.
 pub(crate) const PERMITTED: u32 = 1;
+/// The mark of a packet whose flow was permitted when it began: those that follow it may go
+/// the fast way ([`crate::fastpath`]).
+pub(crate) const KNOWN: u32 = 2;
 
 /// The marks of a flow that the interface which began it, or the other one, does not
 /// track: see [`crate::untracked`].
@@ -253,7 +256,7 @@ impl Filter {
         let not_permitted = Step::IsNot(Field::Mark, PERMITTED.to_ne_bytes().to_vec());
         let forward = vec![
             vec![Step::SetMark(0)],
-            vec![Step::Tracked(State::Known), Step::goto("passed")],
+            vec![Step::Tracked(State::Known), Step::SetMark(KNOWN), Step::goto("passed")],
             // ICMP that is no request opens no flow; the rules may still permit it,
             // as they do on EC2.
             vec![

@@ -28,7 +28,7 @@ const CTA_TIMESTAMP: u16 = 20;
 const CTA_TIMESTAMP_START: u16 = 1;
 
 /// What a packet of a flow says of where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tuple {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,

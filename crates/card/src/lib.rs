@@ -37,6 +37,7 @@
 //! | `advertise` | the router advertises itself to who has IPv6 |
 //! | `dns` | the VPC's resolver |
 //! | [`imds`] | the instance metadata |
+//! | `fastpath` | packets of known flows, past the rules |
 //! | `supervised` | what answers in a router, started again when it ends |
 //! | `keep` | the last plan, on disk |
 
@@ -48,6 +49,7 @@ mod card;
 mod dns;
 mod encode;
 mod error;
+mod fastpath;
 mod filter;
 mod flows;
 mod gate;
@@ -68,6 +70,7 @@ mod untracked;
 pub use card::{Card, Config, Work};
 pub use dns::Resolvers;
 pub use error::CardError;
+pub use fastpath::fast_path;
 pub use nft::{Counters, Tally};
 pub use run::run;
 pub use seen::Seen;

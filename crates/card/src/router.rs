@@ -10,6 +10,7 @@ use crate::advertise::{Advertiser, Links};
 use crate::card::Work;
 use crate::dns::{Dns, Upstream};
 use crate::error::CardError;
+use crate::fastpath::{At, FastPath};
 use crate::filter::Filter;
 use crate::flows::{self, Tracked};
 use crate::host::{self, Host};
@@ -46,6 +47,7 @@ pub(crate) struct Router {
     netns: Netns,
     rtnl: Rtnl,
     rules: Loaded,
+    fast_path: FastPath,
     advertiser: Option<Advertiser>,
     dns: Dns,
     metadata: Door,
@@ -126,6 +128,8 @@ struct Ready {
     outside: Vec<Link>,
     advertise_on: Links,
     shut: Vec<Link>,
+    /// The card ends of interfaces.
+    cards: BTreeMap<EniId, At>,
 }
 
 /// The links of a router and of its host, after those were made that were missing.
@@ -143,14 +147,23 @@ pub(crate) type Failures = BTreeMap<EniId, CardError>;
 
 impl Router {
     /// The router with this name, made now if there is none.
-    pub(crate) async fn open(path: &Path, work: &mut Work) -> Result<Self, CardError> {
+    pub(crate) async fn open(
+        path: &Path,
+        fast_path: FastPath,
+        work: &mut Work,
+    ) -> Result<Self, CardError> {
         let (netns, new) = Netns::ensure(path)?;
         work.adjusted += usize::from(new);
         let rtnl = Rtnl::connect(&netns).await?;
+        if !new {
+            let links = rtnl.links().await?;
+            FastPath::clear(&rtnl, links.iter().filter(|link| is_ours(link))).await?;
+        }
         Ok(Self {
             netns,
             rtnl,
             rules: Loaded::default(),
+            fast_path,
             advertiser: None,
             dns: Dns::default(),
             metadata: Door::default(),
@@ -179,14 +192,17 @@ impl Router {
         // There are many switches, and each is a file. A new plan changes none of
         // those that were there before; the next look at the same plan is at all.
         let before = self.obeyed.take();
+        let is_same = before.as_ref() == Some(plan);
         let is_narrower = match &before {
             Some(before) => untracked::narrows(before, plan),
             None => self.has_lived,
         };
+        self.fast_path.keep(|eni, _| plan.enis.iter().any(|kept| kept.eni == *eni));
         let tuned = before.filter(|before| before != plan);
         if tuned.is_none() {
             work.adjusted += self.netns.run(sysctl::prepare).await??;
         }
+        let adjusted = work.changes();
         // Rules name links, and do not mind if those are not there yet or any
         // more. So the two are made at the same time.
         let (mut rules, netns) = (mem::take(&mut self.rules), self.netns.clone());
@@ -195,11 +211,20 @@ impl Router {
             self.converge_network(plan, tuned.as_ref(), host, work),
         );
         self.rules = rules;
-        let Ready { mut failures, outside, advertise_on, shut } = ready?;
+        // Whatever else has gone wrong, the rules and the routes may be others now.
+        let is_other = !is_same || !matches!(loaded, Ok(false)) || work.changes() != adjusted;
+        if is_other {
+            self.fast_path.forget();
+        }
+        let Ready { mut failures, outside, advertise_on, shut, cards } = ready?;
         work.loaded += usize::from(loaded?);
         self.forget_strangers(plan, &outside).await?;
         if is_narrower {
             self.cut(plan).await?;
+        }
+        if is_other {
+            // Somebody may have come by a flow that has just ended.
+            self.fast_path.forget();
         }
         if tuned.is_none() {
             work.adjusted += self.netns.run(sysctl::forward).await??;
@@ -217,6 +242,7 @@ impl Router {
             }
         }
         self.has_lived = true;
+        self.fast_path.add(&self.rtnl, &cards).await;
         // Last of all: the kernel does nothing else with links meanwhile.
         self.leaving.begin(&self.netns, shut);
         self.obeyed = failures.is_empty().then(|| plan.clone());
@@ -308,7 +334,11 @@ impl Router {
             asking.filter_map(|eni| cards.get(&eni.eni).copied()).collect();
         let told = links.iter().filter(|link| indices.contains(&link.index));
         let advertise_on = told.filter_map(|link| Some((link.index, link.mac?))).collect();
-        Ok(Ready { failures, outside, advertise_on, shut })
+        let at = |eni: &EniPlan| {
+            Some((eni.eni.clone(), At { index: *cards.get(&eni.eni)?, mac: eni.mac }))
+        };
+        let cards = plan.enis.iter().filter_map(at).collect();
+        Ok(Ready { failures, outside, advertise_on, shut, cards })
     }
 
     /// Removes the links that the plan does not want as they are, and makes
@@ -608,7 +638,10 @@ impl Router {
 
     /// What passed and what did not.
     pub(crate) async fn counters(&self) -> Result<BTreeMap<EniId, Counters>, CardError> {
-        nft::counters(&self.netns).await
+        let mut counters = nft::counters(&self.netns).await?;
+        let counted = self.fast_path.count(&mut counters);
+        counted.map_err(|source| CardError::FastPath { source })?;
+        Ok(counters)
     }
 
     /// Removes every interface. Both ends go, wherever the other one is, and

@@ -82,6 +82,11 @@ impl Rtnl {
         })
     }
 
+    /// For what only one place says to the kernel.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Opens a conversation with the namespace of the calling thread, in a runtime.
     fn open() -> io::Result<Self> {
         let (connection, handle, _unsolicited) = rtnetlink::new_connection()?;
@@ -382,7 +387,9 @@ fn unless_gone(result: Result<(), CardError>) -> Result<(), CardError> {
     }
 }
 
-fn refused(action: impl FnOnce() -> String) -> impl FnOnce(rtnetlink::Error) -> CardError {
+pub(crate) fn refused(
+    action: impl FnOnce() -> String,
+) -> impl FnOnce(rtnetlink::Error) -> CardError {
     |source| CardError::Netlink { action: action(), source }
 }
 

@@ -1,11 +1,12 @@
 //! What passed and what did not, told per interface as VPC flow logs do.
 //!
-//! What passed is what the connection tracker knows of it. What did not is what the
-//! rules have noted ([`crate::refused`]). Both are the kernel's own, so that nobody has
+//! What passed is what the connection tracker and the fast path know of it. What did not is what the
+//! rules have noted ([`crate::refused`]). All of that is the kernel's own, so that nobody has
 //! to watch packets for somebody who may ask one day.
 
 use crate::card::Config;
 use crate::error::CardError;
+use crate::fastpath::FastPaths;
 use crate::flows::{self, Tracked, Tuple};
 use crate::names;
 use crate::netns::Netns;
@@ -14,7 +15,8 @@ use ident::{EniId, Timestamp};
 use net::flow::{Action, Counted, Direction, Flow, FlowsAsked, FlowsTold, MOST_FLOWS};
 use net::plan::{CardPlan, VpcPlan};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -23,12 +25,17 @@ use std::path::PathBuf;
 pub struct Seen {
     prefix: String,
     netns_dir: PathBuf,
+    fast_paths: FastPaths,
 }
 
 impl Seen {
-    /// For the interfaces of a card that is configured like this.
-    pub fn new(config: &Config) -> Self {
-        Self { prefix: config.prefix.clone(), netns_dir: config.netns_dir.clone() }
+    /// For the interfaces of a card that is configured like this and has these.
+    pub(crate) fn new(config: &Config, fast_paths: &FastPaths) -> Self {
+        Self {
+            prefix: config.prefix.clone(),
+            netns_dir: config.netns_dir.clone(),
+            fast_paths: fast_paths.clone(),
+        }
     }
 
     /// The flows that were asked for, of the interfaces that `plan` names, as of `now`.
@@ -41,12 +48,16 @@ impl Seen {
     ) -> Result<FlowsTold, CardError> {
         let mut newest = Newest::default();
         for vpc in &plan.vpcs {
-            let path = self.netns_dir.join(names::router(&self.prefix, &vpc.vpc));
+            let router = names::router(&self.prefix, &vpc.vpc);
+            let path = self.netns_dir.join(&router);
             if !Netns::is_named(&path) {
                 continue;
             }
             let teller = Teller::new(vpc, asked.clone(), now);
-            let looked = Netns::open(&path)?.run(move || teller.look(newest)).await?;
+            let fast_paths = self.fast_paths.clone();
+            let looked = Netns::open(&path)?
+                .run(move || teller.look(&fast_paths.carried(&router)?, newest))
+                .await?;
             newest = looked.map_err(|source| CardError::Conntrack { source })?;
         }
         let is_cut = newest.is_cut;
@@ -139,19 +150,27 @@ impl Teller {
     }
 
     /// Runs in the router.
-    fn look(&self, mut newest: Newest) -> std::io::Result<Newest> {
-        flows::tracked(|tracked| self.passed(&tracked, &mut newest))?;
+    fn look(&self, fast: &HashMap<Tuple, Counted>, mut newest: Newest) -> io::Result<Newest> {
+        flows::tracked(|tracked| self.passed(&tracked, fast, &mut newest))?;
         refused::remembered(KEPT_IN, |it| self.kept(Direction::Egress, &it, &mut newest))?;
         refused::remembered(KEPT_OUT, |it| self.kept(Direction::Ingress, &it, &mut newest))?;
         Ok(newest)
     }
 
     /// A flow that passed left its sender and came to its receiver, and so did what was
-    /// answered.
-    fn passed(&self, tracked: &Tracked, newest: &mut Newest) {
-        let (tuple, start) = (tracked.tuple, tracked.start);
-        let there = Carried { tuple, counted: tracked.sent, start };
-        let back = Carried { tuple: tuple.reversed(), counted: tracked.answered, start };
+    /// answered. The tracker does not see what went the fast way.
+    fn passed(&self, tracked: &Tracked, fast: &HashMap<Tuple, Counted>, newest: &mut Newest) {
+        let start = tracked.start;
+        let carried = |tuple: Tuple, counted: Option<Counted>| {
+            let more = fast.get(&tuple).copied().unwrap_or_default();
+            let counted = counted.map(|counted| Counted {
+                packets: counted.packets + more.packets,
+                bytes: counted.bytes + more.bytes,
+            });
+            Carried { tuple, counted, start }
+        };
+        let there = carried(tracked.tuple, tracked.sent);
+        let back = carried(tracked.tuple.reversed(), tracked.answered);
         for carried in [there, back] {
             // Of what nobody counted, nobody knows whether there was any.
             if carried.counted.is_some_and(|counted| counted.packets == 0) {

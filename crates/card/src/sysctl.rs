@@ -42,6 +42,10 @@ const FORWARDING: &[(&str, &str)] = &[
     // A packet from the middle of a TCP connection that is not known opens none: it is
     // of one that has ended here ([`crate::untracked`]).
     ("netfilter/nf_conntrack_tcp_loose", "0"),
+    // It sees one packet a second of a flow that goes the fast way ([`crate::fastpath`]),
+    // so it cannot know which of them are in order. Both ends do.
+    ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
+    ("netfilter/nf_conntrack_tcp_ignore_invalid_rst", "1"),
     // What flows have carried, and since when: see [`crate::seen`].
     ("netfilter/nf_conntrack_acct", "1"),
     ("netfilter/nf_conntrack_timestamp", "1"),

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["ident"]),
     ("net", &["ident"]),
     ("nfnl", &[]),
+    ("bpf", &[]),
     ("sched", &["ident"]),
     ("store", &["ident"]),
     ("store-sqlite", &["ident", "store"]),
@@ -19,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ec2", &["ident", "wire", "store", "chassis", "net"]),
     ("ecs", &["ident", "wire", "store", "chassis", "net", "sched", "iam", "ec2"]),
     ("agent", &["ident", "wire", "nfnl"]),
-    ("card", &["ident", "net", "nfnl"]),
+    ("card", &["ident", "net", "nfnl", "bpf"]),
     (
         "sim",
         &[

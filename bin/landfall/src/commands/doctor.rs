@@ -44,6 +44,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<ExitCode, AnyError
         namespaces(),
         file_system(),
         cgroups(),
+        fast_path(),
         routes(),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
         disk(layout),
@@ -115,6 +116,17 @@ fn cgroups() -> Check {
         check("cgroups", Status::Good, "version 1")
     } else {
         check("cgroups", Status::Bad, "no memory controller under /sys/fs/cgroup")
+    }
+}
+
+fn fast_path() -> Check {
+    let name = "fast path of packets";
+    match card::fast_path() {
+        Ok(()) => check(name, Status::Good, "the kernel takes it"),
+        Err(error) => {
+            let text = format!("the kernel does not take it ({error}): packets are slower");
+            check(name, Status::Poor, text)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A machine for one test: a host's namespace, a card, and tasks.
 
 use card::netns::Netns;
-use card::{Card, Config, Resolvers, Seen, Work};
+use card::{Card, Config, Resolvers, Work};
 use ident::{Generation, Timestamp};
 use net::flow::{FlowsAsked, FlowsTold};
 use net::model::Eni;
@@ -87,8 +87,7 @@ impl Lab {
 
     /// The flows of the interfaces that `plan` names.
     pub(crate) fn flows(&self, plan: &CardPlan, asked: &FlowsAsked) -> FlowsTold {
-        let seen = Seen::new(&self.config());
-        self.runtime.block_on(seen.look(plan, asked, now())).expect("an answer")
+        self.runtime.block_on(self.card.seen().look(plan, asked, now())).expect("an answer")
     }
 
     /// The names of the namespaces that there are.

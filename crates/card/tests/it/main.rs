@@ -7,6 +7,7 @@
 mod agree;
 mod dns;
 mod dual;
+mod fastpath;
 mod flows;
 mod gates;
 mod host;
