@@ -1,11 +1,14 @@
 """Packets between tasks, beside one plain veth pair and Docker's bridge.
 
 A place is a command before which another runs there: `ip netns exec NAME`. Each row is
-measured right after the plain pair, since a machine is not equally fast at all times.
+measured right after the plain pair, since a machine is not equally fast at all times, and
+with each end on a processor of its own, since where the scheduler puts them changes more
+than what is measured.
 """
 
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -63,7 +66,7 @@ def running(place, *command):
         server.wait()
 
 
-def throughput(server, client, address, streams, seconds=2):
+def throughput(server, client, address, streams, seconds=1):
     """What TCP carries between two places, in Gbit/s."""
     ask = [*client, "iperf3", "-J", "-t", str(seconds), "-P", str(streams), "-c", address]
 
@@ -87,25 +90,37 @@ def round_trip(server, client, address, connections):
         return float(until(answered, every=0.1))
 
 
+def on(processor, place):
+    """The same place, on that processor alone if there are several."""
+    available = sorted(os.sched_getaffinity(0))
+    return ("taskset", "--cpu-list", str(available[processor]), *place) if len(available) > 1 else place
+
+
 def both(path):
     """Throughput and round trips of one path, with 1 and 32 connections."""
     server, client, address = path
+    server, client = on(0, server), on(1, client)
     return [throughput(server, client, address, 1), throughput(server, client, address, 32),
             round_trip(server, client, address, 1), round_trip(server, client, address, 32)]
 
 
-def compare(paths, plain, rounds=3):
-    """Shows each path and its share of what the plain pair does: medians of rounds."""
+def shares(alone, ours):
+    """What one path reaches of another: more is better, but of times."""
+    return [ours[0] / alone[0], ours[1] / alone[1], alone[2] / ours[2], alone[3] / ours[3]]
+
+
+def compare(paths, plain, rounds=7):
+    """Shows each path and its share of what the plain pair does right before: medians of
+    rounds. The plain pair's own share says how much of that is chance."""
     rows = []
-    for name, path in paths:
+    for name, path in [("the plain pair again", plain), *paths]:
         seen = [(both(plain), both(path)) for _ in range(rounds)]
-        alone = [statistics.median(one) for one in zip(*(a for a, _ in seen))]
-        ours = [statistics.median(one) for one in zip(*(b for _, b in seen))]
-        shares = [ours[0] / alone[0], ours[1] / alone[1], alone[2] / ours[2], alone[3] / ours[3]]
+        ours = [statistics.median(one) for one in zip(*(path for _, path in seen))]
+        share = [statistics.median(one) for one in zip(*(shares(*pair) for pair in seen))]
         shown = [f"{ours[0]:.1f}", f"{ours[1]:.1f}", f"{ours[2]:.0f}", f"{ours[3]:.0f}"]
-        rows.append([name, *(f"{value} ({share:.2f})" for value, share in zip(shown, shares))])
+        rows.append([name, *(f"{value} ({one:.2f})" for value, one in zip(shown, share))])
     table(
-        "Packets, and their share of a plain veth pair's (1.00 is as good; median of 3, alternating)",
+        f"Packets, and their share of a plain veth pair's (1.00 is as good; medians of {rounds}, alternating)",
         ["path", "Gbit/s, 1 stream", "32 streams", "round trip µs, 1 connection", "32 connections"], rows,
     )
 

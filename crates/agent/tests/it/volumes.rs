@@ -1,6 +1,6 @@
 //! What containers mount.
 
-use crate::machine::{Machine, container, end, last, task, written};
+use crate::machine::{Machine, conclude, container, end, last, task, until, written};
 use agent::engine::{
     Condition, Dependency, Known, MountPoint, Network, TaskSpec, VolumeSource, VolumesFrom,
 };
@@ -73,4 +73,30 @@ async fn containers_share_volumes_and_hosts_directories_and_some_stay() {
     assert_eq!(reason, Some("HostConfigError: Invalid volume referenced: zz"));
     agent.finished(&spec.arn).await;
     end(machine, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_wrote_leaves_the_disk_with_it() {
+    let machine = Machine::with_image().await;
+    let mut agent = machine.agent().await;
+    let holder = task(Network::Isolated, vec![container("main", &["sleep", "100"])]);
+    agent.run(holder.clone()).await;
+    agent.running().await;
+    let root = machine.config.data_dir.join("containerd/root");
+    let root = root.join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let layers = || std::fs::read_dir(&root).expect("layers").count();
+    // Of an image and of a container that stays. Nobody else comes who could cause
+    // containerd to tidy up.
+    let before = layers();
+    let write = "dd if=/dev/zero of=/x bs=1M count=8; echo written; exec sleep 100";
+    let spec = task(Network::Isolated, vec![container("main", &["sh", "-c", write])]);
+    agent.run(spec.clone()).await;
+    agent.running().await;
+    written(&machine, &spec.arn, "main", "written").await;
+    assert_eq!(layers(), before + 1);
+    agent.stop(spec.clone()).await;
+    agent.stopped().await;
+    agent.finished(&spec.arn).await;
+    until("its layer is gone", || layers() == before).await;
+    conclude(machine, agent, holder).await;
 }
