@@ -79,11 +79,12 @@ impl Host {
         }
     }
 
-    /// Keeps what is known of images where it is looked for, and room to write it.
+    /// Keeps what is known of images where it is looked for, and room on the disk.
     pub async fn keep_books(&self) -> Infallible {
         tokio::select! {
             never = self.containers.images().keep_books(&self.transfers) => never,
             never = self.reserve.keep() => never,
+            never = self.containers.collect_garbage() => never,
         }
     }
 

@@ -36,13 +36,13 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 ///
 /// One that is not released ends by itself, and what was fetched under it serves
 /// the next pull until then.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     connection: Connection,
     pub(super) id: String,
 }
 
 impl Lease {
-    pub(super) async fn take(connection: &Connection) -> Result<Self, Error> {
+    pub(crate) async fn take(connection: &Connection) -> Result<Self, Error> {
         // The kernel's own source of unique names saves us one.
         let path = "/proc/sys/kernel/random/uuid";
         let uuid = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
@@ -70,7 +70,7 @@ impl Lease {
     }
 
     /// Ends it, and returns when what nothing else holds is collected.
-    pub(super) async fn clear(self) {
+    pub(crate) async fn clear(self) {
         self.end(true).await;
     }
 

@@ -26,7 +26,7 @@ mod unpack;
 mod usage;
 
 pub use archive::{Loaded, load};
-pub(crate) use blob::digest;
+pub(crate) use blob::{Lease, digest};
 pub use collect::Limits;
 pub(crate) use manifest::architecture;
 pub use progress::{Transfer, told};

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The label under which a container's stop signal is kept, so that an agent
 /// that did not make the container knows it.
@@ -58,6 +59,8 @@ pub struct Containerd {
     ceilings: BTreeMap<String, u64>,
     /// The file systems of containers that wait for their network.
     laid_out: Mutex<HashMap<String, LaidOut>>,
+    /// Told when a file system was removed, which only then is garbage.
+    garbage: Notify,
 }
 
 /// What there is of a container before its process.
@@ -90,6 +93,7 @@ impl Containerd {
             bounding,
             ceilings,
             laid_out,
+            garbage: Notify::new(),
         })
     }
 

@@ -177,8 +177,6 @@ fn remove_half_made(namespaces: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What containerd is told. By itself it would collect its garbage after a hundred changes,
-/// and what a container wrote would stay on the disk until others have come.
 fn configuration(paths: &Paths) -> String {
     let quoted = |path: PathBuf| format!("{:?}", path.to_string_lossy());
     let root = quoted(paths.data.join("root"));
@@ -211,10 +209,6 @@ disabled_plugins = [
 
 [plugins.\"io.containerd.internal.v1.opt\"]
   path = {opt}
-
-[plugins.\"io.containerd.gc.v1.scheduler\"]
-  deletion_threshold = 1
-  schedule_delay = \"100ms\"
 "
     )
 }

@@ -1,12 +1,18 @@
 //! The root file systems of containers: snapshots, in containerd's words.
 
 use super::{Containerd, tolerate};
-use crate::images::{Image, SNAPSHOTTER};
+use crate::error::chain;
+use crate::images::{Image, Lease, SNAPSHOTTER};
 use crate::runtime::Error;
 use containerd_client::services::v1::snapshots as snap;
 use containerd_client::types::Mount;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long it is waited for more garbage.
+const GATHERED: Duration = Duration::from_secs(1);
 
 impl Containerd {
     pub(super) async fn prepare_rootfs(
@@ -69,7 +75,27 @@ impl Containerd {
             key: runtime_id.to_owned(),
         };
         let answer = self.connection.snapshots().remove(self.connection.request(message)).await;
-        tolerate(answer.map(drop), "remove a file system")
+        tolerate(answer.map(drop), "remove a file system")?;
+        self.garbage.notify_one();
+        Ok(())
+    }
+
+    /// Has containerd collect what it has no record of any more, soon after file systems
+    /// were removed. By itself it does so after a hundred changes, if these do not happen
+    /// while it does; until then the disk stays taken.
+    pub(crate) async fn collect_garbage(&self) -> Infallible {
+        loop {
+            self.garbage.notified().await;
+            // Those of one task go together, and those of many, too.
+            tokio::time::sleep(GATHERED).await;
+            match Lease::take(&self.connection).await {
+                Ok(lease) => lease.clear().await,
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "garbage is not collected yet");
+                    self.garbage.notify_one();
+                }
+            }
+        }
     }
 
     /// How many bytes of disk the file system of a container takes up beyond its image.
