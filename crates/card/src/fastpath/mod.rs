@@ -10,7 +10,7 @@
 //!
 //! Nothing depends on it: a kernel without it, a flow that finds no room, and a packet
 //! that is unusual in any way go the long way. What it is worth and what it costs is in
-//! `docs/adr/0020-flows-that-are-known.md`.
+//! `docs/adr/0019-flows-that-are-known.md`.
 
 mod attach;
 mod program;
