@@ -5,8 +5,8 @@ use crate::plane::ready;
 use crate::runtime::Container;
 use crate::world::{Answer, World};
 use agent::engine::{
-    ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known, Network, Orphan,
-    Report, Signal, TaskSpec, Which, limits,
+    Checkup, ContainerReport, Effect, Exit, Failure, FailureKind, FoundState, Input, Known,
+    Network, Orphan, Report, Signal, TaskSpec, Which, limits,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ impl World {
                 Some(Input::Restarted(which(spec, *index), restarted))
             }
             Effect::Check { spec, index, .. } => {
-                Some(Input::Checked(which(spec, *index), Some(!fails)))
+                Some(Input::Checked(which(spec, *index), Some(Checkup::silent(i32::from(fails)))))
             }
             Effect::Await { which, runtime_id } => {
                 self.nodes[node].agent.awaited.insert(runtime_id.clone(), which.clone());

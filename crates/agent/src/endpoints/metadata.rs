@@ -86,7 +86,17 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
 /// How a container that is checked fares.
 fn health(container: &Container) -> Value {
     let mut shown = json!({ "status": container.health.as_str() });
-    add(&mut shown, present([("statusSince", moment(container.health_since))]));
+    let latest = container.checks.latest.as_ref();
+    let more = [
+        ("statusSince", moment(container.health_since)),
+        // The official agent leaves out what says nothing.
+        ("exitCode", latest.map(|it| it.exit_code).filter(|code| *code != 0).map(Value::from)),
+        (
+            "output",
+            latest.map(|it| it.output.as_str()).filter(|it| !it.is_empty()).map(Value::from),
+        ),
+    ];
+    add(&mut shown, present(more));
     shown
 }
 

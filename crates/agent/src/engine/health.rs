@@ -5,7 +5,7 @@
 //! a row make it unhealthy; within the start period failures count for nothing, and
 //! until then, or until the first success, checks come every few seconds.
 
-use super::{Effect, Health, HealthCheck, Known, Task};
+use super::{Checkup, Effect, Health, HealthCheck, Known, Task};
 use ident::Timestamp;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn deadlines(task: &Task) -> impl Iterator<Item = Timestamp> + '_ {
 }
 
 /// Takes the answer of a check; nothing if nobody could be asked.
-pub(super) fn checked(task: &mut Task, index: usize, passed: Option<bool>, now: Timestamp) {
+pub(super) fn checked(task: &mut Task, index: usize, checkup: Option<Checkup>, now: Timestamp) {
     let spec = task.spec.clone();
     let wish = spec.containers.get(index).and_then(|spec| spec.health_check.as_ref());
     let (Some(container), Some(wish)) = (task.containers.get_mut(index), wish) else { return };
@@ -47,6 +47,8 @@ pub(super) fn checked(task: &mut Task, index: usize, passed: Option<bool>, now: 
         return;
     }
     let starting = is_starting(wish, container, now);
+    let passed = checkup.as_ref().map(|checkup| checkup.exit_code == 0);
+    container.checks.latest = checkup.or(container.checks.latest.take());
     let health = match passed {
         Some(true) => {
             container.checks.failures = 0;

@@ -29,7 +29,8 @@ mod tests;
 
 pub use failure::{Failure, FailureKind, REASON_LIMIT, clip};
 pub use model::{
-    Checks, Container, Desired, EngineState, Health, Known, NetworkPhase, PullFrom, Task, Work,
+    Checks, Checkup, Container, Desired, EngineState, Health, Known, NetworkPhase, PullFrom, Task,
+    Work,
 };
 pub use order::can_come_up;
 pub use spec::{
@@ -136,8 +137,8 @@ pub enum Input {
     Vanished(Which),
     /// A container's process was started again, or cannot be.
     Restarted(Which, Result<(), Failure>),
-    /// A health check passed or failed; nothing if nobody could be asked.
-    Checked(Which, Option<bool>),
+    /// What came of a health check; nothing if nobody could be asked.
+    Checked(Which, Option<Checkup>),
     /// A signal could not be delivered.
     SignalFailed(Which),
     /// What was left of a container is gone, or could not be removed.
@@ -427,8 +428,8 @@ impl Engine {
             Input::Restarted(which, result) => self.step(&which.task, now, &mut effects, |task| {
                 steps::restarted(task, which.index, result, now);
             }),
-            Input::Checked(which, passed) => self.step(&which.task, now, &mut effects, |task| {
-                health::checked(task, which.index, passed, now);
+            Input::Checked(which, checkup) => self.step(&which.task, now, &mut effects, |task| {
+                health::checked(task, which.index, checkup, now);
             }),
             Input::SignalFailed(which) => self.step(&which.task, now, &mut effects, |task| {
                 steps::signal_failed(task, which.index, now);

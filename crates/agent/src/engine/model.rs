@@ -120,8 +120,24 @@ impl Health {
     }
 }
 
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkup {
+    /// As the command ended: 0 if it passed, -1 if it took longer than its time.
+    pub exit_code: i32,
+    /// What it wrote, to either stream, or the beginning of that.
+    pub output: String,
+}
+
+impl Checkup {
+    /// One that wrote nothing.
+    pub fn silent(exit_code: i32) -> Self {
+        Self { exit_code, output: String::new() }
+    }
+}
+
 /// How the checks of a container go. A new agent begins anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     /// When the next one is due.
     pub due: Option<Timestamp>,
@@ -129,6 +145,8 @@ pub struct Checks {
     pub busy: bool,
     /// How many have failed in a row.
     pub failures: u32,
+    /// What came of the latest.
+    pub latest: Option<Checkup>,
 }
 
 /// What we remember of a container.

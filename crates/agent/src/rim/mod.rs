@@ -488,14 +488,14 @@ impl Hand {
     async fn check(&self, spec: &Arc<TaskSpec>, index: usize, runtime_id: &str) {
         let wish = spec.containers.get(index).and_then(|spec| spec.health_check.as_ref());
         let Some(wish) = wish else { return };
-        let passed = match self.tools.containers.check(runtime_id, wish).await {
-            Ok(passed) => Some(passed),
+        let checkup = match self.tools.containers.check(runtime_id, wish).await {
+            Ok(checkup) => Some(checkup),
             Err(error) => {
                 tracing::warn!(container = runtime_id, error = chain(&error), "not checked");
                 None
             }
         };
-        self.tell(Input::Checked(Which { task: spec.arn.clone(), index }, passed)).await;
+        self.tell(Input::Checked(Which { task: spec.arn.clone(), index }, checkup)).await;
     }
 
     async fn await_exit(&self, which: Which, runtime_id: &str) {

@@ -12,7 +12,7 @@ use super::{
     init, is_lost, mounts, remains,
 };
 use crate::engine::{
-    Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
+    Checkup, Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
 };
 use crate::error::unless_missing;
 use crate::images::{Image, Images, SNAPSHOTTER};
@@ -449,9 +449,10 @@ impl Containers for Containerd {
         }
     }
 
-    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<bool, Error> {
-        let code = exec::run(&self.connection, runtime_id, &check.command, check.timeout).await?;
-        Ok(code == Some(0))
+    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<Checkup, Error> {
+        let HealthCheck { command, timeout, .. } = check;
+        let pipes = self.runc_root.with_file_name("checks");
+        exec::run(&self.connection, &pipes, runtime_id, command, *timeout).await
     }
 
     async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError> {

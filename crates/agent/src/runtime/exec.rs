@@ -2,35 +2,115 @@
 
 use super::Error;
 use super::connection::Connection;
+use crate::engine::Checkup;
 use containerd_client::services::v1 as api;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 /// How long a program that was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs a program as the container's own process is run, and waits for its end.
+/// How much of what a program writes is kept, in bytes; as Docker does.
+const KEPT: usize = 4096;
+
+/// Runs a program as the container's own process is run, and waits for its end. What it
+/// writes comes through a pipe in the directory `pipes`.
 ///
-/// Answers its exit code, or nothing if it took longer than `limit` and was killed. A
-/// program that cannot be run has Docker's exit code for that.
+/// One that took longer than `limit` was killed, and one that cannot be run has Docker's
+/// exit code for that.
 pub(super) async fn run(
     connection: &Connection,
+    pipes: &Path,
     runtime_id: &str,
     command: &[String],
     limit: Duration,
-) -> Result<Option<u32>, Error> {
+) -> Result<Checkup, Error> {
     let process = process(connection, runtime_id, command).await?;
-    let exec = Exec { connection, runtime_id, id: unique() };
-    exec.make(process).await?;
-    let code = exec.through(limit).await;
-    // Whatever came of it, nothing of it stays.
-    exec.remove().await;
-    code
+    let id = unique();
+    let mut pipe = Pipe::open(pipes, &id).map_err(Error::io("make a pipe in", pipes))?;
+    let exec = Exec { connection, runtime_id, id };
+    let whole = async {
+        exec.make(process, &pipe.path).await?;
+        let code = exec.through(limit).await;
+        // Whatever came of it, nothing of it stays. When that is done, all that it wrote
+        // is in the pipe.
+        exec.remove().await;
+        code
+    };
+    let (code, output) = read_beside(&mut pipe.end, whole).await;
+    Ok(match code? {
+        Some(code) => Checkup { exit_code: i32::try_from(code).unwrap_or(255), output },
+        None => {
+            let late = format!("Health check exceeded timeout ({limit:?})");
+            let said = if output.is_empty() { late } else { format!("{late}: {output}") };
+            Checkup { exit_code: -1, output: said }
+        }
+    })
 }
 
-/// Where the output of programs goes.
-const NOWHERE: &str = "file:///dev/null";
+/// A named pipe that nobody waits at: who writes finds us, and we go on if nobody does.
+struct Pipe {
+    path: PathBuf,
+    end: pipe::Receiver,
+}
+
+impl Pipe {
+    fn open(directory: &Path, name: &str) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(name);
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        // We hold the other end as well, so that it does not end before it has begun.
+        let end = pipe::OpenOptions::new().read_write(true).open_receiver(&path);
+        let end = end.inspect_err(|_| drop(fs::remove_file(&path)))?;
+        Ok(Self { path, end })
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+/// What comes of `work`, and the beginning of what is written meanwhile. The rest is read,
+/// too: nobody shall wait until there is room.
+async fn read_beside<T>(end: &mut pipe::Receiver, work: impl Future<Output = T>) -> (T, String) {
+    let (mut kept, mut is_cut) = (Vec::new(), false);
+    let mut take = |bytes: &[u8]| {
+        let room = KEPT - kept.len();
+        is_cut |= bytes.len() > room;
+        kept.extend(bytes.iter().take(room));
+    };
+    let mut work = pin!(work);
+    let mut buffer = [0; KEPT];
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut work => break done,
+            read = end.read(&mut buffer) => match read {
+                Ok(length) => take(buffer.get(..length).unwrap_or_default()),
+                Err(_) => break work.await,
+            },
+        }
+    };
+    while let Ok(length @ 1..) = end.try_read(&mut buffer) {
+        take(buffer.get(..length).unwrap_or_default());
+    }
+    let mut output = String::from_utf8_lossy(&kept).into_owned();
+    if is_cut {
+        output.push_str("...");
+    }
+    (done, output)
+}
 
 struct Exec<'a> {
     connection: &'a Connection,
@@ -39,7 +119,8 @@ struct Exec<'a> {
 }
 
 impl Exec<'_> {
-    async fn make(&self, process: Vec<u8>) -> Result<(), Error> {
+    async fn make(&self, process: Vec<u8>, output: &Path) -> Result<(), Error> {
+        let output = output.to_string_lossy().into_owned();
         let message = api::ExecProcessRequest {
             container_id: self.runtime_id.to_owned(),
             exec_id: self.id.clone(),
@@ -47,9 +128,8 @@ impl Exec<'_> {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
                 value: process,
             }),
-            // Without any, what is written comes back as an error.
-            stdout: NOWHERE.to_owned(),
-            stderr: NOWHERE.to_owned(),
+            stdout: output.clone(),
+            stderr: output,
             ..api::ExecProcessRequest::default()
         };
         let made = self.connection.tasks().exec(self.connection.request(message)).await;

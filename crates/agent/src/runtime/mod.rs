@@ -24,7 +24,9 @@ mod volumes;
 pub use init::IMAGE as PAUSE;
 pub(crate) use mounts::remove_shared_memory;
 
-use crate::engine::{Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec};
+use crate::engine::{
+    Checkup, Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec,
+};
 use crate::netns::Place;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -232,9 +234,9 @@ pub trait Containers: Send + Sync + 'static {
     /// Starts the process of a container, which has ended, once more, in the file
     /// system that it left.
     async fn restart(&self, order: &Order<'_>) -> Result<(), Failure>;
-    /// Runs a health check inside a container, and says whether it passed. One that
-    /// takes longer than its time is ended, and has failed.
-    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<bool, Error>;
+    /// Runs a health check inside a container, and says what came of it. One that takes
+    /// longer than its time is ended, and has failed.
+    async fn check(&self, runtime_id: &str, check: &HealthCheck) -> Result<Checkup, Error>;
     /// Waits for the end of the process.
     async fn wait(&self, runtime_id: &str) -> Result<Exit, WaitError>;
     /// Sends a signal.

@@ -1,7 +1,9 @@
 //! Containers that wait for one another, are looked after, and come again.
 
 use crate::machine::{Machine, conclude, container, end, last, task, until, written};
-use agent::engine::{Condition, Dependency, Health, HealthCheck, Known, Network, RestartPolicy};
+use agent::engine::{
+    Checkup, Condition, Dependency, Health, HealthCheck, Known, Network, RestartPolicy,
+};
 use std::time::Duration;
 
 fn check(command: &str) -> HealthCheck {
@@ -64,11 +66,13 @@ async fn health_is_what_the_check_says_inside_the_container() {
     web.user = Some("web".into());
     web.environment.insert("WHO".into(), "me".into());
     // As the container's own user, in its environment, and able to change its mind.
-    let ask = "test $WHO-$(id -u) = me-33 && ! test -e /tmp/sick";
+    let ask = "echo asked; echo $WHO >&2; test $WHO-$(id -u) = me-33 && ! test -e /tmp/sick";
     web.health_check = Some(check(ask));
     let mut slow = container("slow", &["sleep", "100"]);
-    slow.health_check =
-        Some(HealthCheck { timeout: Duration::from_millis(200), ..check("sleep 9") });
+    slow.health_check = Some(HealthCheck {
+        timeout: Duration::from_secs(1),
+        ..check("yes | head -c 100000; sleep 9")
+    });
     let mut lacking = container("lacking", &["sleep", "100"]);
     lacking.health_check = Some(HealthCheck { command: vec!["/no/such".into()], ..check("") });
     web.tmpfs.insert("/tmp".into(), "mode=1777".into());
@@ -89,7 +93,17 @@ async fn health_is_what_the_check_says_inside_the_container() {
     };
     healths([Health::Healthy, Health::Unhealthy, Health::Unhealthy]).await;
     let state = agent.rim.state().await;
-    assert!(state.tasks[&spec.arn].containers.iter().all(|c| c.known == Known::Running));
+    let containers = &state.tasks[&spec.arn].containers;
+    assert!(containers.iter().all(|c| c.known == Known::Running));
+    let checkups = containers.iter().map(|c| c.checks.latest.clone().expect("a checkup"));
+    let [web, slow, lacking]: [_; 3] = checkups.collect::<Vec<_>>().try_into().expect("three");
+    assert_eq!(web, Checkup { exit_code: 0, output: "asked\nme\n".into() });
+    // Who writes much is not held up by it, and kept in part.
+    assert_eq!(slow.exit_code, -1);
+    let said = slow.output.strip_prefix("Health check exceeded timeout (1s): y\ny\n");
+    assert!(said.is_some_and(|said| said.ends_with("y\n...")), "{}", slow.output);
+    assert!((4096..4200).contains(&slow.output.len()), "{}", slow.output.len());
+    assert_eq!(lacking, Checkup::silent(126));
     conclude(machine, agent, spec).await;
 }
 

@@ -27,7 +27,8 @@ fn answer(spec: &TaskSpec, engine: &mut Engine, passed: Option<bool>) -> (i64, H
     assert_eq!(feed(engine, Input::Tick, due), ["check 0"]);
     assert_eq!(engine.next_deadline(), None, "one at a time");
     // It takes a second.
-    assert_eq!(feed(engine, Input::Checked(which(spec, 0), passed), due + 1000), [""; 0]);
+    let checkup = passed.map(|passed| Checkup::silent(i32::from(!passed)));
+    assert_eq!(feed(engine, Input::Checked(which(spec, 0), checkup), due + 1000), [""; 0]);
     (due, engine.state().tasks[&spec.arn].containers[0].health)
 }
 

@@ -45,7 +45,7 @@ fn each_condition_opens_the_gate_when_it_holds_and_not_before() {
             (Condition::Start, Input::Started(which(&spec, 1), Ok(()))),
         ];
         steps.push(if condition == Condition::Healthy {
-            (Condition::Healthy, Input::Checked(which(&spec, 1), Some(true)))
+            (Condition::Healthy, Input::Checked(which(&spec, 1), Some(Checkup::silent(0))))
         } else {
             (condition, Input::Exited(which(&spec, 1), exit(0)))
         });

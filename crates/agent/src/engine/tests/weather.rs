@@ -111,7 +111,7 @@ impl World {
                 vec![Input::Restarted(which(&spec, index), self.restart(&runtime_id, fails))]
             }
             Effect::Check { spec, index, .. } => {
-                vec![Input::Checked(which(&spec, index), Some(!fails))]
+                vec![Input::Checked(which(&spec, index), Some(Checkup::silent(i32::from(fails))))]
             }
             Effect::Signal { spec, index, runtime_id, signal } => {
                 self.assert_needless(&spec, index);
