@@ -35,6 +35,17 @@ use tokio::sync::Notify;
 /// that did not make the container knows it.
 const STOP_SIGNAL: &str = "landfall/stop-signal";
 
+/// How long containerd may take to give up what a dead agent had asked for, and between
+/// looks whether it has.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Whether a container cannot be made because its directory is there already.
+fn is_taken(status: &tonic::Status) -> bool {
+    let said = status.message();
+    said.contains("failed to start shim: mkdir ") && said.contains("file exists")
+}
+
 /// The options of the runc shim that we use; containerd-client has no type for them.
 #[derive(Clone, PartialEq, Message)]
 struct RuncOptions {
@@ -293,8 +304,20 @@ impl Containerd {
             options: Some(self.runc_options()),
             ..api::CreateTaskRequest::default()
         };
-        let answer = self.connection.tasks().create(self.connection.request(message)).await;
-        answer.map(drop).map_err(Error::rpc("make a container"))
+        let limit = tokio::time::Instant::now() + GIVEN_UP;
+        loop {
+            let request = self.connection.request(message.clone());
+            match self.connection.tasks().create(request).await {
+                // An agent that died had asked for the same, and containerd still makes it,
+                // or gives it up: either way it is to go first.
+                Err(status) if is_taken(&status) && tokio::time::Instant::now() < limit => {
+                    tracing::debug!(container = order.runtime_id, "somebody else made it");
+                    drop(self.delete_process(order.runtime_id).await);
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer.map(drop).map_err(Error::rpc("make a container")),
+            }
+        }
     }
 
     fn runc_options(&self) -> prost_types::Any {

@@ -47,14 +47,12 @@ pub(super) async fn run(
         code
     };
     let (code, output) = read_beside(&mut pipe.end, whole).await;
-    Ok(match code? {
-        Some(code) => Checkup { exit_code: i32::try_from(code).unwrap_or(255), output },
-        None => {
-            let late = format!("Health check exceeded timeout ({limit:?})");
-            let said = if output.is_empty() { late } else { format!("{late}: {output}") };
-            Checkup { exit_code: -1, output: said }
-        }
-    })
+    if let Some(code) = code? {
+        return Ok(Checkup { exit_code: i32::try_from(code).unwrap_or(255), output });
+    }
+    let late = format!("Health check exceeded timeout ({limit:?})");
+    let output = if output.is_empty() { late } else { format!("{late}: {output}") };
+    Ok(Checkup { exit_code: -1, output })
 }
 
 /// A named pipe that nobody waits at: who writes finds us, and we go on if nobody does.

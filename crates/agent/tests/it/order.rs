@@ -97,7 +97,9 @@ async fn health_is_what_the_check_says_inside_the_container() {
     assert!(containers.iter().all(|c| c.known == Known::Running));
     let checkups = containers.iter().map(|c| c.checks.latest.clone().expect("a checkup"));
     let [web, slow, lacking]: [_; 3] = checkups.collect::<Vec<_>>().try_into().expect("three");
-    assert_eq!(web, Checkup { exit_code: 0, output: "asked\nme\n".into() });
+    // Which of two streams comes first, nobody promises.
+    assert!(["asked\nme\n", "me\nasked\n"].contains(&web.output.as_str()), "{web:?}");
+    assert_eq!(web.exit_code, 0);
     // Who writes much is not held up by it, and kept in part.
     assert_eq!(slow.exit_code, -1);
     let said = slow.output.strip_prefix("Health check exceeded timeout (1s): y\ny\n");
