@@ -339,27 +339,23 @@ pub(crate) struct DeleteAccount {
     pub(crate) yes: bool,
 }
 
-/// The shortest time that agents get: reconnecting alone may take that long.
-const SHORTEST_GRACE: Duration = Duration::from_mins(1);
+/// The shortest that some times may be.
+const SHORTEST: Duration = Duration::from_mins(1);
 
-/// The shortest time that a task which is over is remembered; the official agent's too.
-const SHORTEST_WAIT: Duration = Duration::from_mins(1);
-
-fn agent_grace(text: &str) -> Result<Duration, String> {
-    let grace = time(text)?;
-    if grace < SHORTEST_GRACE {
-        return Err("agents need 1m at least to reconnect".to_owned());
-    }
-    Ok(grace)
+/// A time that is not too short, or `why` it is.
+pub(crate) fn at_least_a_minute(text: &str, why: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time < SHORTEST { Err(why.to_owned()) } else { Ok(time) }
 }
 
-/// As long as late copies of a payload may still come.
+/// Reconnecting alone may take that long.
+fn agent_grace(text: &str) -> Result<Duration, String> {
+    at_least_a_minute(text, "agents need 1m at least to reconnect")
+}
+
+/// As long as late copies of a payload may still come; the official agent's bound, too.
 fn cleanup_wait(text: &str) -> Result<Duration, String> {
-    let wait = time(text)?;
-    if wait < SHORTEST_WAIT {
-        return Err("a task that is over must be remembered for 1m at least".to_owned());
-    }
-    Ok(wait)
+    at_least_a_minute(text, "a task that is over must be remembered for 1m at least")
 }
 
 /// An address that only this machine reaches.
@@ -438,7 +434,7 @@ mod tests {
         }
         let default = up("--retention", "1h").map(|(_, wait)| wait);
         assert_eq!(default, Some(agent::engine::Settings::default().cleanup_wait));
-        assert_eq!(up("--agent-grace", "1m").map(|(grace, _)| grace), Some(SHORTEST_GRACE));
-        assert_eq!(up("--task-cleanup-wait", "1m").map(|(_, wait)| wait), Some(SHORTEST_WAIT));
+        assert_eq!(up("--agent-grace", "1m").map(|(grace, _)| grace), Some(SHORTEST));
+        assert_eq!(up("--task-cleanup-wait", "1m").map(|(_, wait)| wait), Some(SHORTEST));
     }
 }

@@ -106,11 +106,7 @@ fn mirror(text: &str) -> Result<(String, String), String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = crate::cli::time(text)?;
-    if interval < Duration::from_mins(1) {
-        return Err("give 1m at least".to_owned());
-    }
-    Ok(interval)
+    crate::cli::at_least_a_minute(text, "give 1m at least")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What passed and what did not, told per interface as VPC flow logs do.
 //!
-//! What passed is what the connection tracker and the fast path know of it. What did not is what the
-//! rules have noted ([`crate::refused`]). All of that is the kernel's own, so that nobody has
-//! to watch packets for somebody who may ask one day.
+//! What passed is what the connection tracker and the fast path know of it. What did not
+//! is what the rules have noted ([`crate::refused`]). All of that is the kernel's own, so
+//! that nobody has to watch packets for somebody who may ask one day.
 
 use crate::card::Config;
 use crate::error::CardError;

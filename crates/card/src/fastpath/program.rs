@@ -4,7 +4,7 @@
 //! case it must be sent again, and the kernel would copy it first.
 
 use crate::filter::KNOWN;
-use crate::flows::Tuple;
+use crate::flows::{Tuple, address};
 use crate::gate::{TCP, UDP};
 use Condition::{AtMost, Common, Equal, Greater, Unequal};
 use Register::{FP, R0, R1, R2, R3, R4, R6, R7, R8, R9};
@@ -13,7 +13,6 @@ use bpf::{Assembler, Condition, Kind, Label, Map, Program, Register, Size, Unfit
 use net::flow::Counted;
 use net::mac::MacAddress;
 use std::io;
-use std::net::IpAddr;
 
 /// How long a flow may go the fast way before a packet of it goes the long one again, in
 /// nanoseconds: the tracker forgets flows that it has not seen for long.
@@ -137,7 +136,7 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     read_key(&mut code, packet::LINK, long_way, Some(begins));
 
     // It must come from whom the link belongs to.
-    look_up_link(&mut code, packet::LINK, &maps.links, long_way);
+    look_up_link(&mut code, R6, packet::LINK, &maps.links, long_way);
     code.store(Double, FP, AT_SENDER, R0);
     for (size, offset) in [(Word, 0), (Half, 4)] {
         code.load(size, R1, R7, ETHER_SOURCE + offset);
@@ -163,7 +162,7 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     code.jump_if(R9, Greater, R1, long_way);
     code.at(fits);
 
-    look_up_link_in(&mut code, R8, FLOW_LINK, &maps.links, long_way);
+    look_up_link(&mut code, R8, FLOW_LINK, &maps.links, long_way);
     code.set(R1, 1);
     code.load(Double, R2, FP, AT_SENDER);
     for (counter, offset) in [(R2, LINK_SENT), (R0, LINK_RECEIVED), (R8, FLOW_PACKETS)] {
@@ -275,7 +274,7 @@ pub(super) fn load(name: &str, code: Result<Vec<u8>, Unfit>) -> io::Result<Progr
 /// is what the packet has at `link`. What is no plain packet of a flow that has begun goes
 /// to `other`; what begins one goes to `begins`, if that is given, and has a key.
 fn read_key(code: &mut Assembler, link: i16, other: Label, begins: Option<Label>) {
-    let (v6, tcp4, tcp6, done) = (code.label(), code.label(), code.label(), code.label());
+    let (v6, done) = (code.label(), code.label());
     code.load(Word, R7, R6, packet::DATA);
     code.load(Word, R8, R6, packet::DATA_END);
     within(code, ETHERNET + 20 + 8, other);
@@ -299,15 +298,7 @@ fn read_key(code: &mut Assembler, link: i16, other: Label, begins: Option<Label>
         code.store(Word, FP, AT_KEY + to + 4, 0);
         code.store(Double, FP, AT_KEY + to + 8, 0);
     }
-    code.load(Word, R1, R7, ETHERNET + 20);
-    code.store(Word, FP, AT_KEY + KEY_PORTS, R1);
-    code.load(Byte, R1, R7, ETHERNET + 9);
-    code.store(Word, FP, AT_KEY + KEY_PROTOCOL, R1);
-    code.jump_if(R1, Equal, i32::from(TCP), tcp4);
-    code.jump_if(R1, Equal, i32::from(UDP), done);
-    code.jump(other);
-    code.at(tcp4);
-    flags(code, ETHERNET + 20, other, begins);
+    read_transport(code, 9, 20, other, begins);
     code.jump(done);
 
     code.at(v6);
@@ -320,26 +311,33 @@ fn read_key(code: &mut Assembler, link: i16, other: Label, begins: Option<Label>
             code.store(Word, FP, AT_KEY + to + part, R1);
         }
     }
-    code.load(Word, R1, R7, ETHERNET + 40);
-    code.store(Word, FP, AT_KEY + KEY_PORTS, R1);
-    code.load(Byte, R1, R7, ETHERNET + 6);
-    code.store(Word, FP, AT_KEY + KEY_PROTOCOL, R1);
-    code.jump_if(R1, Equal, i32::from(TCP), tcp6);
-    code.jump_if(R1, Equal, i32::from(UDP), done);
-    code.jump(other);
-    code.at(tcp6);
-    flags(code, ETHERNET + 40, other, begins);
+    read_transport(code, 6, 40, other, begins);
     code.at(done);
 }
 
-/// Goes to `other` unless TCP, which begins there, says that the flow goes on.
-fn flags(code: &mut Assembler, at: i16, other: Label, begins: Option<Label>) {
+/// Completes the key with the protocol, which the IP header has at `protocol`, and the
+/// ports, which come after its `header` bytes. Goes to `other` and `begins` as [`read_key`].
+fn read_transport(
+    code: &mut Assembler,
+    protocol: i16,
+    header: i16,
+    other: Label,
+    begins: Option<Label>,
+) {
+    let (at, done) = (ETHERNET + header, code.label());
+    code.load(Word, R1, R7, at);
+    code.store(Word, FP, AT_KEY + KEY_PORTS, R1);
+    code.load(Byte, R1, R7, ETHERNET + protocol);
+    code.store(Word, FP, AT_KEY + KEY_PROTOCOL, R1);
+    code.jump_if(R1, Equal, i32::from(UDP), done);
+    code.jump_if(R1, Unequal, i32::from(TCP), other);
     within(code, at + TCP_FLAGS + 1, other);
     code.load(Byte, R1, R7, at + TCP_FLAGS);
     if let Some(begins) = begins {
         code.jump_if(R1, Common, BEGINS, begins);
     }
     code.jump_if(R1, Common, BEGINS_OR_ENDS, other);
+    code.at(done);
 }
 
 /// Goes to `other` unless so many bytes of the packet lie together.
@@ -357,13 +355,8 @@ fn measure(code: &mut Assembler, length: Register, piece: Register) {
     code.load(Word, piece, R6, packet::PIECE);
 }
 
-/// What is known of the link whose index the packet has there, in `R0`.
-fn look_up_link(code: &mut Assembler, index: i16, links: &Map, none: Label) {
-    look_up_link_in(code, R6, index, links, none);
-}
-
-/// The same, if `from` has the index there.
-fn look_up_link_in(code: &mut Assembler, from: Register, index: i16, links: &Map, none: Label) {
+/// What is known of the link whose index is there from the address in `from` on, in `R0`.
+fn look_up_link(code: &mut Assembler, from: Register, index: i16, links: &Map, none: Label) {
     code.load(Word, R1, from, index);
     code.store(Word, FP, AT_LINK, R1);
     code.map(R1, links);
@@ -411,11 +404,7 @@ pub(super) fn flow(key: &[u8], flow: &[u8]) -> Option<(Tuple, Counted)> {
         key.get(offset..offset + length)
     };
     let is_v6 = u32::from_ne_bytes(at(KEY_TYPE, 4)?.try_into().ok()?) == u32::from(IPV6.to_be());
-    let address = |offset| {
-        let octets = at(offset, if is_v6 { 16 } else { 4 })?;
-        let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from).ok();
-        v4.or_else(|| <[u8; 16]>::try_from(octets).map(IpAddr::from).ok())
-    };
+    let address = |offset| address(at(offset, if is_v6 { 16 } else { 4 })?);
     let port = |offset| Some(u16::from_be_bytes(at(offset, 2)?.try_into().ok()?));
     let protocol = u32::from_ne_bytes(at(KEY_PROTOCOL, 4)?.try_into().ok()?);
     let tuple = Tuple {

@@ -3,6 +3,7 @@
 
 use crate::lab::{Lab, PATIENCE, Task, sh};
 use crate::packets::{Probe, Sender};
+use crate::spoof::pin_router;
 use crate::world::{World, anywhere, from};
 use card::Counters;
 use net::flow::{Flow, FlowsAsked};
@@ -10,7 +11,7 @@ use net::judge::Content;
 use net::model::{Eni, Traffic};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use tokio::time::Instant;
 
 const UDP: u8 = 17;
@@ -72,6 +73,38 @@ fn asked(lab: &Lab, eni: &Eni) -> u64 {
     packets.expect("a counter").parse().expect("a number")
 }
 
+/// Waits until a packet of the interface was kept in.
+fn await_refusal(lab: &mut Lab, eni: &Eni) {
+    let deadline = Instant::now() + PATIENCE;
+    while counters(lab, eni).kept_in.packets == 0 {
+        assert!(Instant::now() < deadline, "nobody kept it in");
+    }
+}
+
+/// Two tasks of different subnets whose flow is known.
+struct Scene {
+    lab: Lab,
+    world: World,
+    a: Eni,
+    task_a: Task,
+    task_b: Task,
+    talk: Talk,
+}
+
+impl Scene {
+    /// The flow is from this port to port 9.
+    fn open(port: u16) -> Self {
+        let mut lab = Lab::new();
+        let (world, a, b) = open_world();
+        lab.apply(&world.plan(1));
+        let (task_a, task_b) = (lab.task(&a), lab.task(&b));
+        let (near, far) = (task_a.address.into(), task_b.address.into());
+        let talk = Talk::open((&task_a, near, port), (&task_b, far, 9));
+        talk.goes_on();
+        Self { lab, world, a, task_a, task_b, talk }
+    }
+}
+
 #[test]
 fn most_packets_do_not_ask_the_rules_and_all_are_counted() {
     let mut lab = Lab::new();
@@ -108,53 +141,33 @@ fn most_packets_do_not_ask_the_rules_and_all_are_counted() {
 
 #[test]
 fn nobody_else_may_use_a_known_flow() {
-    let mut lab = Lab::new();
-    let (mut world, a, b) = open_world();
+    // As a probe of the number 1 would be.
+    let Scene { mut lab, mut world, a, task_a, task_b, talk } = Scene::open(30_001);
     let c = world.eni(1, 11, &[1]);
-    lab.apply(&world.plan(1));
-    let [task_a, task_b, task_c] = [&a, &b, &c].map(|eni| lab.task(eni));
-    let (near, far) = (task_a.address.into(), task_b.address.into());
-    // As a probe of this number would be.
-    let talk = Talk::open((&task_a, near, 30_001), (&task_b, far, 9));
+    lab.apply(&world.plan(2));
+    let task_c = lab.task(&c);
     talk.goes_on();
 
     // By another interface, as if it came from this one.
-    let probe = Probe { length: 32, ..Probe::new(&task_a, far, Content::Udp { port: 9 }, 1) };
+    let udp = Content::Udp { port: 9 };
+    let probe = Probe { length: 32, ..Probe::new(&task_a, task_b.address, udp, 1) };
     Sender::of(&task_c).send(&probe);
-    let kept = |lab: &mut Lab, eni| counters(lab, eni).kept_in.packets;
-    let deadline = Instant::now() + PATIENCE;
-    while kept(&mut lab, &c) == 0 {
-        assert!(Instant::now() < deadline, "nobody kept it in");
-    }
+    await_refusal(&mut lab, &c);
     assert!(talk.is_silent());
 
     // By this interface, but another hardware address.
     talk.goes_on();
-    let gateway = task_a.sh(&format!("ip route get {far} && ip neigh"));
-    let lladdr = gateway.split("lladdr ").nth(1).and_then(|rest| rest.split(' ').next());
-    let lladdr = lladdr.expect("the router's hardware address");
-    let via = gateway.split("via ").nth(1).and_then(|rest| rest.split(' ').next());
-    let via = via.map_or(far.to_string(), str::to_owned);
-    task_a.sh(&format!(
-        "ip link set eth0 address 0e:99:99:99:99:99 && \
-         ip neigh replace {via} lladdr {lladdr} dev eth0 nud permanent"
-    ));
+    task_a.sh("ip link set eth0 address 0e:99:99:99:99:99");
+    pin_router(&lab, &task_a, Ipv4Addr::new(10, 0, 1, 1));
     talk.near.send_to(b"word", talk.to).expect("sent");
-    while kept(&mut lab, &a) == 0 {
-        assert!(Instant::now() < deadline, "nobody kept it in");
-    }
+    await_refusal(&mut lab, &a);
     assert!(talk.is_silent());
 }
 
 #[test]
 fn what_is_longer_than_what_has_passed_asks_again() {
-    let mut lab = Lab::new();
-    let (world, a, b) = open_world();
-    lab.apply(&world.plan(1));
-    let (task_a, task_b) = (lab.task(&a), lab.task(&b));
-    let (near, far) = (task_a.address.into(), task_b.address.into());
-    let talk = Talk::open((&task_a, near, 4321), (&task_b, far, 9));
-    talk.goes_on();
+    let Scene { lab, task_a, task_b, talk, .. } = Scene::open(4321);
+    let far = task_b.address;
     // Somebody makes the way narrower.
     let to_b = format!("$(ip -o route get {far} | sed 's/.*dev //; s/ .*//')");
     sh(&lab.router(), &format!("ip link set {to_b} mtu 1500"));
@@ -169,40 +182,25 @@ fn what_is_longer_than_what_has_passed_asks_again() {
 
 #[test]
 fn a_known_flow_ends_with_what_permitted_it() {
-    let mut lab = Lab::new();
-    let (mut world, a, b) = open_world();
-    lab.apply(&world.plan(1));
-    let (task_a, task_b) = (lab.task(&a), lab.task(&b));
-    let (near, far) = (task_a.address.into(), task_b.address.into());
-    let talk = Talk::open((&task_a, near, 4321), (&task_b, far, 9));
-    talk.goes_on();
+    let Scene { mut lab, mut world, a, task_a: _a, task_b: _b, talk } = Scene::open(4321);
     // Everybody may, so EC2 does not track it, and nobody may any more.
     world.group(1, &[], &[]);
     lab.apply(&world.plan(2));
     talk.near.send_to(b"word", talk.to).expect("sent");
-    let deadline = Instant::now() + PATIENCE;
-    while counters(&mut lab, &a).kept_in.packets == 0 {
-        assert!(Instant::now() < deadline, "nobody kept it in");
-    }
+    await_refusal(&mut lab, &a);
     assert!(talk.is_silent());
 }
 
 #[test]
 fn another_card_takes_over() {
-    let mut lab = Lab::new();
-    let (world, a, b) = open_world();
-    let plan = world.plan(1);
-    lab.apply(&plan);
-    let (task_a, task_b) = (lab.task(&a), lab.task(&b));
-    let (near, far) = (task_a.address.into(), task_b.address.into());
-    let talk = Talk::open((&task_a, near, 4321), (&task_b, far, 9));
+    let Scene { mut lab, world, a, task_a: _a, task_b: _b, talk } = Scene::open(4321);
     for round in 1..3 {
         for _ in 0..MANY {
             talk.goes_on();
         }
         assert!(asked(&lab, &a) < MANY, "{} have asked in {round} rounds", asked(&lab, &a));
         lab.restart();
-        lab.apply(&plan);
+        lab.apply(&world.plan(1));
         let shown = sh(
             &lab.router(),
             "for link in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do tc filter show dev $link ingress; done",

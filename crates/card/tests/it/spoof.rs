@@ -6,6 +6,7 @@ use crate::world::{World, anywhere};
 use net::judge::Content;
 use net::model::{Eni, Traffic};
 use nix::sys::socket::SockProtocol;
+use std::net::Ipv4Addr;
 use tokio::time::Instant;
 
 const UDP: Content = Content::Udp { port: 9 };
@@ -23,16 +24,16 @@ fn kept_in(lab: &mut Lab, eni: &Eni) -> u64 {
     lab.with(async |card| card.counters().await).expect("counters")[&eni.id].kept_in.packets
 }
 
-/// Makes the router's hardware address known for good, so that no ARP is needed
-/// in what follows.
-fn pin_router(lab: &Lab, task: &Task, peer: &Task) {
+/// Makes the router's hardware address known for good as that of `at`, so that no ARP is
+/// needed in what follows.
+pub(crate) fn pin_router(lab: &Lab, task: &Task, at: Ipv4Addr) {
     let links = crate::lab::sh(
         &lab.router(),
         &format!("ip -o link show $(ip -o route get {} | sed 's/.*dev //; s/ .*//')", task.address),
     );
     let mac = links.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
     let mac = mac.expect("the card end's hardware address");
-    task.sh(&format!("ip neigh replace {} lladdr {mac} dev eth0 nud permanent", peer.address));
+    task.sh(&format!("ip neigh replace {at} lladdr {mac} dev eth0 nud permanent"));
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn another_source_address_is_dropped() {
     let (world, a, b) = open_world();
     lab.apply(&world.plan(1));
     let (task_a, task_b) = (lab.task(&a), lab.task(&b));
-    pin_router(&lab, &task_a, &task_b);
+    pin_router(&lab, &task_a, task_b.address);
     let before = kept_in(&mut lab, &a);
     let receiver = Receiver::of(&task_b, SockProtocol::Udp);
     let sender = Sender::of(&task_a);
@@ -74,7 +75,7 @@ fn another_hardware_address_is_dropped() {
     let (task_a, task_b) = (lab.task(&a), lab.task(&b));
     let _server = task_b.listen(80);
     task_a.sh("ip link set eth0 address 02:00:00:99:99:99");
-    pin_router(&lab, &task_a, &task_b);
+    pin_router(&lab, &task_a, task_b.address);
     // What comes back is still addressed to the right one: take it all.
     task_a.sh("ip link set eth0 promisc on");
     let before = kept_in(&mut lab, &a);
