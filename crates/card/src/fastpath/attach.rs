@@ -61,9 +61,11 @@ pub(super) async fn attach(
 pub(super) async fn detach(rtnl: &Rtnl, index: u32) -> Result<(), CardError> {
     let qdisc = RouteNetlinkMessage::DelQueueDiscipline(clsact(index));
     match request(rtnl, qdisc, 0, "take a link off the fast path").await {
-        // So the kernel says that there is none, depending on its version, or no such link.
+        // So the kernel says that there is none, depending on its version, or no such link,
+        // or that it knows nothing of the kind.
         Err(CardError::Netlink { source: rtnetlink::Error::NetlinkError(error), .. })
-            if [libc::ENOENT, libc::EINVAL, libc::ENODEV].contains(&-error.raw_code()) =>
+            if [libc::ENOENT, libc::EINVAL, libc::ENODEV, libc::EOPNOTSUPP]
+                .contains(&-error.raw_code()) =>
         {
             Ok(())
         }
