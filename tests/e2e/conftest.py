@@ -336,12 +336,13 @@ def inside(landfall, arn, *command, environment=None, check=True):
 
 
 @contextlib.contextmanager
-def serve_registry(directory, listen):
-    """The configuration of a registry that answers at `listen` and keeps all in a directory."""
+def serve_registry(directory, listen, http=""):
+    """The configuration of a registry that answers at `listen` and keeps all in a directory;
+    `http` is more of how it answers."""
     config = pathlib.Path(directory) / "registry.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {directory}/registry}}}}\n"
-        f"http: {{addr: '{listen}'}}\n"
+        f"http: {{addr: '{listen}'{http}}}\n"
     )
     process = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -12,22 +12,80 @@ UNREACHABLE = "CannotPullContainerError: The task can’t pull the image. Check 
 EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 
 
+def push(port):
+    subprocess.run(
+        ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
+        + [f"oci-archive:{web_image()}", f"docker://127.0.0.1:{port}/web:1"],
+        check=True,
+    )
+
+
 @pytest.fixture
 def registry(tmp_path):
     """The port of a registry that is served on every address of the machine."""
     port = free_port()
     with serve_registry(tmp_path, f"0.0.0.0:{port}"):
-        subprocess.run(
-            ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
-            + [f"oci-archive:{web_image()}", f"docker://127.0.0.1:{port}/web:1"],
-            check=True,
-        )
+        push(port)
         yield port
+
+
+def machine_of(landfall):
+    ((machine,),) = [r["Instances"] for r in landfall.ec2.describe_instances()["Reservations"]]
+    return machine
+
+
+@pytest.fixture
+def private_registry(own_landfall, tmp_path):
+    """A registry that speaks TLS, as images name it, and the certificate of its authority,
+    which nobody else knows."""
+    address, port = machine_of(own_landfall)["PrivateIpAddress"], free_port()
+    directory = tmp_path / "private"
+    directory.mkdir()
+    config = directory / "openssl.cnf"
+    config.write_text("[req]\ndistinguished_name = name\n[name]\n")
+
+    def certificate(name, *options):
+        paths = directory / f"{name}.crt", directory / f"{name}.key"
+        made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-config", config]
+        made += ["-subj", f"/CN={name}", "-out", paths[0], "-keyout", paths[1], *options]
+        subprocess.run(made, check=True, capture_output=True)
+        return paths
+
+    authority, key = certificate("authority", "-addext", "basicConstraints=critical,CA:TRUE")
+    own = certificate("registry", "-CA", authority, "-CAkey", key, "-addext", f"subjectAltName=IP:{address}")
+    with serve_registry(directory, f"0.0.0.0:{port}", f", tls: {{certificate: {own[0]}, key: {own[1]}}}"):
+        push(port)
+        yield f"{address}:{port}", authority
+
+
+def test_what_the_machine_trusts_is_trusted(own_landfall, private_registry, registry, monkeypatch):
+    landfall, (name, authority) = own_landfall, private_registry
+    landfall.arguments = ("--image-pull-behavior", "always")
+
+    def reason(image):
+        network = Network(landfall)
+        definition = register(landfall, "pulled", web(image=image, command=["true"]))
+        (arn,) = run(landfall, definition, network.subnet)
+        return wait(landfall, arn, "STOPPED", 60)["containers"][0].get("reason")
+
+    def restart(store):
+        monkeypatch.setenv("SSL_CERT_FILE", store)
+        landfall.down()
+        landfall.up()
+
+    # Where OpenSSL would look. A machine that trusts nobody runs what it has.
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    restart("/dev/null")
+    unusable = "CannotPullContainerError: the certificates in the store of this machine cannot be used: "
+    assert reason(f"{name}/web:1").startswith(unusable)
+    restart(str(authority))
+    assert reason(f"{name}/web:1") is None
+    assert reason(f"127.0.0.1:{registry}/web:1") is None
 
 
 def test_security_groups_decide_what_a_task_can_pull(own_landfall, registry):
     landfall = own_landfall
-    ((machine,),) = [r["Instances"] for r in landfall.ec2.describe_instances()["Reservations"]]
+    machine = machine_of(landfall)
     name = f"{machine['PrivateIpAddress']}:{registry}"
     landfall.down()
     landfall.arguments = ("--pull-from", "task", "--image-pull-behavior", "always", "--insecure-registry", name)

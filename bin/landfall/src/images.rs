@@ -4,6 +4,7 @@ use agent::engine::PullFrom;
 use agent::images::{Limits, PullBehavior, Registries};
 use clap::Args;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// See the module. The first words of each comment are its help.
@@ -25,9 +26,15 @@ pub(crate) struct Images {
     #[arg(long = "registry-mirror", value_name = "REGISTRY=MIRROR", value_parser = mirror)]
     mirrors: Vec<(String, String)>,
     /// A registry, or mirror, that is spoken to without TLS, such as 10.0.0.5:5000.
-    /// Those on this machine always are.
+    /// Those on this machine are anyway, but for those that have a certificate.
     #[arg(long = "insecure-registry", value_name = "HOST:PORT", value_parser = registry)]
     insecure: Vec<String>,
+    /// A directory with the certificates of private authorities, as Docker and
+    /// containerd lay it out: DIR/HOST:PORT/ca.crt may vouch for that registry, beside
+    /// what this machine trusts; may be repeated. They are read at each pull.
+    #[arg(long = "registry-certs", value_name = "DIR", value_parser = directory,
+          default_values = ["/etc/docker/certs.d", "/etc/containerd/certs.d"])]
+    certificates: Vec<PathBuf>,
     /// How long nobody must have used an image for it to be removed.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::cli::time)]
     image_minimum_age: Duration,
@@ -59,6 +66,7 @@ impl Images {
             image_pull_behavior: self.image_pull_behavior,
             registries: Registries {
                 insecure: self.insecure.clone(),
+                certificates: self.certificates.clone(),
                 mirrors,
                 ..Registries::default()
             },
@@ -87,6 +95,8 @@ impl Images {
         let mirrors = self.mirrors.iter();
         arguments.extend(mirrors.map(|(of, mirror)| format!("--registry-mirror={of}={mirror}")));
         arguments.extend(self.insecure.iter().map(|name| format!("--insecure-registry={name}")));
+        let certificates = self.certificates.iter();
+        arguments.extend(certificates.map(|dir| format!("--registry-certs={}", dir.display())));
         arguments
     }
 }
@@ -103,6 +113,11 @@ fn registry(text: &str) -> Result<String, String> {
 fn mirror(text: &str) -> Result<(String, String), String> {
     let (of, mirror) = text.split_once('=').ok_or("give REGISTRY=MIRROR")?;
     Ok((registry(of)?, registry(mirror)?))
+}
+
+/// A path that means the same wherever the program stands.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|error| error.to_string())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -138,6 +153,8 @@ mod tests {
             "--registry-mirror=docker.io=a.example:5000",
             "--registry-mirror=docker.io=b.example",
             "--insecure-registry=a.example:5000",
+            "--registry-certs=/a",
+            "--registry-certs=/b",
         ];
         let images = parsed(&options).expect("valid");
         assert_eq!(images.arguments(), options);
@@ -156,6 +173,7 @@ mod tests {
             "--registry-mirror=docker.io",
             "--registry-mirror=docker.io=http://a.example",
             "--insecure-registry=",
+            "--registry-certs=",
         ] {
             assert!(parsed(&[bad]).is_none(), "{bad}");
         }

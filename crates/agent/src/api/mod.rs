@@ -11,6 +11,7 @@ use crate::engine::{Binding, Known, Report};
 use crate::error::Error;
 use crate::rim::Reporter;
 use async_trait::async_trait;
+use http::Uri;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -80,17 +81,21 @@ pub struct Api {
 impl Api {
     /// The API at the configured endpoint.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let endpoint = config
+        let endpoint: Uri = config
             .endpoint
             .parse()
             .map_err(|_| Error::Config(format!("{:?} is no endpoint", config.endpoint)))?;
-        let http = reqwest::Client::builder()
+        let http = reqwest::Client::builder();
+        // Where there is no TLS, a machine need not have a store of certificates.
+        let is_plain = endpoint.scheme_str() == Some("http");
+        let http = if is_plain { http.tls_certs_only([]) } else { http };
+        let http = http
             .timeout(TIMEOUT)
             // The endpoint is on our own network, and we read no environment.
             .no_proxy()
             .user_agent(concat!("Landfall Agent - v", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::Config(error.to_string()))?;
+            .map_err(|error| Error::Config(crate::error::chain(&error)))?;
         let (region, credentials) = (config.region.clone(), config.credentials.clone());
         let client = Client { endpoint, region, credentials };
         let jitter = Mutex::new(Jitter::new(config.seed));

@@ -63,8 +63,7 @@ pub(super) async fn fetch(
             let arriving = if before == size && size > 0 {
                 Arriving { offset: size, bytes: futures::stream::empty().boxed() }
             } else {
-                let answer = source.blob(wanted, before).await;
-                answer.map_err(|source| PullError::answer(sources.image(), source))?
+                source.blob(sources.image(), wanted, before).await?
             };
             let reached = |done| progress.reached(&wanted.digest, done);
             let written =

@@ -3,6 +3,7 @@
 use super::blob::digest;
 use super::manifest::Descriptor;
 use super::trouble::{Patience, PullError};
+use super::trust::Trust;
 use crate::engine::RegistryLogin;
 use crate::runtime::Error;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use oci_client::{Client, Reference, RegistryOperation};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,8 +39,12 @@ pub(super) const ACCEPTED: [&str; 4] = [
 /// `host:port`, as in a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registries {
-    /// Those that are spoken to without TLS. Those on this machine always are.
+    /// Those that are spoken to without TLS. Those on this machine are too, if
+    /// `certificates` has nothing for them.
     pub insecure: Vec<String>,
+    /// Directories of certificates as Docker and containerd lay them out:
+    /// `DIR/HOST:PORT/*.crt` may vouch for that registry, beside the machine's own.
+    pub certificates: Vec<PathBuf>,
     /// Who is asked before a registry is, in this order. They are asked as anybody
     /// would: a login is its registry's alone.
     pub mirrors: BTreeMap<String, Vec<String>>,
@@ -48,16 +54,22 @@ pub struct Registries {
 }
 
 impl Default for Registries {
-    /// No mirrors, TLS with all but this machine's, and a minute of silence.
+    /// No mirrors, TLS with all but this machine's, no certificates but the machine's
+    /// own, and a minute of silence.
     fn default() -> Self {
-        let (insecure, mirrors) = (Vec::new(), BTreeMap::new());
-        Self { insecure, mirrors, silence: Duration::from_mins(1) }
+        Self {
+            insecure: Vec::new(),
+            certificates: Vec::new(),
+            mirrors: BTreeMap::new(),
+            silence: Duration::from_mins(1),
+        }
     }
 }
 
 impl Registries {
-    fn is_plain(&self, registry: &str) -> bool {
-        is_local(registry) || self.insecure.iter().any(|known| known == registry)
+    fn is_plain(&self, registry: &str, trust: &Trust) -> bool {
+        let named = self.insecure.iter().any(|known| known == registry);
+        named || (is_local(registry) && !trust.is_given())
     }
 
     fn mirrors_of(&self, registry: &str) -> &[String] {
@@ -77,6 +89,7 @@ pub(super) struct Sources {
 /// One who may have an image.
 pub(super) struct Source {
     client: Client,
+    trust: Trust,
     reference: Reference,
     auth: RegistryAuth,
     /// Whether we have introduced ourselves.
@@ -108,13 +121,13 @@ impl Sources {
             }
         };
         let mirrors = registries.mirrors_of(reference.registry()).iter();
-        let mirrors = mirrors
-            .map(|mirror| {
-                let there = moved(&reference, mirror);
-                Source::new(registries, there, RegistryAuth::Anonymous)
-            })
-            .collect();
-        let registry = Source::new(registries, reference, auth);
+        let mirrors = mirrors.filter_map(|mirror| {
+            let there = moved(&reference, mirror);
+            let source = Source::new(registries, there, RegistryAuth::Anonymous);
+            source.inspect_err(|error| useless(name, error)).ok()
+        });
+        let mirrors = mirrors.collect();
+        let registry = Source::new(registries, reference, auth)?;
         Ok(Self { image: name.to_owned(), mirrors, registry, failed: AtomicUsize::new(0) })
     }
 
@@ -139,8 +152,7 @@ impl Sources {
     ) -> Result<(), PullError> {
         let ours = matches!(error, PullError::Store(_));
         if at < self.mirrors.len() && !ours {
-            let (image, error) = (&self.image, crate::error::chain(&error));
-            tracing::info!(image, error, "this mirror is of no use");
+            useless(&self.image, &error);
             self.failed.fetch_max(at + 1, Ordering::Relaxed);
             return Ok(());
         }
@@ -151,7 +163,7 @@ impl Sources {
     /// a name with a digest needs nobody to say what it leads to.
     pub(super) fn of_tag(&self, error: PullError) -> PullError {
         let is_pinned = self.registry.reference.digest().is_some();
-        let answered = matches!(error, PullError::Registry { .. });
+        let answered = matches!(error, PullError::Registry { .. } | PullError::Tls { .. });
         if answered && !is_pinned { PullError::Manifest(Box::new(error)) } else { error }
     }
 
@@ -170,19 +182,32 @@ impl Sources {
 }
 
 impl Source {
-    fn new(registries: &Registries, reference: Reference, auth: RegistryAuth) -> Self {
-        let plain = registries.is_plain(reference.resolve_registry());
-        let client = Client::new(ClientConfig {
+    fn new(
+        registries: &Registries,
+        reference: Reference,
+        auth: RegistryAuth,
+    ) -> Result<Self, PullError> {
+        let trust = Trust::of(&registries.certificates, reference.registry())?;
+        let plain = registries.is_plain(reference.registry(), &trust);
+        let client = Client::try_from(ClientConfig {
             protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             read_timeout: Some(registries.silence),
             connect_timeout: Some(CONNECT),
+            extra_root_certificates: trust.authorities(),
             ..ClientConfig::default()
         });
-        Self { client, reference, auth, known: OnceCell::new() }
+        let client = client.map_err(|source| PullError::answer(&reference.whole(), source))?;
+        Ok(Self { client, trust, reference, auth, known: OnceCell::new() })
+    }
+
+    /// What a registry answered, or what came of asking it.
+    fn failed(&self, image: &str, source: OciDistributionError) -> PullError {
+        let objection = self.trust.objection(image, self.reference.registry(), &source);
+        objection.unwrap_or_else(|| PullError::answer(image, source))
     }
 
     async fn manifest(&self, image: &str, wanted: Option<&str>) -> Result<Bytes, PullError> {
-        let failed = |source| PullError::answer(image, source);
+        let failed = |source| self.failed(image, source);
         let introduce = || async {
             let pull = RegistryOperation::Pull;
             self.client.auth(&self.reference, &self.auth, pull).await.map(drop)
@@ -203,8 +228,17 @@ impl Source {
         }
     }
 
-    /// A blob, from this byte on if the registry can.
+    /// A blob of this image, from this byte on if the registry can.
     pub(super) async fn blob(
+        &self,
+        image: &str,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<Arriving, PullError> {
+        self.ask_for(blob, offset).await.map_err(|source| self.failed(image, source))
+    }
+
+    async fn ask_for(
         &self,
         blob: &Descriptor,
         offset: u64,
@@ -237,6 +271,10 @@ impl Source {
         let whole = self.client.pull_blob_stream(&self.reference, &wanted).await?;
         Ok(Arriving { offset: 0, bytes: whole.stream.boxed() })
     }
+}
+
+fn useless(image: &str, error: &PullError) {
+    tracing::info!(image, error = crate::error::chain(error), "this mirror is of no use");
 }
 
 /// The same image at another registry.

@@ -23,6 +23,14 @@ pub enum PullError {
     #[error("{image} is not what its registry says: {problem}")]
     #[allow(missing_docs)]
     Content { image: String, problem: String },
+    /// The registry does not speak TLS, or does not prove who it is.
+    #[error("pulling {image} failed: {problem}. {advice}")]
+    #[allow(missing_docs)]
+    Tls { image: String, problem: String, advice: String },
+    /// The certificates that are to vouch for the registry cannot be read.
+    #[error("the certificates in {place} cannot be used: {problem}")]
+    #[allow(missing_docs)]
+    Certificates { place: String, problem: String },
     /// What a tag leads to cannot be had.
     #[error(transparent)]
     Manifest(Box<Self>),
@@ -141,7 +149,11 @@ impl PullError {
             // Whoever wrote it before has only just been told to stop.
             Self::Store(error) => super::blob::is_locked(error),
             Self::Manifest(error) => error.is_passing(),
-            Self::Content { .. } | Self::Place(_) => false,
+            // Who does not prove who it is will not in a second either.
+            Self::Tls { .. }
+            | Self::Certificates { .. }
+            | Self::Content { .. }
+            | Self::Place(_) => false,
         }
     }
 

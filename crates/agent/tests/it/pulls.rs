@@ -155,13 +155,13 @@ pub(crate) async fn runs(agent: &mut Agent, image: &str, login: &RegistryLogin) 
 }
 
 /// Runs it in vain, and returns the reason.
-async fn does_not_run(agent: &mut Agent, image: &str, login: &RegistryLogin) -> String {
+pub(crate) async fn does_not_run(agent: &mut Agent, image: &str, login: &RegistryLogin) -> String {
     agent.run(run_once(image, login)).await;
     let report = agent.stopped().await;
     last(&report, "web").reason.clone().expect("a reason")
 }
 
-const NO_MANIFEST: &str = "CannotPullImageManifestError: Error response from daemon: ";
+pub(crate) const NO_MANIFEST: &str = "CannotPullImageManifestError: Error response from daemon: ";
 pub(crate) const UNREACHABLE: &str = "CannotPullContainerError: The task can’t pull the image. Check your \
                            network configuration. ";
 

@@ -35,6 +35,13 @@ impl Registry {
         Self::configured(machine, "", false).await
     }
 
+    /// One that speaks TLS, with a certificate and its key.
+    pub(crate) async fn with_tls(machine: &Machine, certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        let tls = format!("  tls: {{certificate: {certificate}, key: {key}}}\n");
+        Self::configured(machine, &tls, false).await
+    }
+
     /// One that knows nobody but `user`, whose password is `right`.
     pub(crate) async fn with_password(machine: &Machine) -> Self {
         let path = machine.path("passwords");
@@ -54,7 +61,8 @@ impl Registry {
         Self::configured(machine, &auth, true).await
     }
 
-    async fn configured(machine: &Machine, auth: &str, wants_password: bool) -> Self {
+    /// One whose configuration ends with this: first more of `http`, if there is more.
+    async fn configured(machine: &Machine, rest: &str, wants_password: bool) -> Self {
         assert!(which("docker-registry"), "these tests need docker-registry");
         // Below the ports that outgoing connections use: to knock on one of those
         // while nobody listens can be answered by the knocker itself.
@@ -65,7 +73,7 @@ impl Registry {
         let root = machine.path(&name);
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n{auth}",
+             http:\n  addr: 127.0.0.1:{port}\n{rest}",
             root.display()
         );
         let path = machine.path(&format!("{name}.yml"));
@@ -260,7 +268,7 @@ fn signed(claims: &serde_json::Value, certificate: &str, key: &Path, work: &Path
     format!("{text}.{}", encoded(&std::fs::read(&signature).expect("a signature"), URL))
 }
 
-fn openssl(words: &[&str], files: &[(&str, &Path)]) {
+pub(crate) fn openssl(words: &[&str], files: &[(&str, &Path)]) {
     let mut command = Command::new("openssl");
     command.args(words);
     for (option, path) in files {
