@@ -32,9 +32,13 @@ pub(crate) struct Images {
     /// A directory with the certificates of private authorities, as Docker and
     /// containerd lay it out: DIR/HOST:PORT/ca.crt may vouch for that registry, beside
     /// what this machine trusts; may be repeated. They are read at each pull.
-    #[arg(long = "registry-certs", value_name = "DIR", value_parser = directory,
+    #[arg(long = "registry-certs", value_name = "DIR", value_parser = path,
           default_values = ["/etc/docker/certs.d", "/etc/containerd/certs.d"])]
     certificates: Vec<PathBuf>,
+    /// A file of logins for registries, as `docker login` writes it, such as
+    /// /root/.docker/config.json. It is read at each pull.
+    #[arg(long = "registry-auth", value_name = "FILE", value_parser = path)]
+    logins: Option<PathBuf>,
     /// How long nobody must have used an image for it to be removed.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::cli::time)]
     image_minimum_age: Duration,
@@ -67,6 +71,7 @@ impl Images {
             registries: Registries {
                 insecure: self.insecure.clone(),
                 certificates: self.certificates.clone(),
+                logins: self.logins.clone(),
                 mirrors,
                 ..Registries::default()
             },
@@ -97,6 +102,8 @@ impl Images {
         arguments.extend(self.insecure.iter().map(|name| format!("--insecure-registry={name}")));
         let certificates = self.certificates.iter();
         arguments.extend(certificates.map(|dir| format!("--registry-certs={}", dir.display())));
+        let logins = self.logins.iter();
+        arguments.extend(logins.map(|file| format!("--registry-auth={}", file.display())));
         arguments
     }
 }
@@ -116,7 +123,7 @@ fn mirror(text: &str) -> Result<(String, String), String> {
 }
 
 /// A path that means the same wherever the program stands.
-fn directory(text: &str) -> Result<PathBuf, String> {
+fn path(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(text).map_err(|error| error.to_string())
 }
 
@@ -155,6 +162,7 @@ mod tests {
             "--insecure-registry=a.example:5000",
             "--registry-certs=/a",
             "--registry-certs=/b",
+            "--registry-auth=/c.json",
         ];
         let images = parsed(&options).expect("valid");
         assert_eq!(images.arguments(), options);

@@ -7,9 +7,9 @@
 //! manifest its layers and configuration, and the configuration the unpacked file
 //! system.
 //!
-//! - [`registry`] knows who has an image, [`trust`] who has to prove what, [`pull`] what
-//!   to ask for, [`layer`] how to go on with half a blob, and [`trouble`] what to say if
-//!   all of it is in vain;
+//! - [`registry`] knows who has an image, [`trust`] who has to prove what, [`logins`] who
+//!   we say we are, [`pull`] what to ask for, [`layer`] how to go on with half a blob, and
+//!   [`trouble`] what to say if all of it is in vain;
 //! - [`archive`] needs no registry;
 //! - [`blob`] and [`unpack`] are what containerd does of it;
 //! - [`usage`] remembers, [`progress`] tells, and [`collect`] removes.
@@ -18,6 +18,7 @@ mod archive;
 mod blob;
 mod collect;
 mod layer;
+mod logins;
 mod manifest;
 mod progress;
 mod pull;

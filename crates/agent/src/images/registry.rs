@@ -1,6 +1,7 @@
 //! Where an image can be had, and how it is asked for there.
 
 use super::blob::digest;
+use super::logins;
 use super::manifest::Descriptor;
 use super::trouble::{Patience, PullError};
 use super::trust::Trust;
@@ -45,6 +46,8 @@ pub struct Registries {
     /// Directories of certificates as Docker and containerd lay them out:
     /// `DIR/HOST:PORT/*.crt` may vouch for that registry, beside the machine's own.
     pub certificates: Vec<PathBuf>,
+    /// A file of logins as Docker keeps it, for images whose task has none.
+    pub logins: Option<PathBuf>,
     /// Who is asked before a registry is, in this order. They are asked as anybody
     /// would: a login is its registry's alone.
     pub mirrors: BTreeMap<String, Vec<String>>,
@@ -54,12 +57,13 @@ pub struct Registries {
 }
 
 impl Default for Registries {
-    /// No mirrors, TLS with all but this machine's, no certificates but the machine's
-    /// own, and a minute of silence.
+    /// No mirrors and no logins, TLS with all but this machine's, no certificates but the
+    /// machine's own, and a minute of silence.
     fn default() -> Self {
         Self {
             insecure: Vec::new(),
             certificates: Vec::new(),
+            logins: None,
             mirrors: BTreeMap::new(),
             silence: Duration::from_mins(1),
         }
@@ -92,6 +96,8 @@ pub(super) struct Source {
     trust: Trust,
     reference: Reference,
     auth: RegistryAuth,
+    /// What can be done if that is not enough.
+    advice: String,
     /// Whether we have introduced ourselves.
     known: OnceCell<()>,
 }
@@ -114,20 +120,16 @@ impl Sources {
         let bad = |problem: String| Error::BadImage { name: name.to_owned(), problem };
         let reference =
             Reference::from_str(name).map_err(|error| PullError::Store(bad(error.to_string())))?;
-        let auth = match login {
-            RegistryLogin::Anonymous => RegistryAuth::Anonymous,
-            RegistryLogin::Basic { username, password } => {
-                RegistryAuth::Basic(username.clone(), password.clone())
-            }
-        };
         let mirrors = registries.mirrors_of(reference.registry()).iter();
         let mirrors = mirrors.filter_map(|mirror| {
             let there = moved(&reference, mirror);
-            let source = Source::new(registries, there, RegistryAuth::Anonymous);
+            let nobody = (RegistryAuth::Anonymous, String::new());
+            let source = Source::new(registries, there, nobody);
             source.inspect_err(|error| useless(name, error)).ok()
         });
         let mirrors = mirrors.collect();
-        let registry = Source::new(registries, reference, auth)?;
+        let who = introduction(registries, reference.registry(), login)?;
+        let registry = Source::new(registries, reference, who)?;
         Ok(Self { image: name.to_owned(), mirrors, registry, failed: AtomicUsize::new(0) })
     }
 
@@ -163,7 +165,10 @@ impl Sources {
     /// a name with a digest needs nobody to say what it leads to.
     pub(super) fn of_tag(&self, error: PullError) -> PullError {
         let is_pinned = self.registry.reference.digest().is_some();
-        let answered = matches!(error, PullError::Registry { .. } | PullError::Tls { .. });
+        let answered = matches!(
+            error,
+            PullError::Registry { .. } | PullError::Tls { .. } | PullError::Denied { .. }
+        );
         if answered && !is_pinned { PullError::Manifest(Box::new(error)) } else { error }
     }
 
@@ -185,7 +190,7 @@ impl Source {
     fn new(
         registries: &Registries,
         reference: Reference,
-        auth: RegistryAuth,
+        (auth, advice): (RegistryAuth, String),
     ) -> Result<Self, PullError> {
         let trust = Trust::of(&registries.certificates, reference.registry())?;
         let plain = registries.is_plain(reference.registry(), &trust);
@@ -197,13 +202,14 @@ impl Source {
             ..ClientConfig::default()
         });
         let client = client.map_err(|source| PullError::answer(&reference.whole(), source))?;
-        Ok(Self { client, trust, reference, auth, known: OnceCell::new() })
+        Ok(Self { client, trust, reference, auth, advice, known: OnceCell::new() })
     }
 
     /// What a registry answered, or what came of asking it.
     fn failed(&self, image: &str, source: OciDistributionError) -> PullError {
         let objection = self.trust.objection(image, self.reference.registry(), &source);
-        objection.unwrap_or_else(|| PullError::answer(image, source))
+        let answer = || PullError::answer(image, source).denied_to(&self.auth, &self.advice);
+        objection.unwrap_or_else(answer)
     }
 
     async fn manifest(&self, image: &str, wanted: Option<&str>) -> Result<Bytes, PullError> {
@@ -271,6 +277,30 @@ impl Source {
         let whole = self.client.pull_blob_stream(&self.reference, &wanted).await?;
         Ok(Arriving { offset: 0, bytes: whole.stream.boxed() })
     }
+}
+
+/// Who we say we are: who the task says, or else the machine. And what its owner can do if
+/// that is not enough.
+fn introduction(
+    registries: &Registries,
+    registry: &str,
+    login: &RegistryLogin,
+) -> Result<(RegistryAuth, String), PullError> {
+    let basic = |login: &RegistryLogin| match login {
+        RegistryLogin::Anonymous => RegistryAuth::Anonymous,
+        RegistryLogin::Basic { username, password } => {
+            RegistryAuth::Basic(username.clone(), password.clone())
+        }
+    };
+    if *login != RegistryLogin::Anonymous {
+        return Ok((basic(login), format!("Check the task's login for {registry}")));
+    }
+    let Some(path) = &registries.logins else {
+        let advice = format!("Logins for {registry} are given by --registry-auth");
+        return Ok((RegistryAuth::Anonymous, advice));
+    };
+    let auth = basic(&logins::of(path, registry)?);
+    Ok((auth, format!("Check the login for {registry} in {}", path.display())))
 }
 
 fn useless(image: &str, error: &PullError) {

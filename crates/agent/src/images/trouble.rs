@@ -4,7 +4,9 @@ use crate::engine::{Failure, FailureKind};
 use crate::netns::Place;
 use crate::runtime::Error;
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Further tries after a failure that may be passing, and the first pause.
@@ -31,6 +33,18 @@ pub enum PullError {
     #[error("the certificates in {place} cannot be used: {problem}")]
     #[allow(missing_docs)]
     Certificates { place: String, problem: String },
+    /// The registry does not let us.
+    #[error("{problem}. {advice}")]
+    #[allow(missing_docs)]
+    Denied { problem: String, advice: String },
+    /// The logins for registries cannot be read.
+    #[error("the logins in {} cannot be used", path.display())]
+    #[allow(missing_docs)]
+    Logins {
+        path: PathBuf,
+        #[source]
+        problem: io::Error,
+    },
     /// What a tag leads to cannot be had.
     #[error(transparent)]
     Manifest(Box<Self>),
@@ -64,6 +78,25 @@ impl PullError {
             return Self::Content { image, problem: mismatch.to_string() };
         }
         Self::Registry { image, source: Box::new(source) }
+    }
+
+    /// The same, if it is that we are not let in: in the words of Docker, and with what can
+    /// be done about it.
+    pub(super) fn denied_to(self, who: &RegistryAuth, advice: &str) -> Self {
+        let Self::Registry { image, source } = &self else { return self };
+        if self.trouble() != Trouble::Denied {
+            return self;
+        }
+        let problem = match who {
+            RegistryAuth::Basic(user, _) => format!("pulling {image} failed: {user} is refused"),
+            RegistryAuth::Anonymous | RegistryAuth::Bearer(_) => format!(
+                "pull access denied for {image}, repository does not exist or may require \
+                 'docker login'"
+            ),
+        };
+        let cause = crate::error::chain(&**source);
+        let cause = cause.trim_end_matches(['.', '\n', ' ']);
+        Self::Denied { problem: format!("{problem}: {cause}"), advice: advice.to_owned() }
     }
 
     /// What went wrong while a blob came in.
@@ -101,9 +134,14 @@ impl PullError {
         let source = match self {
             Self::Registry { source, .. } => source,
             Self::Manifest(error) => return error.trouble(),
+            Self::Denied { .. } => return Trouble::Denied,
             _ => return Trouble::Other,
         };
         match &**source {
+            // The library keeps what a server of tokens wrote, but not its status.
+            OciDistributionError::AuthenticationFailure(text) if is_out_of_order(text) => {
+                Trouble::Busy
+            }
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_) => Trouble::Denied,
             OciDistributionError::ImageManifestNotFoundError(_) => Trouble::Missing,
@@ -152,6 +190,8 @@ impl PullError {
             // Who does not prove who it is will not in a second either.
             Self::Tls { .. }
             | Self::Certificates { .. }
+            | Self::Denied { .. }
+            | Self::Logins { .. }
             | Self::Content { .. }
             | Self::Place(_) => false,
         }
@@ -171,25 +211,53 @@ impl PullError {
 
     /// What the task's owner is told, in the words that go with `place`: on the machine
     /// it is Docker that pulls, and what a tag leads to is asked for in a step of its own;
-    /// Fargate, which pulls by the task's network, has no name for that.
+    /// Fargate, which pulls by the task's network, has no name for that. A login that
+    /// cannot be had is an error of its own, and one that is refused is like any answer.
+    ///
+    /// `CannotPullECRContainerError`, a token of ECR that an execution role cannot have,
+    /// does not occur: there is no ECR here, and logins for one elsewhere are the machine's.
     pub fn failure(&self, place: &Place) -> Failure {
         if let (Self::Manifest(_), Place::Host) = (self, place) {
             let text = format!("Error response from daemon: {}", crate::error::chain(self));
             return Failure::new(FailureKind::PullManifest, text);
         }
+        if let Self::Logins { .. } = self {
+            return Failure::new(FailureKind::PullAuth, crate::error::chain(self));
+        }
+        // AWS's own, each where the official agent gives it: that of roles to those whom
+        // ECR refuses, and none to those whose password is wrong.
+        let text = crate::error::chain(self);
         let advice = match self.trouble() {
-            Trouble::Denied => {
+            Trouble::Denied if text.contains("ecr:BatchGetImage") => {
                 "The task can’t pull the image. Check that the role has the permissions to pull \
                  images from the registry. "
+            }
+            Trouble::Denied if text.starts_with("pull access denied") => {
+                "The task can’t pull the image. Check whether the image exists. "
             }
             Trouble::Missing => "The task can’t pull the image. Check whether the image exists. ",
             Trouble::Unreachable => {
                 "The task can’t pull the image. Check your network configuration. "
             }
-            Trouble::Busy | Trouble::Other => "",
+            Trouble::Denied | Trouble::Busy | Trouble::Other => "",
         };
-        Failure::new(FailureKind::Pull, format!("{advice}{}", crate::error::chain(self)))
+        Failure::new(FailureKind::Pull, format!("{advice}{text}"))
     }
+}
+
+/// Whether a server says that it is unable, rather than unwilling.
+fn is_out_of_order(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let signs = [
+        "toomanyrequests",
+        "too many requests",
+        "internal server error",
+        "bad gateway",
+        "unavailable",
+        "gateway time-out",
+        "gateway timeout",
+    ];
+    signs.iter().any(|sign| text.contains(sign))
 }
 
 /// How often a failure that may pass is borne, and how long one waits for it to.
@@ -240,10 +308,34 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_tokens_that_is_out_of_order_may_recover() {
+        let answer = |text: &str| {
+            let source = OciDistributionError::AuthenticationFailure(text.to_owned());
+            PullError::answer("i", source)
+        };
+        for text in ["<h1>503 Service Temporarily Unavailable</h1>", "Too Many Requests\n"] {
+            assert!(answer(text).is_passing(), "{text}");
+        }
+        for text in ["", r#"{"details": "incorrect username or password"}"#] {
+            assert!(!answer(text).is_passing(), "{text}");
+        }
+    }
+
+    #[test]
     fn advice_is_aws_own() {
         let told = |error: PullError| error.failure(&Place::Host).to_string();
         let starts = "CannotPullContainerError: The task can’t pull the image. Check ";
-        assert!(told(answer(401)).starts_with(&format!("{starts}that the role has the perm")));
+        let denied = |who: &RegistryAuth| told(answer(401).denied_to(who, "Do this"));
+        let nobody = denied(&RegistryAuth::Anonymous);
+        let begins = format!("{starts}whether the image exists. pull access denied for i, repos");
+        assert!(nobody.starts_with(&begins) && nobody.ends_with(". Do this"), "{nobody}");
+        let somebody = denied(&RegistryAuth::Basic("u".into(), "secret".into()));
+        let begins = "CannotPullContainerError: pulling i failed: u is refused: Server error: ";
+        assert!(somebody.starts_with(begins) && !somebody.contains("secret"), "{somebody}");
+        let message = "User: x is not authorized to perform: ecr:BatchGetImage on".to_owned();
+        let ecr = OciDistributionError::ServerError { code: 403, url: String::new(), message };
+        let ecr = told(PullError::answer("i", ecr).denied_to(&RegistryAuth::Anonymous, ""));
+        assert!(ecr.starts_with(&format!("{starts}that the role has the perm")), "{ecr}");
         assert!(told(answer(404)).starts_with(&format!("{starts}whether the image exists. ")));
         let cut = OciDistributionError::IoError(io::ErrorKind::ConnectionReset.into());
         let cut = PullError::answer("i", cut);

@@ -176,8 +176,57 @@ async fn a_registry_may_want_a_password() {
         let reason = does_not_run(&mut agent, &image, &bad).await;
         assert!(reason.starts_with(NO_MANIFEST), "{bad:?}: {reason}");
         assert!(!reason.contains("wrong"), "{reason}");
+        let told = match bad {
+            RegistryLogin::Anonymous => "repository does not exist or may require 'docker login': ",
+            RegistryLogin::Basic { .. } => " is refused: ",
+        };
+        assert!(reason.contains(told), "{reason}");
     }
     runs(&mut agent, &image, &login("user", "right")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machine_may_have_a_password_for_those_who_have_none() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Always;
+    let path = machine.path("config.json");
+    machine.config.registries.logins = Some(path.clone());
+    let registry = Registry::with_password(&machine).await;
+    let image = registry.push(&machine, "team/app:1", &[]);
+    let pinned = format!("{}/team/app@sha256:{}", registry.name(), "0".repeat(64));
+    let nobody = RegistryLogin::Anonymous;
+    let mut agent = machine.agent().await;
+    let reason = does_not_run(&mut agent, &image, &nobody).await;
+    let unreadable = format!(
+        "CannotPullContainerAuthError: the logins in {} cannot be used: No such file",
+        path.display()
+    );
+    assert!(reason.starts_with(&unreadable), "{reason}");
+    let write = |password: &str| {
+        let logins = serde_json::json!({
+            "auths": { registry.name(): { "username": "user", "password": password } },
+        });
+        std::fs::write(&path, logins.to_string()).expect("written");
+    };
+    write("wrong");
+    let (refused, advice) = (
+        " failed: user is refused: Not authorized: url ",
+        format!(". Check the login for {} in {}", registry.name(), path.display()),
+    );
+    let reason = does_not_run(&mut agent, &image, &nobody).await;
+    assert!(reason.starts_with(&format!("{NO_MANIFEST}pulling {image}{refused}")), "{reason}");
+    assert!(reason.ends_with(&advice) && !reason.contains("wrong"), "{reason}");
+    let reason = does_not_run(&mut agent, &pinned, &nobody).await;
+    let begins = format!("CannotPullContainerError: pulling {pinned}{refused}");
+    assert!(reason.starts_with(&begins), "{reason}");
+    // The agent is not told; it looks.
+    write("right");
+    runs(&mut agent, &image, &nobody).await;
+    let reason = does_not_run(&mut agent, &image, &login("user", "stale")).await;
+    assert!(
+        reason.contains(". Check the task's login for "),
+        "the task's own goes first: {reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,13 +246,18 @@ async fn a_registry_may_send_us_to_fetch_a_token() {
     assert_eq!(runs(&mut agent, &by_digest, &login("user", "right")).await, digest);
     // Whoever has no name gets a token too, for what is everybody's.
     runs(&mut agent, &open, &RegistryLogin::Anonymous).await;
-    for bad in [RegistryLogin::Anonymous, login("user", "wrong")] {
-        let reason = does_not_run(&mut agent, &image, &bad).await;
-        assert!(reason.starts_with(NO_MANIFEST), "{bad:?}: {reason}");
-    }
+    let unknown = does_not_run(&mut agent, &image, &RegistryLogin::Anonymous).await;
+    assert!(unknown.starts_with(&format!("{NO_MANIFEST}pull access denied for ")), "{unknown}");
+    let wrong = does_not_run(&mut agent, &image, &login("user", "wrong")).await;
+    assert!(wrong.starts_with(NO_MANIFEST), "{wrong}");
+    assert!(wrong.contains("user is refused: ") && wrong.contains("incorrect password"), "{wrong}");
+    // It has too much to do, which passes, and then it is gone, which does not.
+    tokens.is_indisposed(2);
+    runs(&mut agent, &image, &login("user", "right")).await;
+    let address = tokens.address();
     drop(tokens);
     let reason = does_not_run(&mut agent, &image, &login("user", "right")).await;
-    assert!(reason.starts_with(NO_MANIFEST), "{reason}");
+    assert!(reason.starts_with(NO_MANIFEST) && reason.contains(&address), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

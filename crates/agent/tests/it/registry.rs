@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -193,6 +194,7 @@ pub(crate) struct TokenServer {
     server: Server,
     certificate: PathBuf,
     asked: Arc<Mutex<Vec<String>>>,
+    indisposed: Arc<AtomicUsize>,
 }
 
 impl TokenServer {
@@ -210,7 +212,14 @@ impl TokenServer {
         let der = encoded(&std::fs::read(&der).expect("a certificate"), STANDARD);
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (heard, work) = (asked.clone(), machine.path("unsigned"));
+        let indisposed: Arc<AtomicUsize> = Arc::default();
+        let left = indisposed.clone();
         let server = Server::start(move |request| {
+            let less = |left: usize| left.checked_sub(1);
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+                let page = Full::new(Bytes::from("<h1>503 Service Temporarily Unavailable</h1>"));
+                return Response::builder().status(503).body(page).expect("an answer");
+            }
             let uri = format!("http://token{}", request.uri());
             let uri = reqwest::Url::parse(&uri).expect("a query");
             let wish = uri.query_pairs().find(|(name, _)| name == "scope");
@@ -238,12 +247,22 @@ impl TokenServer {
             });
             answered(200, &json!({"token": signed(&claims, &der, &key, &work)}))
         });
-        Self { server: server.await, certificate, asked }
+        Self { server: server.await, certificate, asked, indisposed }
+    }
+
+    /// Where it answers.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}/token", self.server.port)
     }
 
     /// Who has asked for what since the start, or since [`Self::forget`].
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("a list").clone()
+    }
+
+    /// So many times it answers that it cannot.
+    pub(crate) fn is_indisposed(&self, times: usize) {
+        self.indisposed.store(times, Ordering::SeqCst);
     }
 
     pub(crate) fn forget(&self) {
