@@ -81,6 +81,7 @@ impl Images {
                 per_cycle: self.per_cleanup,
                 full: self.disk_full,
                 relieved: self.disk_relieved.min(self.disk_full),
+                ..Limits::default()
             },
             ..config
         }

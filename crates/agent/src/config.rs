@@ -101,6 +101,7 @@ impl Config {
             behavior: self.image_pull_behavior,
             registries: self.registries.clone(),
             memory: self.data_dir.join("images.json"),
+            unfinished: self.image_limits.unfinished,
             reserve: self.reserve(),
         }
     }

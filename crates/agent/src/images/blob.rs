@@ -9,7 +9,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,8 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const SMALL: usize = 8 << 20;
 
 /// How long what was fetched is kept of a pull that came to nothing, or whose agent
-/// died: long enough for the longest pull.
-const KEPT: Duration = Duration::from_hours(3);
+/// died, if nobody says otherwise.
+pub(super) const KEPT: Duration = Duration::from_hours(3);
 
 /// What it is called to read what somebody else sends.
 pub(super) const RECEIVE: &str = "receive";
@@ -35,30 +37,75 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 /// A lease: while it lasts, what was made under it is not collected.
 ///
 /// One that is not released ends by itself, and what was fetched under it serves
-/// the next pull until then.
+/// the next pull until then. What takes longer must [`Lease::keep`] it.
 pub(crate) struct Lease {
     connection: Connection,
-    pub(super) id: String,
+    kept: Duration,
+    /// What containerd calls it. It cannot put an end off, so there may be several: what
+    /// began under one goes on under it, and what begins is under the last.
+    ids: Mutex<Vec<String>>,
 }
 
 impl Lease {
     pub(crate) async fn take(connection: &Connection) -> Result<Self, Error> {
-        // The kernel's own source of unique names saves us one.
-        let path = "/proc/sys/kernel/random/uuid";
-        let uuid = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let id = format!("image-{}", uuid.trim());
-        let end = wire::Timestamp::from_millis(clock::now().after(KEPT).0).iso8601();
-        let labels = end.map(|end| ("containerd.io/gc.expire".to_owned(), end));
-        let message = api::CreateRequest { id: id.clone(), labels: labels.into_iter().collect() };
-        let request = connection.request(message);
-        connection.leases().create(request).await.map_err(Error::rpc("grant a lease"))?;
-        Ok(Self { connection: connection.clone(), id })
+        Self::lasting(connection, KEPT).await
+    }
+
+    /// One that ends so long after it was last seen to.
+    pub(super) async fn lasting(connection: &Connection, kept: Duration) -> Result<Self, Error> {
+        let ids = Mutex::new(vec![grant(connection, kept).await?]);
+        Ok(Self { connection: connection.clone(), kept, ids })
+    }
+
+    /// Under which name something begins now.
+    pub(super) fn id(&self) -> String {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.last().cloned().unwrap_or_default()
+    }
+
+    /// Keeps it from ending, for ever. It is seen to often enough to fail once.
+    pub(super) async fn keep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(self.kept / 4).await;
+            if let Err(error) = self.renew().await {
+                tracing::warn!(error = crate::error::chain(&error), "lease not renewed");
+            }
+        }
+    }
+
+    /// Puts its end off, also if it has ended: what was covered and is still here, is.
+    pub(super) async fn renew(&self) -> Result<(), Error> {
+        let id = grant(&self.connection, self.kept).await?;
+        let before = {
+            // What begins meanwhile is under the new one.
+            let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = ids.clone();
+            ids.push(id);
+            before
+        };
+        for id in before {
+            let message = api::ListResourcesRequest { id: id.clone() };
+            let request = self.connection.request(message);
+            match self.connection.leases().list_resources(request).await {
+                Ok(answer) => {
+                    for resource in answer.into_inner().resources {
+                        self.cover(&resource.r#type, &resource.id).await?;
+                    }
+                }
+                Err(status) if status.code() == tonic::Code::NotFound => {
+                    let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+                    ids.retain(|known| *known != id);
+                }
+                Err(status) => return Err(Error::rpc("list what a lease covers")(status)),
+            }
+        }
+        Ok(())
     }
 
     /// Covers something that existed before.
     pub(super) async fn cover(&self, kind: &str, id: &str) -> Result<(), Error> {
         let resource = api::Resource { id: id.to_owned(), r#type: kind.to_owned() };
-        let message = api::AddResourceRequest { id: self.id.clone(), resource: Some(resource) };
+        let message = api::AddResourceRequest { id: self.id(), resource: Some(resource) };
         let request = self.connection.request(message);
         let answer = self.connection.leases().add_resource(request).await;
         answer.map(drop).map_err(Error::rpc("extend a lease"))
@@ -75,12 +122,33 @@ impl Lease {
     }
 
     async fn end(self, sync: bool) {
-        let Self { connection, id } = self;
-        let message = api::DeleteRequest { id: id.clone(), sync };
-        if let Err(status) = connection.leases().delete(connection.request(message)).await {
-            tracing::warn!(lease = id, error = status.message(), "lease not released");
+        let Self { connection, ids, .. } = self;
+        let mut ids = ids.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let last = ids.pop();
+        for (id, sync) in ids.into_iter().map(|id| (id, false)).chain(last.map(|id| (id, sync))) {
+            let message = api::DeleteRequest { id: id.clone(), sync };
+            match connection.leases().delete(connection.request(message)).await {
+                Err(status) if status.code() == tonic::Code::NotFound => {} // It has ended.
+                Err(status) => {
+                    tracing::warn!(lease = id, error = status.message(), "lease not released");
+                }
+                Ok(_) => {}
+            }
         }
     }
+}
+
+async fn grant(connection: &Connection, kept: Duration) -> Result<String, Error> {
+    // The kernel's own source of unique names saves us one.
+    let path = "/proc/sys/kernel/random/uuid";
+    let uuid = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let id = format!("image-{}", uuid.trim());
+    let end = wire::Timestamp::from_millis(clock::now().after(kept).0).iso8601();
+    let labels = end.map(|end| ("containerd.io/gc.expire".to_owned(), end));
+    let message = api::CreateRequest { id: id.clone(), labels: labels.into_iter().collect() };
+    let request = connection.request(message);
+    connection.leases().create(request).await.map_err(Error::rpc("grant a lease"))?;
+    Ok(id)
 }
 
 /// Whether a blob is here. If it is, the lease covers it from now on.
@@ -161,7 +229,7 @@ pub(super) struct Ingest<'a> {
 impl<'a> Ingest<'a> {
     /// One that nobody else writes, and nobody goes on with.
     pub(super) fn of_lease(lease: &Lease, digest: &'a str, size: u64) -> Self {
-        Self { name: format!("{}-{digest}", lease.id), digest, size }
+        Self { name: format!("{}-{digest}", lease.id()), digest, size }
     }
 
     /// One that whoever comes later can go on with.
@@ -208,31 +276,38 @@ impl<'a> Ingest<'a> {
         source: BoxStream<'static, io::Result<Bytes>>,
         reached: impl Fn(u64) + Send,
     ) -> Result<(), Error> {
+        let id = lease.id();
         let (sender, receiver) = mpsc::channel(2);
-        let pump = self.pump(sender, offset, source, reached);
-        let request = connection.leased(ReceiverStream::new(receiver), &lease.id);
-        let drain = async {
-            let mut answers = connection.content().write(request).await?.into_inner();
-            while answers.message().await?.is_some() {}
-            Ok(())
-        };
-        let (pumped, drained): (_, Result<(), tonic::Status>) = tokio::join!(pump, drain);
-        pumped.map_err(Error::io(RECEIVE, self.digest))?;
-        match drained {
-            Err(status) if status.code() == tonic::Code::AlreadyExists => {
-                lease.cover("content", self.digest).await
+        let pump = self.pump(sender, offset, source, reached, || lease.id() == id);
+        let (pumped, mut written) = tokio::join!(pump, converse(connection, receiver, &id));
+        let is_finished = pumped.map_err(Error::io(RECEIVE, self.digest))?;
+        if written.is_ok() && !is_finished {
+            // containerd keeps nothing for a lease that has ended. It reads again what is
+            // here, which is why this is not always done.
+            let (sender, receiver) = mpsc::channel(1);
+            drop(sender.send(self.message(api::WriteAction::Commit, self.size, Vec::new())).await);
+            drop(sender);
+            written = converse(connection, receiver, &lease.id()).await;
+        }
+        match written {
+            Err(status) if status.code() != tonic::Code::AlreadyExists => {
+                Err(Error::rpc("store a blob")(status))
             }
-            other => other.map_err(Error::rpc("store a blob")),
+            // Somebody else had it, or the lease was renewed just now.
+            _ => lease.cover("content", self.digest).await,
         }
     }
 
+    /// Sends it on, and finishes it if that may be under the lease that it began under.
+    /// Returns whether it is finished.
     async fn pump(
         &self,
         sender: mpsc::Sender<api::WriteContentRequest>,
         mut offset: u64,
         mut source: BoxStream<'static, io::Result<Bytes>>,
         reached: impl Fn(u64) + Send,
-    ) -> io::Result<()> {
+        may_finish: impl Fn() -> bool + Send,
+    ) -> io::Result<bool> {
         while let Some(bytes) = source.try_next().await? {
             if offset + bytes.len() as u64 > self.size {
                 let problem = format!("{} is longer than {} bytes", self.digest, self.size);
@@ -241,7 +316,7 @@ impl<'a> Ingest<'a> {
             for chunk in bytes.chunks(CHUNK) {
                 let write = self.message(api::WriteAction::Write, offset, chunk.to_vec());
                 if sender.send(write).await.is_err() {
-                    return Ok(()); // containerd has said why it hangs up.
+                    return Ok(true); // containerd has said why it hangs up.
                 }
                 offset += chunk.len() as u64;
                 reached(offset);
@@ -252,8 +327,11 @@ impl<'a> Ingest<'a> {
             let problem = format!("it ended after {offset} of {} bytes", self.size);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
-        drop(sender.send(self.message(api::WriteAction::Commit, offset, Vec::new())).await);
-        Ok(())
+        let may_finish = may_finish();
+        if may_finish {
+            drop(sender.send(self.message(api::WriteAction::Commit, offset, Vec::new())).await);
+        }
+        Ok(may_finish)
     }
 
     fn message(
@@ -273,6 +351,28 @@ impl<'a> Ingest<'a> {
             labels: HashMap::new(),
         }
     }
+}
+
+/// Has containerd write what it is sent, until that ends.
+async fn converse(
+    connection: &Connection,
+    messages: mpsc::Receiver<api::WriteContentRequest>,
+    lease: &str,
+) -> Result<(), tonic::Status> {
+    let request = connection.leased(ReceiverStream::new(messages), lease);
+    let mut answers = connection.content().write(request).await?.into_inner();
+    while answers.message().await?.is_some() {}
+    Ok(())
+}
+
+/// Whether something that was here was collected meanwhile: its lease has ended.
+pub(super) fn is_collected(error: &Error) -> bool {
+    // The half of a blob that is missing when it is to be finished is no status of its own.
+    let is_missing = |status: &tonic::Status| {
+        status.code() == tonic::Code::NotFound
+            || status.message().contains("no such file or directory")
+    };
+    matches!(error, Error::Rpc { source, .. } if is_missing(source))
 }
 
 /// Whether a blob could not be written because somebody else does.

@@ -30,6 +30,8 @@ pub struct Limits {
     pub full: u8,
     /// until it is no more than this.
     pub relieved: u8,
+    /// How long what has come of a pull is kept that came to nothing.
+    pub unfinished: Duration,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             per_cycle: 5,
             full: 85,
             relieved: 80,
+            unfinished: super::blob::KEPT,
         }
     }
 }

@@ -54,6 +54,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use usage::Usage;
 
 /// The snapshotter that holds root file systems.
@@ -158,6 +159,8 @@ pub struct Settings {
     pub registries: Registries,
     /// The file in which is kept when each was last used.
     pub memory: PathBuf,
+    /// How long what has come of a pull is kept that came to nothing.
+    pub unfinished: Duration,
     /// What is given up when they find no room.
     pub reserve: Reserve,
 }
@@ -179,6 +182,7 @@ pub struct Images {
     turns: Turns,
     transfers: Arc<Transfers>,
     usage: Usage,
+    unfinished: Duration,
     reserve: Reserve,
     /// What has been read of images, by the digest of their target.
     known: Mutex<HashMap<(String, String), Arc<Image>>>,
@@ -187,7 +191,7 @@ pub struct Images {
 impl Images {
     /// The images behind `connection`.
     pub fn new(connection: Connection, settings: Settings) -> Self {
-        let Settings { behavior, registries, memory, reserve } = settings;
+        let Settings { behavior, registries, memory, unfinished, reserve } = settings;
         Self {
             connection,
             behavior,
@@ -196,6 +200,7 @@ impl Images {
             turns: Turns::default(),
             transfers: Arc::default(),
             usage: Usage::open(&memory),
+            unfinished,
             reserve,
             known: Mutex::default(),
         }
@@ -302,7 +307,8 @@ impl Images {
     ) -> Result<Arc<Image>, PullError> {
         let sources = Sources::new(&self.registries, &name, &login)?;
         let progress = self.transfers.begin(&name);
-        pull::pull(&self.connection, &self.turns, &sources, &progress, &self.reserve).await?;
+        let room = (&self.reserve, self.unfinished);
+        pull::pull(&self.connection, &self.turns, &sources, &progress, room).await?;
         self.usage.pulled(&name).await;
         self.local(&name).await.map_err(PullError::Store)
     }

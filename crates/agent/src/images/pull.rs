@@ -13,20 +13,42 @@ use crate::runtime::connection::Connection;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Layers that are fetched at once.
 const PARALLEL: usize = 3;
 
-/// Fetches an image and unpacks it.
+/// How often a pull goes on after what it had fetched was collected under it.
+const RESUMPTIONS: u32 = 3;
+
+/// Fetches an image and unpacks it. What has come of it is `kept` so long if it comes to
+/// nothing.
 pub(super) async fn pull(
     connection: &Connection,
     turns: &Turns,
     sources: &Sources,
     progress: &Ongoing,
-    reserve: &Reserve,
+    (reserve, kept): (&Reserve, Duration),
 ) -> Result<(), PullError> {
-    let lease = Lease::take(connection).await.map_err(PullError::Store)?;
-    let fetched = fetch(connection, &lease, turns, sources, progress).await;
+    let lease = Lease::lasting(connection, kept).await.map_err(PullError::Store)?;
+    let mut left = RESUMPTIONS;
+    let fetched = loop {
+        let fetched = tokio::select! {
+            fetched = fetch(connection, &lease, turns, sources, progress) => fetched,
+            never = lease.keep() => match never {},
+        };
+        match fetched {
+            // The lease has ended under us all the same, as it does on a machine that
+            // slept. Whatever is still here is not fetched again.
+            Err(error) if error.is_collected() && left > 0 => {
+                let (image, error) = (sources.image(), crate::error::chain(&error));
+                tracing::info!(image, error, "what was here of it is gone; going on");
+                left -= 1;
+                lease.renew().await.map_err(PullError::Store)?;
+            }
+            fetched => break fetched,
+        }
+    };
     match &fetched {
         Ok(()) => lease.release().await,
         // What fills the disk keeps everybody from going on, us too. To remove it,

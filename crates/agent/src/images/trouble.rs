@@ -202,6 +202,11 @@ impl PullError {
         matches!(self, Self::Store(error) if error.is_lost())
     }
 
+    /// Whether something that was here is gone: a lease that ended, or what it covered.
+    pub(super) fn is_collected(&self) -> bool {
+        matches!(self, Self::Store(error) if super::blob::is_collected(error))
+    }
+
     /// Whether there was no room for it.
     pub(super) fn is_full(&self) -> bool {
         // containerd passes on the kernel's own words.

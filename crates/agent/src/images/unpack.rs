@@ -134,14 +134,14 @@ async fn apply(
 ) -> Result<(), Error> {
     let snapshotter = || SNAPSHOTTER.to_owned();
     // Unpacked aside, and named when complete: half a layer is never taken for one.
-    let key = format!("{}-{chain_id}", lease.id);
+    let key = format!("{}-{chain_id}", lease.id());
     let message = snap::PrepareSnapshotRequest {
         snapshotter: snapshotter(),
         key: key.clone(),
         parent: parent.to_owned(),
         labels: HashMap::new(),
     };
-    let answer = connection.snapshots().prepare(connection.leased(message, &lease.id)).await;
+    let answer = connection.snapshots().prepare(connection.leased(message, &lease.id())).await;
     let mounts = answer.map_err(Error::rpc("prepare a file system"))?.into_inner().mounts;
     let unpacked = async {
         let diff = containerd_client::types::Descriptor {
@@ -152,7 +152,7 @@ async fn apply(
         };
         let message =
             api::ApplyRequest { diff: Some(diff), mounts, ..api::ApplyRequest::default() };
-        let answer = connection.diff().apply(connection.leased(message, &lease.id)).await;
+        let answer = connection.diff().apply(connection.leased(message, &lease.id())).await;
         let applied = answer.map_err(Error::rpc("unpack a layer"))?.into_inner().applied;
         let found = applied.map(|applied| applied.digest).unwrap_or_default();
         if found != diff_id {
@@ -165,7 +165,7 @@ async fn apply(
             key: key.clone(),
             labels: HashMap::new(),
         };
-        match connection.snapshots().commit(connection.leased(message, &lease.id)).await {
+        match connection.snapshots().commit(connection.leased(message, &lease.id())).await {
             // Somebody else unpacked the same layer meanwhile.
             Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(false),
             other => other.map(|_| true).map_err(Error::rpc("keep a layer")),
@@ -176,7 +176,9 @@ async fn apply(
         let message = snap::RemoveSnapshotRequest { snapshotter: snapshotter(), key };
         drop(connection.snapshots().remove(connection.request(message)).await);
     }
-    unpacked.map(drop)
+    unpacked?;
+    // Somebody else's, or under a lease that was renewed meanwhile.
+    lease.cover(&format!("snapshots/{SNAPSHOTTER}"), chain_id).await
 }
 
 /// Labels a manifest, or index, so that it keeps what it refers to.

@@ -176,3 +176,66 @@ async fn a_registry_that_lies_is_not_believed_and_leaves_no_trace() {
 fn find(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)
 }
+
+/// Removes these leases of containerd's, and all that nothing holds then.
+fn end_leases(machine: &Machine, of: &str) -> usize {
+    let socket = machine.config.run_dir.join("containerd.sock");
+    let ctr = |words: &[&str]| {
+        let mut ctr = std::process::Command::new("ctr");
+        ctr.arg("--address").arg(&socket).args(["--namespace", &machine.config.prefix, "leases"]);
+        let done = ctr.args(words).output().expect("these tests need ctr");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    ctr(&["create", "--id", "passing"]);
+    let all = ctr(&["list", "--quiet"]);
+    let ended: Vec<_> = all.lines().filter(|id| id.starts_with(of)).collect();
+    for id in &ended {
+        ctr(&["delete", id]);
+    }
+    ctr(&["delete", "--sync", "passing"]);
+    ended.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_outlasts_its_lease_loses_nothing_to_a_collection() {
+    let mut machine = Machine::new();
+    machine.config.image_limits.unfinished = Duration::from_secs(2);
+    let registry = Registry::start(&machine).await;
+    push(&machine, &registry);
+    // For a layer of 192 pieces.
+    let line = Line::to(&registry, "127.0.0.1", Fault::Rests(Duration::from_millis(40))).await;
+    let mut agent = machine.agent().await;
+    let begun = tokio::time::Instant::now();
+    agent.run(wish(&format!("127.0.0.1:{}/large:1", line.port))).await;
+    let collect = async {
+        loop {
+            end_leases(&machine, "none");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = agent.running() => {}
+        () = collect => {}
+    }
+    println!("it took {:?}, {} bytes", begun.elapsed(), line.carried());
+    assert!(begun.elapsed() > Duration::from_secs(6), "three times as long as the lease");
+    assert_eq!(last(&agent.stopped().await, "web").exit_code, Some(0), "the file is there");
+    assert!(line.carried() < LAYER + 2 * MIB, "{} bytes came", line.carried());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_whose_lease_has_ended_begins_again_with_what_is_left() {
+    let machine = Machine::new();
+    let registry = Registry::start(&machine).await;
+    push(&machine, &registry);
+    let line = Line::to(&registry, "127.0.0.1", Fault::Rests(Duration::from_millis(20))).await;
+    let mut agent = machine.agent().await;
+    agent.run(wish(&format!("127.0.0.1:{}/large:1", line.port))).await;
+    until("half of it came", || line.carried() > LAYER / 2).await;
+    assert_eq!(end_leases(&machine, "image-"), 1);
+    line.mend();
+    agent.running().await;
+    assert_eq!(last(&agent.stopped().await, "web").exit_code, Some(0), "the file is there");
+    assert_eq!(end_leases(&machine, "image-"), 0, "none is left");
+}

@@ -4,6 +4,7 @@ use crate::registry::Registry;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub(crate) enum Fault {
     Cuts(u64),
     /// It falls silent.
     Stalls(u64),
+    /// Between two pieces of 64 KiB it rests.
+    Rests(Duration),
 }
 
 /// A way to a registry, which counts the bytes that came back by it.
@@ -74,7 +77,7 @@ async fn carry(near: TcpStream, far: u16, fault: Fault, count: &AtomicU64) {
         let (mut bytes, mut here) = (vec![0; 64 << 10], 0_u64);
         loop {
             let most = match fault {
-                Fault::None => u64::MAX,
+                Fault::None | Fault::Rests(_) => u64::MAX,
                 Fault::Cuts(at) | Fault::Stalls(at) => at - here,
             };
             let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
@@ -83,6 +86,9 @@ async fn carry(near: TcpStream, far: u16, fault: Fault, count: &AtomicU64) {
                     std::future::pending::<()>().await;
                 }
                 return;
+            }
+            if let Fault::Rests(pause) = fault {
+                tokio::time::sleep(pause).await;
             }
             let Ok(read @ 1..) = far_in.read(&mut bytes[..most]).await else { return };
             if near_out.write_all(&bytes[..read]).await.is_err() {
