@@ -125,7 +125,8 @@ fn linux_parameters(host: &mut Object, linux: &LinuxParameters, hard_mib: Option
     host.set("Init", linux.init_process_enabled)
         .set("ShmSize", linux.shared_memory_size.map(|mib| i64::from(mib) * MIB))
         .set("MemorySwap", swap)
-        .set("MemorySwappiness", linux.swappiness)
+        // Without a limit on swap it counts for nothing.
+        .set("MemorySwappiness", linux.swappiness.filter(|_| linux.max_swap.is_some()))
         .set("Tmpfs", tmpfs(linux.tmpfs.as_deref()))
         .list("Devices", linux.devices.iter().flatten().map(device).collect());
 }
