@@ -109,6 +109,7 @@ fn sharing(mode: Option<&str>) -> Sharing {
     match mode {
         Some("host") => Sharing::Host,
         Some("task") => Sharing::Task,
+        Some("none") => Sharing::Nothing,
         _ => Sharing::Own,
     }
 }

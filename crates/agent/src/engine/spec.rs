@@ -137,6 +137,8 @@ pub enum Sharing {
     Task,
     /// The machine's.
     Host,
+    /// Each its own, and of memory not even a place where it could be shared.
+    Nothing,
 }
 
 /// Where the files of a volume are.
@@ -263,6 +265,9 @@ pub struct Link {
 pub struct Attachment {
     /// Its address there.
     pub ipv4: Ipv4Addr,
+    /// The machine's own address there.
+    #[serde(default)]
+    pub gateway: Option<Ipv4Addr>,
     /// By which ports of the instance it is reached, in the order of its mappings.
     pub bindings: Vec<Binding>,
 }

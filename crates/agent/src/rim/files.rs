@@ -12,12 +12,17 @@ pub(super) type Places = BTreeMap<usize, Attachment>;
 
 /// Writes them for the container at `index`, unless they are there: containers that
 /// run see the files themselves, not their names, so they are never replaced.
-pub(super) fn write(dir: &Path, task: &TaskSpec, index: usize, places: &Places) -> io::Result<()> {
+pub(super) fn write(
+    dir: &Path,
+    task: &TaskSpec,
+    index: usize,
+    places: &Places,
+    hostname: &str,
+) -> io::Result<()> {
     let Some(container) = task.containers.get(index) else { return Ok(()) };
     fs::create_dir_all(dir)?;
-    let hostname = hostname(task, container);
     for (name, text) in [
-        ("hosts", hosts(task, index, &hostname, places)),
+        ("hosts", hosts(task, index, hostname, places)),
         ("hostname", format!("{hostname}\n")),
         ("resolv.conf", asked(container, &resolv_conf(task))),
     ] {
@@ -29,15 +34,23 @@ pub(super) fn write(dir: &Path, task: &TaskSpec, index: usize, places: &Places) 
     Ok(())
 }
 
-fn hostname(task: &TaskSpec, container: &ContainerSpec) -> String {
-    let own = match &task.network {
-        Network::Awsvpc(eni) => eni.hostname.clone(),
-        Network::Isolated | Network::Bridge => container.hostname.clone(),
-        Network::Host => {
-            fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
-        }
+/// What a container is called on the network: by its interface, else as its definition
+/// says, else as the machine whose network it is on, else as the runtime does.
+pub(super) fn hostname(task: &TaskSpec, index: usize, runtime_id: &str) -> String {
+    let machine = || {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+        Some(name.trim().to_owned())
     };
-    own.unwrap_or_else(|| task.arn.short_id())
+    let (from_eni, from_machine) = match &task.network {
+        Network::Awsvpc(eni) => (eni.hostname.clone(), None),
+        Network::Isolated | Network::Bridge => (None, None),
+        Network::Host => (None, machine()),
+    };
+    let own = task.containers.get(index).and_then(|container| container.hostname.clone());
+    let own = own.filter(|name| !name.is_empty());
+    let name = from_eni.or(own).or(from_machine).unwrap_or_else(|| runtime_id.to_owned());
+    // The kernel takes 64 bytes.
+    name.chars().take(64).collect()
 }
 
 /// The container that a link leads to, and where that is.
@@ -82,22 +95,43 @@ pub(super) fn link_variables(
 }
 
 fn hosts(task: &TaskSpec, index: usize, hostname: &str, places: &Places) -> String {
-    let host = fs::read_to_string("/etc/hosts").ok().filter(|_| task.network == Network::Host);
+    let Some(own) = task.containers.get(index) else { return String::new() };
+    // As Docker has it: names of one's own, or those of the machine.
+    let is_machines = task.network == Network::Host && own.extra_hosts.is_empty();
+    let host = fs::read_to_string("/etc/hosts").ok().filter(|_| is_machines);
     let mut text = host.unwrap_or_else(|| own_hosts(task, hostname));
     if let Some(place) = places.get(&index) {
         _ = writeln!(text, "{}\t{hostname}", place.ipv4);
     }
-    for link in task.containers.get(index).iter().flat_map(|own| &own.links) {
+    for link in &own.links {
         if let Some((other, place)) = linked(task, link, places) {
             let (address, alias, name) = (place.ipv4, &link.alias, &other.name);
             let names = if alias == name { name.clone() } else { format!("{alias} {name}") };
             _ = writeln!(text, "{address}\t{names}");
         }
     }
-    for (name, address) in task.containers.iter().flat_map(|c| &c.extra_hosts) {
+    for (name, address) in &own.extra_hosts {
+        let address = match address.as_str() {
+            GATEWAY => gateway(task, places.get(&index)).unwrap_or_default(),
+            address => address.to_owned(),
+        };
+        if address.is_empty() {
+            continue; // There is no way to the machine.
+        }
         _ = writeln!(text, "{address}\t{name}");
     }
     text
+}
+
+/// Docker's word for the address at which a container reaches the machine.
+const GATEWAY: &str = "host-gateway";
+
+fn gateway(task: &TaskSpec, place: Option<&Attachment>) -> Option<String> {
+    match task.network {
+        Network::Bridge => Some(place?.gateway?.to_string()),
+        Network::Host => Some(std::net::Ipv4Addr::LOCALHOST.to_string()),
+        Network::Awsvpc(_) | Network::Isolated => None,
+    }
 }
 
 fn own_hosts(task: &TaskSpec, hostname: &str) -> String {
@@ -218,6 +252,9 @@ mod tests {
         let web = ContainerSpec {
             name: "web".to_owned(),
             links: vec![link("db"), link("my-store")],
+            extra_hosts: [("machine", "host-gateway"), ("six", "::1")]
+                .map(|(name, address)| (name.to_owned(), address.to_owned()))
+                .to_vec(),
             ..ContainerSpec::default()
         };
         let task = TaskSpec {
@@ -227,12 +264,23 @@ mod tests {
         };
         let at = |last: u8| Attachment {
             ipv4: std::net::Ipv4Addr::new(172, 17, 0, last),
+            gateway: Some(std::net::Ipv4Addr::new(172, 17, 0, 1)),
             bindings: vec![],
         };
         let places = BTreeMap::from([(0, at(2)), (1, at(3))]);
         let text = hosts(&task, 1, "web-host", &places);
         let tail: Vec<_> = text.lines().skip(6).collect();
-        assert_eq!(tail, ["172.17.0.3\tweb-host", "172.17.0.2\tdb", "172.17.0.2\tmy-store db"]);
+        assert_eq!(
+            tail,
+            [
+                "172.17.0.3\tweb-host",
+                "172.17.0.2\tdb",
+                "172.17.0.2\tmy-store db",
+                "172.17.0.1\tmachine",
+                "::1\tsix"
+            ]
+        );
+        assert!(!hosts(&task, 0, "db-host", &places).contains("machine"), "it did not ask");
         let variables = link_variables(&task, 1, &places);
         let of = |name: &str| variables.get(name).map(String::as_str);
         assert_eq!(of("DB_PORT"), Some("tcp://172.17.0.2:5432"));

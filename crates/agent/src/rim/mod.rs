@@ -424,7 +424,8 @@ impl Hand {
         let dir = self.tools.state.task_dir(&spec.arn);
         let files = dir.join(format!("etc-{index}"));
         let places = self.tools.networks.attach(spec)?;
-        files::write(&files, spec, index, &places).map_err(|error| {
+        let hostname = files::hostname(spec, index, runtime_id);
+        files::write(&files, spec, index, &places, &hostname).map_err(|error| {
             let text = format!("cannot write into {}: {error}", files.display());
             Failure::new(FailureKind::Create, text)
         })?;
@@ -447,6 +448,7 @@ impl Hand {
             netns: self.tools.networks.path(spec, index),
             log: files::log(&dir, container.map_or("", |c| &c.name), index),
             volumes: self.tools.state.volumes_dir(&spec.arn),
+            hostname,
             files,
             environment,
         })

@@ -380,6 +380,30 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_limited_in_the_one_tree_or_in_each() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let at = |path: &str| root.path().join(path);
+        let mut task = TaskSpec::new(crate::engine::TaskArn::new("arn:t/t1"));
+        (task.cpu, task.memory_mib) = (Some(0.125), Some(32));
+        let read = |path: &str| fs::read_to_string(at(path)).ok();
+        let mut cgroups =
+            Cgroups { top: "top".to_owned(), unified: Some(at("one")), trees: Vec::new() };
+        cgroups.prepare(&task).expect("made");
+        assert_eq!(read("one/top/t1/cpu.max").as_deref(), Some("12500 100000"));
+        assert_eq!(read("one/top/t1/memory.max").as_deref(), Some("33554432"));
+        let names = ["cpu", "memory"];
+        cgroups.unified = None;
+        cgroups.trees = names.map(|name| (at(name), vec![name.to_owned()])).into();
+        cgroups.prepare(&task).expect("made");
+        assert_eq!(read("cpu/top/t1/cpu.cfs_quota_us").as_deref(), Some("12500"));
+        assert_eq!(read("memory/top/t1/memory.limit_in_bytes").as_deref(), Some("33554432"));
+        task.arn = crate::engine::TaskArn::new("arn:t/t2");
+        (task.cpu, task.memory_mib) = (None, None);
+        cgroups.prepare(&task).expect("nothing to do");
+        assert!(!at("cpu/top/t2").exists(), "who asks for no limit gets none");
+    }
+
+    #[test]
     fn a_vcpu_is_a_whole_period() {
         assert_eq!(quota(1.0), 100_000);
         assert_eq!(quota(0.25), 25_000);

@@ -2,14 +2,15 @@
 
 mod file_systems;
 
+use super::allowance::Allowance;
 use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts};
 use super::user::{self, User};
 use super::volumes::{self, Mounted};
 use super::{
-    Containers, Error, Order, Pulled, Usage, WaitError, allowance, devices, environment, exec,
-    init, is_lost, mounts, remains,
+    Containers, Error, Order, Pulled, Usage, WaitError, devices, environment, exec, init, is_lost,
+    mounts, remains,
 };
 use crate::engine::{
     Checkup, Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
@@ -24,7 +25,7 @@ use containerd_client::types::Mount;
 use containerd_client::types::v1::Status;
 use file_systems::layers;
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,8 +67,7 @@ pub struct Containerd {
     volumes: PathBuf,
     /// What stands in for S3: files by bucket and key.
     objects: PathBuf,
-    bounding: BTreeSet<String>,
-    ceilings: BTreeMap<String, u64>,
+    allowance: Allowance,
     /// The file systems of containers that wait for their network.
     laid_out: Mutex<HashMap<String, LaidOut>>,
     /// Told when a file system was removed, which only then is garbage.
@@ -89,7 +89,6 @@ impl Containerd {
         runc_root: PathBuf,
         data: &Path,
     ) -> Result<Self, Error> {
-        let (bounding, ceilings) = (allowance::bounding_set(), allowance::ceilings());
         let laid_out = Mutex::default();
         let (init, volumes) = (data.join("init"), data.join("volumes"));
         init::install(&init)?;
@@ -101,8 +100,7 @@ impl Containerd {
             init,
             volumes,
             objects: data.join("s3"),
-            bounding,
-            ceilings,
+            allowance: Allowance::find(),
             laid_out,
             garbage: Notify::new(),
         })
@@ -243,8 +241,7 @@ impl Containerd {
             cgroup: self.cgroups.container_path(&task_id, order.runtime_id),
             unified: self.cgroups.is_unified(),
             counts_swap: counts_swap(self.cgroups.is_unified()),
-            bounding: self.bounding.clone(),
-            ceilings: self.ceilings.clone(),
+            allowance: &self.allowance,
         })?;
         let json = serde_json::to_vec(&composed).map_err(|e| Error::Spec(e.to_string()))?;
         let signal = definition.stop_signal.clone().or_else(|| image.config.stop_signal.clone());
@@ -573,8 +570,8 @@ const DAEMON: &str = "Error response from daemon: ";
 /// Which step Docker, and thus ECS, would say had failed.
 fn blame(error: &Error) -> FailureKind {
     match error {
-        // Docker looks for the user when it starts the container.
-        Error::NoUser(_) => FailureKind::Start,
+        // Docker looks for the user and for devices when it starts the container.
+        Error::NoUser(_) | Error::NoDevice { .. } => FailureKind::Start,
         Error::NoVolume(_) => FailureKind::HostConfig,
         Error::NoVariables(_) => FailureKind::Resource,
         Error::Connect { .. }
@@ -599,6 +596,7 @@ fn told(kind: FailureKind, error: &Error) -> String {
         | Error::Rpc { .. }
         | Error::Io { .. }
         | Error::NoUser(_)
+        | Error::NoDevice { .. }
         | Error::NoImage(_)
         | Error::BadImage { .. }
         | Error::NoStart(_) => format!("{DAEMON}{}", error.message()),
@@ -637,15 +635,31 @@ fn tolerate(answer: Result<(), tonic::Status>, what: &'static str) -> Result<(),
     }
 }
 
-/// `SIGTERM`, `TERM` or `15`.
+/// The first and the last of the signals without a meaning of their own.
+const REAL_TIME: (u32, u32) = (34, 64);
+
+/// `SIGTERM`, `TERM` or `15`; `SIGRTMIN+3` is how systemd wants to be asked.
 fn signal_number(name: &str) -> Option<u32> {
     if let Ok(number) = name.parse() {
         return Some(number);
     }
     let name = name.to_ascii_uppercase();
+    if let Some(real_time) = name.strip_prefix("SIG").unwrap_or(&name).strip_prefix("RT") {
+        let number = match (real_time.strip_prefix("MIN"), real_time.strip_prefix("MAX")) {
+            (Some(more), _) => REAL_TIME.0.checked_add(distance(more, '+')?),
+            (_, Some(less)) => REAL_TIME.1.checked_sub(distance(less, '-')?),
+            _ => None,
+        };
+        return number.filter(|number| (REAL_TIME.0..=REAL_TIME.1).contains(number));
+    }
     let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
     let signal = nix::sys::signal::Signal::from_str(&full).ok()?;
     u32::try_from(signal as i32).ok()
+}
+
+/// Nothing, or a sign with a number.
+fn distance(text: &str, sign: char) -> Option<u32> {
+    if text.is_empty() { Some(0) } else { text.strip_prefix(sign)?.parse().ok() }
 }
 
 fn counts_swap(unified: bool) -> bool {
@@ -661,6 +675,11 @@ mod tests {
         assert_eq!(signal_number("SIGINT"), Some(2));
         assert_eq!(signal_number("quit"), Some(3));
         assert_eq!(signal_number("10"), Some(10));
-        assert_eq!(signal_number("SIGNONSENSE"), None);
+        assert_eq!(signal_number("SIGRTMIN+3"), Some(37));
+        assert_eq!(signal_number("RTMAX"), Some(64));
+        assert_eq!(signal_number("SIGRTMAX-1"), Some(63));
+        for none in ["SIGNONSENSE", "SIGRTMIN-1", "SIGRTMIN+31", "SIGRTMAX-31", "SIGRT"] {
+            assert_eq!(signal_number(none), None, "{none}");
+        }
     }
 }

@@ -34,14 +34,14 @@ pub(super) fn find(container: &ContainerSpec) -> Result<Vec<Node>, Error> {
     }
     for device in &container.devices {
         let host = Path::new(&device.host);
-        let failed = || Error::io("find the device", host);
-        let meta = fs::metadata(host).map_err(failed())?;
+        let refused = |problem| Error::NoDevice { path: device.host.clone(), problem };
+        let meta = fs::metadata(host).map_err(|_| refused("no such file or directory"))?;
         if meta.is_dir() {
-            walk(host, &device.path, Some(&device.access), &mut nodes).map_err(failed())?;
+            let all = walk(host, &device.path, Some(&device.access), &mut nodes);
+            all.map_err(Error::io("read", host))?;
         } else {
-            let refused = || Error::Spec(format!("{:?} is no device", device.host));
             let found = node(&meta, &device.path, Some(&device.access));
-            nodes.push(found.ok_or_else(refused)?);
+            nodes.push(found.ok_or_else(|| refused("not a device node"))?);
         }
     }
     Ok(nodes)

@@ -11,7 +11,8 @@ use std::path::{Component, Path, PathBuf};
 /// No file of variables is longer than this.
 const LONGEST: u64 = 1 << 20;
 
-/// The variables of a container's files. Of two of one name the first one counts.
+/// The variables of a container's files. Of two files that have one the first counts, and
+/// within a file the last line, as with the official agent.
 pub(super) fn read(root: &Path, files: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let mut all = BTreeMap::new();
     for file in files {
@@ -22,7 +23,8 @@ pub(super) fn read(root: &Path, files: &[String]) -> Result<BTreeMap<String, Str
             return Err(failed("too long"));
         }
         let text = fs::read_to_string(&path).map_err(|error| failed(&error.to_string()))?;
-        for (name, value) in variables(&text) {
+        let own: BTreeMap<&str, &str> = variables(&text).collect();
+        for (name, value) in own {
             all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
@@ -37,10 +39,11 @@ fn place(root: &Path, arn: &str) -> Option<PathBuf> {
 }
 
 /// `NAME=VALUE` on each line, just as they are; a line that begins with `#`, or has no
-/// name, is none.
+/// name or no value, is none.
 fn variables(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.trim().is_empty())
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.filter(|(name, value)| !name.is_empty() && !value.is_empty())
 }
 
 #[cfg(test)]
@@ -49,9 +52,16 @@ mod tests {
 
     #[test]
     fn lines_are_variables() {
-        let text = "# a comment\nA=1\n\n  B=x=y # all of it\nnothing\n=z\nC=\n";
+        let text = "# a comment\nA=1\n\nB=x=y # all of it\nnothing\n=z\nC=\n D= \nA=2\n";
         let found: Vec<_> = variables(text).collect();
-        assert_eq!(found, [("A", "1"), ("B", "x=y # all of it"), ("C", "")]);
+        assert_eq!(found, [("A", "1"), ("B", "x=y # all of it"), (" D", " "), ("A", "2")]);
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir(root.path().join("b")).expect("made");
+        fs::write(root.path().join("b/one.env"), text).expect("written");
+        fs::write(root.path().join("b/two.env"), "A=3\nC=3\n").expect("written");
+        let files = ["one", "two"].map(|name| format!("arn:aws:s3:::b/{name}.env"));
+        let all = read(root.path(), &files).expect("there");
+        assert_eq!((all["A"].as_str(), all["C"].as_str()), ("2", "3"));
     }
 
     #[test]

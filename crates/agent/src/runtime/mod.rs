@@ -53,6 +53,10 @@ pub enum Error {
     /// The image has no such user or group.
     #[error("{0}")]
     NoUser(String),
+    /// A device is none, or not there.
+    #[error("error gathering device information while adding custom device {path:?}: {problem}")]
+    #[allow(missing_docs)]
+    NoDevice { path: String, problem: &'static str },
     /// What a container mounts is none of the task's volumes.
     #[error("Invalid volume referenced: {0}")]
     NoVolume(String),
@@ -96,6 +100,7 @@ impl Error {
             Self::Io { .. }
             | Self::Spec(_)
             | Self::NoUser(_)
+            | Self::NoDevice { .. }
             | Self::NoVolume(_)
             | Self::NoVariables(_)
             | Self::NoImage(_)
@@ -117,6 +122,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Spec(_)
             | Self::NoUser(_)
+            | Self::NoDevice { .. }
             | Self::NoVolume(_)
             | Self::NoVariables(_)
             | Self::NoImage(_)
@@ -149,7 +155,9 @@ pub struct Order<'a> {
     pub index: usize,
     /// The task's network namespace; the host's if there is none.
     pub netns: Option<PathBuf>,
-    /// The directory of the task's `hosts`, `hostname` and `resolv.conf`.
+    /// What it is called on the network, which its files say too.
+    pub hostname: String,
+    /// The directory of its `hosts`, `hostname` and `resolv.conf`.
     pub files: PathBuf,
     /// Where its output goes.
     pub log: PathBuf,

@@ -4,7 +4,7 @@ use super::Error;
 use super::spec::Parts;
 use crate::engine::{ContainerSpec, Sharing};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,8 +52,10 @@ pub(super) fn list(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Value
     let mut own = BTreeMap::new();
     for name in ["hosts", "hostname", "resolv.conf"] {
         let source = order.files.join(name);
-        own.insert(format!("/etc/{name}"), bound(&format!("/etc/{name}"), &source, false)?);
+        let path = format!("/etc/{name}");
+        own.insert(path.clone(), bound(&path, &source, container.readonly_rootfs)?);
     }
+    distinct(container)?;
     for (path, options) in &container.tmpfs {
         let path = plain(path);
         // Docker's defaults, which the definition may take back one by one.
@@ -64,8 +66,11 @@ pub(super) fn list(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Value
         own.insert(path.clone(), mount(&path, "tmpfs", "tmpfs", &options));
     }
     for bind in &parts.binds {
-        let path = plain(&bind.destination);
-        own.insert(path.clone(), bound(&path, &bind.source, bind.read_only)?);
+        let path = &bind.destination;
+        // What its image or another container brings gives way to what it asks for.
+        if !container.tmpfs.keys().any(|tmpfs| plain(tmpfs) == *path) {
+            own.insert(path.clone(), bound(path, &bind.source, bind.read_only)?);
+        }
     }
     if container.init {
         own.insert(INIT.to_owned(), bound(INIT, &parts.init, true)?);
@@ -86,11 +91,13 @@ fn defaults(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Vec<(String,
     let task = parts.order.task;
     let shm = "/dev/shm";
     let shm = match task.ipc {
-        Sharing::Host => bound(shm, Path::new(shm), false)?,
-        Sharing::Task => bound(shm, &parts.memory, false)?,
+        Sharing::Host => Some(bound(shm, Path::new(shm), false)?),
+        Sharing::Task => Some(bound(shm, &parts.memory, false)?),
         Sharing::Own => {
-            mount(shm, "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+            let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
+            Some(mount(shm, "tmpfs", "shm", &options))
         }
+        Sharing::Nothing => None,
     };
     let list = [
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -104,7 +111,6 @@ fn defaults(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Vec<(String,
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
         // Whose queues it shows is a matter of the namespace.
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        shm,
         mount(
             "/sys/fs/cgroup",
             if parts.unified { "cgroup2" } else { "cgroup" },
@@ -113,7 +119,7 @@ fn defaults(parts: &Parts<'_>, container: &ContainerSpec) -> Result<Vec<(String,
         ),
     ];
     let path = |mount: &Value| mount["destination"].as_str().unwrap_or_default().to_owned();
-    Ok(list.into_iter().map(|mount| (path(&mount), mount)).collect())
+    Ok(list.into_iter().chain(shm).map(|mount| (path(&mount), mount)).collect())
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
@@ -127,9 +133,61 @@ fn bound(destination: &str, source: &Path, read_only: bool) -> Result<Value, Err
     Ok(mount(destination, "bind", source, &["rbind", "rprivate", access]))
 }
 
+/// Whether a container asks for one thing at each place, and for none in place of its root.
+fn distinct(container: &ContainerSpec) -> Result<(), Error> {
+    let mut taken = BTreeSet::new();
+    let points = container.mount_points.iter().map(|point| &point.path);
+    for given in points.chain(container.tmpfs.keys()) {
+        let path = plain(given);
+        let refused = if !given.starts_with('/') {
+            format!("invalid mount path: '{given}' mount path must be absolute")
+        } else if path == "/" {
+            "invalid specification: destination can't be '/'".to_owned()
+        } else if taken.insert(path.clone()) {
+            continue;
+        } else {
+            format!("Duplicate mount point: {path}")
+        };
+        return Err(Error::Spec(refused));
+    }
+    Ok(())
+}
+
 /// A path as it is compared: from the root, and without a slash at its end.
-fn plain(path: &str) -> String {
+pub(super) fn plain(path: &str) -> String {
     let parts: Vec<&str> =
         path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MountPoint;
+
+    #[test]
+    fn each_place_is_asked_for_once() {
+        let refused = |points: &[&str], tmpfs: &[&str]| {
+            let point = |path: &&str| MountPoint {
+                volume: "v".to_owned(),
+                path: (*path).to_owned(),
+                read_only: false,
+            };
+            let container = ContainerSpec {
+                mount_points: points.iter().map(point).collect(),
+                tmpfs: tmpfs.iter().map(|path| ((*path).to_owned(), String::new())).collect(),
+                ..ContainerSpec::default()
+            };
+            distinct(&container).map_err(|error| error.message()).err().unwrap_or_default()
+        };
+        assert_eq!(refused(&["/a", "/a/b"], &["/c"]), "");
+        for (points, tmpfs, why) in [
+            (&["/a", "//a/."][..], &[][..], "Duplicate mount point: /a"),
+            (&["/a"], &["/a/"], "Duplicate mount point: /a"),
+            (&["/./"], &[], "destination can't be '/'"),
+            (&[], &["run"], "'run' mount path must be absolute"),
+        ] {
+            assert!(refused(points, tmpfs).ends_with(why), "{points:?} {tmpfs:?}");
+        }
+    }
 }

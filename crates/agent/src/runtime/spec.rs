@@ -3,6 +3,7 @@
 //! The defaults are Docker's, because that is what task definitions are
 //! written against.
 
+use super::allowance::Allowance;
 use super::devices::{self, Node};
 use super::mounts::{self, Bind};
 use super::user::User;
@@ -64,10 +65,8 @@ pub struct Parts<'a> {
     pub unified: bool,
     /// Whether the kernel counts swap.
     pub counts_swap: bool,
-    /// The capabilities that we have to give.
-    pub bounding: BTreeSet<String>,
-    /// The highest hard limits that we have to give, by name.
-    pub ceilings: BTreeMap<String, u64>,
+    /// What we have to give.
+    pub allowance: &'a Allowance,
 }
 
 /// Composes the specification.
@@ -78,15 +77,20 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
     if container.init {
         args.splice(0..0, [mounts::INIT.to_owned(), "--".to_owned()]);
     }
-    let capabilities = capabilities(container, &parts.bounding);
+    let capabilities = capabilities(container, &parts.allowance.bounding);
     let annotations = json!({ GROUP_ANNOTATION: order.task.arn.id() });
     let cwd = [container.working_dir.as_deref(), image.working_dir.as_deref()];
     let cwd = cwd.into_iter().flatten().find(|dir| !dir.is_empty()).unwrap_or("/");
+    if !cwd.starts_with('/') {
+        return Err(Error::Spec(format!(
+            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
+        )));
+    }
     let host_network = order.task.network == Network::Host;
     let mut linux = json!({
         "namespaces": namespaces(parts)?,
         "cgroupsPath": parts.cgroup,
-        "resources": resources::of(container, parts),
+        "resources": resources::of(container, &parts.nodes, parts.unified, parts.counts_swap),
         "devices": devices::listed(&parts.nodes),
     });
     let security = security(container)?;
@@ -99,10 +103,12 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
     }
     let mut sysctls = container.sysctls.clone();
     if !host_network {
-        // Docker's defaults: no port is special in a namespace of one's own.
-        sysctls
-            .entry("net.ipv4.ip_unprivileged_port_start".to_owned())
-            .or_insert_with(|| "0".to_owned());
+        // Docker's defaults: in a namespace of one's own no port is special, and
+        // everybody may ping, unless groups have other numbers here than in the kernel.
+        let all_groups = parts.allowance.all_groups.then_some(("ping_group_range", "0 2147483647"));
+        for (name, value) in [("ip_unprivileged_port_start", "0")].into_iter().chain(all_groups) {
+            sysctls.entry(format!("net.ipv4.{name}")).or_insert_with(|| value.to_owned());
+        }
     }
     // What is the machine's a task does not set.
     sysctls.retain(|name, _| !(host_network && name.starts_with("net.")));
@@ -113,14 +119,16 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
         "mounts": mounts::list(parts, container)?,
         "annotations": annotations,
         "linux": linux,
+        "hostname": order.hostname,
         "process": {
             "terminal": container.terminal,
+
             "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
             "args": args,
             "env": environment(parts, container),
             "cwd": cwd,
             "noNewPrivileges": security.no_new_privileges,
-            "rlimits": rlimits(container, &parts.ceilings),
+            "rlimits": rlimits(container, &parts.allowance.ceilings),
             "capabilities": {
                 "bounding": capabilities,
                 "effective": if user.uid == 0 { json!(capabilities) } else { json!([]) },
@@ -128,11 +136,12 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
             },
         },
     });
+    if parts.allowance.spares {
+        // Not that of whoever starts it, which may be one that is never to be killed.
+        spec["process"]["oomScoreAdj"] = json!(0);
+    }
     if let Some(profile) = security.apparmor {
         spec["process"]["apparmorProfile"] = json!(profile);
-    }
-    if !host_network {
-        spec["hostname"] = json!(hostname(order, container));
     }
     serde_json::from_value(spec).map_err(|error| Error::Spec(error.to_string()))
 }
@@ -143,21 +152,14 @@ pub fn definition<'a>(order: &Order<'a>) -> Result<&'a ContainerSpec, Error> {
     container.ok_or_else(|| Error::Spec(format!("the task has no container {}", order.index)))
 }
 
-/// What a container of this task is called on the network.
-pub fn hostname(order: &Order<'_>, container: &ContainerSpec) -> String {
-    let from_eni = match &order.task.network {
-        Network::Awsvpc(eni) => eni.hostname.clone(),
-        Network::Isolated | Network::Bridge | Network::Host => None,
-    };
-    let name = from_eni.or_else(|| container.hostname.clone());
-    // The kernel takes 64 bytes.
-    name.unwrap_or_else(|| order.runtime_id.to_owned()).chars().take(64).collect()
-}
-
 fn arguments(container: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>, Error> {
     let given = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
     let command = given(&container.command);
-    let args = if let Some(entry) = given(&container.entry_point) {
+    // How Docker is told to do without the image's entry point.
+    let none = [String::new()];
+    let args = if container.entry_point.as_deref() == Some(&none[..]) {
+        command.unwrap_or_default()
+    } else if let Some(entry) = given(&container.entry_point) {
         // A new entry point makes the image's arguments meaningless.
         [entry, command.unwrap_or_default()].concat()
     } else {
@@ -197,7 +199,7 @@ fn environment(parts: &Parts<'_>, container: &ContainerSpec) -> Vec<String> {
     if container.terminal {
         set("TERM=xterm".to_owned(), false);
     }
-    set(format!("HOSTNAME={}", hostname(order, container)), false);
+    set(format!("HOSTNAME={}", order.hostname), false);
     set(format!("HOME={}", user.home.as_deref().unwrap_or("/")), false);
     merged
 }
@@ -248,11 +250,15 @@ fn namespaces(parts: &Parts<'_>) -> Result<Value, Error> {
             (Sharing::Task, None) if !definition(order)?.internal => {
                 return Err(Error::Spec(format!("nobody holds the {kind} namespace of the task")));
             }
-            (Sharing::Task, None) | (Sharing::Own, _) => list.push(json!({ "type": kind })),
+            (Sharing::Task, None) | (Sharing::Own | Sharing::Nothing, _) => {
+                list.push(json!({ "type": kind }));
+            }
         }
     }
+    // Docker's, even on the machine's network: a container that may give names gives them
+    // to itself.
+    list.push(json!({ "type": "uts" }));
     if order.task.network != Network::Host {
-        list.push(json!({ "type": "uts" }));
         list.push(match &order.netns {
             Some(path) => json!({ "type": "network", "path": path }),
             None => json!({ "type": "network" }),
@@ -309,6 +315,9 @@ mod tests {
         assert_eq!(args(None, None).as_deref(), Some("/init serve"));
         assert_eq!(args(None, strings(&["x"])).as_deref(), Some("/init x"));
         assert_eq!(args(strings(&["sh"]), None).as_deref(), Some("sh"));
+        assert_eq!(args(strings(&[]), None).as_deref(), Some("/init serve"));
+        assert_eq!(args(strings(&[""]), strings(&["x"])).as_deref(), Some("x"));
+        assert_eq!(args(strings(&[""]), None), None);
         assert!(arguments(&ContainerSpec::default(), &ImageConfig::default()).is_err());
     }
 

@@ -3,6 +3,9 @@
 use super::Error;
 use std::path::{Path, PathBuf};
 
+/// The largest number that Docker takes for a user or a group.
+const LARGEST: u32 = 0x7fff_ffff;
+
 /// Who a process is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -10,7 +13,7 @@ pub struct User {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups, of which its own is the first.
     pub groups: Vec<u32>,
     /// Home directory, if the image's passwd file names one.
     pub home: Option<String>,
@@ -42,13 +45,15 @@ fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
         None => (wish, None),
     };
     let name = if name.is_empty() { "0" } else { name };
+    // One that is too large is a number, too.
+    let given = |text: &str| text.parse::<u64>().ok().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let entry = passwd
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
     let number = |fields: &Vec<&str>, at: usize| fields.get(at).and_then(|n| n.parse::<u32>().ok());
     let by_entry = entry.as_ref().and_then(|fields| number(fields, 2));
-    let uid = by_entry.or_else(|| name.parse().ok()).ok_or_else(|| {
+    let uid = by_entry.or_else(|| given(name)).ok_or_else(|| {
         Error::NoUser(format!("unable to find user {name}: no matching entries in passwd file"))
     })?;
     let lines = || group.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -56,7 +61,7 @@ fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
         Some(wanted) => lines()
             .find(|fields| fields.first() == Some(&wanted))
             .and_then(|fields| number(&fields, 2))
-            .or_else(|| wanted.parse().ok())
+            .or_else(|| given(wanted))
             .ok_or_else(|| {
                 Error::NoUser(format!(
                     "unable to find group {wanted}: no matching entries in group file"
@@ -70,11 +75,17 @@ fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
         let members = fields.get(3).copied().unwrap_or_default();
         !login.is_empty() && members.split(',').any(|member| member == login)
     };
-    let groups = if wanted_group.is_some() {
+    let others: Vec<u32> = if wanted_group.is_some() {
         Vec::new()
     } else {
         lines().filter(member).filter_map(|fields| number(&fields, 2)).collect()
     };
+    if [uid, gid].into_iter().chain(others.iter().copied()).any(|id| id > LARGEST) {
+        return Err(Error::NoUser(format!("uids and gids must be in range 0-{LARGEST}")));
+    }
+    // Its own group is among them: a set-group-id program must not lose what files grant
+    // to that group, nor win what they deny it.
+    let groups = std::iter::once(gid).chain(others.into_iter().filter(|id| *id != gid)).collect();
     let home = entry.and_then(|fields| fields.get(5).map(ToString::to_string));
     Ok(User { uid, gid, groups, home: home.filter(|home| !home.is_empty()) })
 }
@@ -89,12 +100,16 @@ mod tests {
     #[test]
     fn users_are_found_as_docker_finds_them() {
         let found = |wish| resolve_user(wish, PASSWD, GROUP).map(|u| (u.uid, u.gid, u.groups));
-        assert_eq!(found("").ok(), Some((0, 0, vec![40])));
-        assert_eq!(found("web").ok(), Some((33, 34, vec![40])));
-        assert_eq!(found("33").ok(), Some((33, 34, vec![40])));
-        assert_eq!(found("web:logs").ok(), Some((33, 40, vec![])));
-        assert_eq!(found("1000").ok(), Some((1000, 0, vec![])));
-        assert_eq!(found("1000:1001").ok(), Some((1000, 1001, vec![])));
+        assert_eq!(found("").ok(), Some((0, 0, vec![0, 40])));
+        assert_eq!(found("web").ok(), Some((33, 34, vec![34, 40])));
+        assert_eq!(found("33").ok(), Some((33, 34, vec![34, 40])));
+        assert_eq!(found("web:logs").ok(), Some((33, 40, vec![40])));
+        assert_eq!(found("1000").ok(), Some((1000, 0, vec![0])));
+        assert_eq!(found("1000:1001").ok(), Some((1000, 1001, vec![1001])));
+        for wish in ["2147483648", "99999999999", "web:4294967295"] {
+            let refused = found(wish).expect_err("too large").message();
+            assert_eq!(refused, "uids and gids must be in range 0-2147483647", "{wish}");
+        }
         assert!(found("nobody").is_err());
         assert!(found("web:nogroup").is_err());
     }

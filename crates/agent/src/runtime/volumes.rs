@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::Order;
-use super::mounts::Bind;
+use super::mounts::{Bind, plain};
 use super::spec::definition;
 use crate::engine::VolumeSource;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
@@ -93,13 +93,15 @@ fn gather(
             VolumeSource::Shared => (shared.join(&point.volume), true),
             VolumeSource::Host(path) => (PathBuf::from(path), false),
         };
-        let bind = Bind { destination: point.path.clone(), source, read_only: point.read_only };
-        all.insert(point.path.clone(), Mounted { bind, fills });
+        let path = plain(&point.path);
+        let bind = Bind { destination: path.clone(), source, read_only: point.read_only };
+        all.insert(path, Mounted { bind, fills });
     }
     for (position, path) in declared.get(&order.index).into_iter().flatten().enumerate() {
         let source = order.volumes.join(format!(".{}-{position}", order.index));
+        let path = plain(path);
         let bind = Bind { destination: path.clone(), source, read_only: false };
-        all.entry(path.clone()).or_insert(Mounted { bind, fills: true });
+        all.entry(path).or_insert(Mounted { bind, fills: true });
     }
     Ok(())
 }
@@ -261,6 +263,7 @@ mod tests {
             task,
             index,
             netns: None,
+            hostname: String::new(),
             files: PathBuf::new(),
             log: PathBuf::new(),
             volumes: PathBuf::from("/v"),

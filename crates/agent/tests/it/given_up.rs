@@ -69,6 +69,7 @@ fn order<'a>(machine: &Machine, spec: &'a TaskSpec, runtime_id: &'a str) -> Orde
         task: spec,
         index: 0,
         netns: None,
+        hostname: String::new(),
         files,
         log: dir.join("web.log"),
         volumes: dir.join("volumes"),

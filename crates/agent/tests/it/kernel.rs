@@ -67,7 +67,9 @@ async fn devices_and_file_systems_in_memory_are_as_asked() {
 
     let missing = Device { host: "/dev/no-such".into(), path: "/dev/x".into(), access: "r".into() };
     let log = output(|web| web.devices = vec![missing], "true").await;
-    assert!(log.contains("CannotCreateContainerError: "), "{log}");
+    let said = "CannotStartContainerError: Error response from daemon: error gathering device \
+                information while adding custom device \"/dev/no-such\": no such file or directory";
+    assert!(log.contains(said), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

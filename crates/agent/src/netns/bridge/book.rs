@@ -86,7 +86,8 @@ impl Book {
             let ipv4 = changed.next_address(&given).ok_or("the bridge has no address left")?;
             let bindings = container.ports.iter().map(|it| changed.next_ports(it, range, take));
             let bindings = bindings.collect::<Result<_, _>>()?;
-            given.insert(index, Attachment { ipv4, bindings });
+            let gateway = Some(changed.gateway());
+            given.insert(index, Attachment { ipv4, gateway, bindings });
         }
         changed.tasks.insert(task.arn.short_id(), given.clone());
         *self = changed;
