@@ -277,7 +277,7 @@ impl Archive {
                 "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers,
             });
             let manifest_bytes = manifest.to_string().into_bytes();
-            let manifest = Manifest { config: Some(config), layers, manifests: Vec::new() };
+            let manifest = Manifest { config: Some(config), layers, ..Manifest::default() };
             let tags = entry.repo_tags.unwrap_or_default();
             let names = if tags.is_empty() { vec![stem.to_owned()] } else { tags };
             for name in names {

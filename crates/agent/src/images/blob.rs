@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Manifests and configurations that are larger are not believed.
-const SMALL: usize = 8 << 20;
+pub(super) const SMALL: usize = 8 << 20;
 
 /// How long what was fetched is kept of a pull that came to nothing, or whose agent
 /// died, if nobody says otherwise.

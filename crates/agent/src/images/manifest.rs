@@ -36,6 +36,9 @@ pub(super) struct Manifest {
     pub(super) layers: Vec<Descriptor>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) manifests: Vec<Descriptor>,
+    /// What Docker's first schema has for layers. It names no configuration.
+    #[serde(default, skip_serializing)]
+    pub(super) fs_layers: Vec<serde_json::Value>,
 }
 
 /// This machine's architecture, as images name it.
@@ -48,6 +51,24 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 impl Manifest {
+    /// Why there is nothing in it for this machine.
+    pub(super) fn lack(&self) -> String {
+        let arch = architecture();
+        if !self.fs_layers.is_empty() {
+            return "it is of schema version 1, which nobody takes any more: push it again with a \
+                    Docker of today"
+                .to_owned();
+        }
+        if self.manifests.is_empty() {
+            return "it is the manifest of no image".to_owned();
+        }
+        let known = self.manifests.iter().filter_map(|d| d.platform.as_ref());
+        let known = known.map(|p| format!("{}/{}", p.os, p.architecture));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let has = if known.is_empty() { "none".to_owned() } else { known };
+        format!("no matching manifest for linux/{arch} in the manifest list entries, but {has}")
+    }
+
     /// The manifest in this index that fits this machine.
     pub(super) fn choose(&self) -> Option<&Descriptor> {
         let arch = architecture();

@@ -125,7 +125,7 @@ async fn find(sources: &Sources) -> Result<Found, PullError> {
     if manifest.config.is_some() {
         return Ok(Found { manifest, bytes: top, index: None });
     }
-    let chosen = manifest.choose().ok_or_else(|| bad("no image for this machine".to_owned()))?;
+    let chosen = manifest.choose().ok_or_else(|| bad(manifest.lack()))?;
     let bytes = sources.manifest(Some(&chosen.digest)).await?;
     Ok(Found { manifest: parse(&bytes)?, bytes, index: Some(top) })
 }

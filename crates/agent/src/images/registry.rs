@@ -1,6 +1,6 @@
 //! Where an image can be had, and how it is asked for there.
 
-use super::blob::digest;
+use super::blob::{SMALL, digest};
 use super::logins;
 use super::manifest::Descriptor;
 use super::trouble::{Patience, PullError};
@@ -224,6 +224,10 @@ impl Source {
         let reference = inner.as_ref().unwrap_or(&self.reference);
         let answer = self.client.pull_manifest_raw(reference, &self.auth, &ACCEPTED).await;
         let (bytes, _) = answer.map_err(failed)?;
+        if bytes.len() > SMALL {
+            let problem = format!("a manifest of {} bytes is unreasonably large", bytes.len());
+            return Err(PullError::Content { image: image.to_owned(), problem });
+        }
         let actual = digest(&bytes);
         match reference.digest().filter(|expected| *expected != actual) {
             Some(expected) => Err(PullError::Content {

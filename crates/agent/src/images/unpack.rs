@@ -49,7 +49,7 @@ pub(super) async fn manifest(
         if manifest.config.is_some() {
             return Ok((manifest, digest));
         }
-        let chosen = manifest.choose().ok_or_else(|| bad("it is not made for this machine"))?;
+        let chosen = manifest.choose().ok_or_else(|| bad(&manifest.lack()))?;
         digest.clone_from(&chosen.digest);
     }
     Err(bad("its indexes are nested too deeply"))

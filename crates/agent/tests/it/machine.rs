@@ -426,7 +426,7 @@ pub(crate) fn oci_archive_for(path: &Path, name: &str, architecture: &str, balla
     tar.finish().expect("archive");
 }
 
-fn layer(ballast: usize) -> Vec<u8> {
+pub(crate) fn layer(ballast: usize) -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").expect("busybox");
     let mut tar = tar::Builder::new(Vec::new());
     if ballast > 0 {
@@ -449,7 +449,12 @@ fn layer(ballast: usize) -> Vec<u8> {
     tar.into_inner().expect("layer")
 }
 
-fn append<W: std::io::Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8], mode: u32) {
+pub(crate) fn append<W: std::io::Write>(
+    tar: &mut tar::Builder<W>,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+) {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);

@@ -13,6 +13,7 @@ mod kernel;
 mod killed;
 mod line;
 mod machine;
+mod oddities;
 mod order;
 mod places;
 mod pulls;
