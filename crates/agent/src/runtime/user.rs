@@ -26,11 +26,12 @@ pub struct User {
 /// could lead out of the image.
 pub(super) fn find_user(wish: &str, layers: &[PathBuf]) -> Result<User, Error> {
     let read = |name: &str| {
-        let found = layers.iter().map(|layer| layer.join("etc").join(name)).find(|path| {
-            path.symlink_metadata().is_ok_and(|meta| meta.is_file())
-                && path.parent().is_some_and(is_real_dir)
-        });
-        found.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+        let mut places = layers.iter().map(|layer| layer.join("etc").join(name));
+        // Whatever is topmost hides what is below, also a mark that the file was removed.
+        let top = places.find_map(|path| Some((path.symlink_metadata().ok()?, path)));
+        let file =
+            top.filter(|(meta, path)| meta.is_file() && path.parent().is_some_and(is_real_dir));
+        file.and_then(|(_, path)| std::fs::read_to_string(path).ok()).unwrap_or_default()
     };
     resolve_user(wish, &read("passwd"), &read("group"))
 }
@@ -96,6 +97,22 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:Web:/srv:/bin/false\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:40:web,root\n";
+
+    #[test]
+    fn what_a_layer_removed_is_not_read() {
+        use nix::sys::stat::{Mode, SFlag, mknod};
+        let directory = tempfile::tempdir().expect("a directory");
+        let layers = ["upper", "lower"].map(|name| directory.path().join(name));
+        for layer in &layers {
+            std::fs::create_dir_all(layer.join("etc")).expect("made");
+        }
+        std::fs::write(layers[1].join("etc/passwd"), PASSWD).expect("written");
+        assert_eq!(find_user("web", &layers).ok().map(|user| user.uid), Some(33));
+        // So overlayfs has it.
+        let gone = layers[0].join("etc/passwd");
+        mknod(&gone, SFlag::S_IFCHR, Mode::empty(), 0).expect("these tests are root's");
+        assert!(find_user("web", &layers).is_err());
+    }
 
     #[test]
     fn users_are_found_as_docker_finds_them() {
