@@ -58,7 +58,9 @@ fn parameters(name: &str, linux: &LinuxParameters) -> Result<(), Error> {
     let change = linux.capabilities.as_ref();
     let mut named = change.into_iter().flat_map(|it| it.add.iter().chain(&it.drop)).flatten();
     if let Some(unknown) = named.find(|it| !CAPABILITIES.contains(&it.as_str())) {
-        return Err(invalid(name, &format!("Unknown kernel capability '{unknown}'.")));
+        let plain = unknown.strip_prefix("CAP_").filter(|it| CAPABILITIES.contains(it));
+        let hint = plain.map(|it| format!(" Did you mean '{it}'?")).unwrap_or_default();
+        return Err(invalid(name, &format!("Unknown kernel capability '{unknown}'.{hint}")));
     }
     for tmpfs in linux.tmpfs.iter().flatten() {
         bounded(name, "linuxParameters.tmpfs.size", tmpfs.size, 1..=i32::MAX)?;
@@ -173,6 +175,8 @@ mod tests {
             (tmpfs("", 1, "rw"), "A tmpfs must have a container path."),
             (tmpfs("/run", 1, "fast"), "Unknown mount option 'fast' of a tmpfs."),
             (adding("FLY"), "Unknown kernel capability 'FLY'."),
+            (adding("CAP_FLY"), "Unknown kernel capability 'CAP_FLY'."),
+            (adding("CAP_KILL"), "Unknown kernel capability 'CAP_KILL'. Did you mean 'KILL'?"),
             (controls(&["vm.swappiness"]), "The system control 'vm.swappiness' must"),
             (controls(&["kernel.sem", "kernel.sem"]), "Duplicate system control 'kernel.sem'."),
             (host("net.core.somaxconn"), "not supported when networkMode=host."),
