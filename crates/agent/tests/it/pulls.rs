@@ -349,3 +349,19 @@ async fn once_is_once_per_image_whichever_agent() {
     let mut agent = machine.agent().await;
     runs(&mut agent, &first, &nobody).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_the_registry_is_asked_and_what_is_here_will_do() {
+    let mut machine = Machine::new();
+    machine.config.image_pull_behavior = PullBehavior::Default;
+    let registry = Registry::start(&machine).await;
+    let image = registry.push(&machine, "app:1", &["--format", "oci"]);
+    let mut agent = machine.agent().await;
+    let nobody = RegistryLogin::Anonymous;
+    let first = runs(&mut agent, &image, &nobody).await;
+    registry.push(&machine, "app:1", &["--format", "v2s2"]);
+    let second = runs(&mut agent, &image, &nobody).await;
+    assert_ne!(first, second, "it is asked although one is here");
+    drop(registry);
+    assert_eq!(runs(&mut agent, &image, &nobody).await, second, "what is here will do");
+}
