@@ -5,7 +5,7 @@ LANDFALL = target/$(PROFILE)/landfall
 VENV = .venv
 
 # Tests that need root: real namespaces, rules, containers and mounts.
-KERNEL = (package(card) and binary(it)) or (package(agent) and binary(it)) or (package(store-sqlite) and test(/^disk::/))
+KERNEL = (package(card) and binary(it)) or (package(agent) and (binary(it) or test(/^netns::door::/))) or (package(store-sqlite) and test(/^disk::/))
 
 FUZZ_SECONDS ?= 180
 FUZZ_TARGETS ?=

@@ -9,7 +9,7 @@
 //! | `assembler` | instructions, labels and how the kernel reads them |
 //! | `sys` | the system call, and nothing beyond it; the only unsafe code |
 //! | `map` | maps of the kernel, by keys and values that are bytes |
-//! | `program` | loading them |
+//! | `program` | loading them, and having them at work in a namespace |
 
 mod assembler;
 mod map;
@@ -18,4 +18,4 @@ mod sys;
 
 pub use assembler::{Assembler, Condition, Label, Operand, Register, Size, Unfit};
 pub use map::{Kind, Map};
-pub use program::Program;
+pub use program::{Attached, Program, Purpose};

@@ -13,6 +13,9 @@ pub enum Kind {
     Array,
     /// Values by keys; if it is full, those go that were not used for long.
     RecentHash,
+    /// Sockets by number: a value is the four bytes of a descriptor, and goes when its
+    /// socket does.
+    Sockets,
 }
 
 /// A map of the kernel, which goes when no program has it and we let go of it.
@@ -26,6 +29,7 @@ pub struct Map {
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const LRU_HASH: u32 = 9;
+const SOCKMAP: u32 = 15;
 /// How many entries are read at a time at least.
 const BATCH: usize = 512;
 /// Where the kernel says how many entries it has read.
@@ -38,6 +42,7 @@ impl Map {
             Kind::Hash => HASH,
             Kind::Array => ARRAY,
             Kind::RecentHash => LRU_HASH,
+            Kind::Sockets => SOCKMAP,
         };
         let attributes = Attributes::new().word(kind).word(key).word(value).word(room);
         // No flags, no inner map, any node.

@@ -14,6 +14,7 @@ pub(crate) enum Command {
     MapDelete = 3,
     ProgramLoad = 5,
     MapLookupBatch = 24,
+    LinkCreate = 28,
 }
 
 /// As many bytes as the largest attributes have; there are zeros after what is said.

@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("iam", &["ident", "wire", "store", "chassis"]),
     ("ec2", &["ident", "wire", "store", "chassis", "net"]),
     ("ecs", &["ident", "wire", "store", "chassis", "net", "sched", "iam", "ec2"]),
-    ("agent", &["ident", "wire", "nfnl"]),
+    ("agent", &["ident", "wire", "bpf"]),
     ("card", &["ident", "net", "nfnl", "bpf"]),
     (
         "sim",

@@ -44,6 +44,7 @@ pub(crate) fn run(layout: &Layout, output: &Output) -> Result<ExitCode, AnyError
         namespaces(),
         file_system(),
         cgroups(),
+        task_endpoint(),
         fast_path(),
         routes(),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -116,6 +117,14 @@ fn cgroups() -> Check {
         check("cgroups", Status::Good, "version 1")
     } else {
         check("cgroups", Status::Bad, "no memory controller under /sys/fs/cgroup")
+    }
+}
+
+fn task_endpoint() -> Check {
+    let name = "task endpoint";
+    match agent::netns::endpoint() {
+        Ok(()) => check(name, Status::Good, "the kernel lets 169.254.170.2 be handed over"),
+        Err(error) => check(name, Status::Bad, agent::chain(&error)),
     }
 }
 

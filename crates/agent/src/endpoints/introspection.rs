@@ -17,7 +17,7 @@ const SHORT: usize = 12;
 
 /// Answers whoever can connect.
 pub(super) async fn serve(listener: TcpListener, inside: Arc<Inside>) -> Infallible {
-    answer_all(listener, "introspection", move |request| {
+    answer_all(&listener, "introspection", move |request| {
         let inside = inside.clone();
         async move { answer(&inside, request).await }
     })

@@ -30,7 +30,7 @@ use crate::api::{Api, Identity};
 use crate::credentials::Credentials;
 use crate::engine::{Attachment, Failure, Network, NetworkPhase, Task, TaskArn, TaskSpec};
 use crate::error::chain;
-use crate::netns::{self, Namespaces, Networks, TASK_ENDPOINT};
+use crate::netns::{self, Door, Namespaces, Networks, TASK_ENDPOINT};
 use crate::rim::Rim;
 use crate::usage::{Meter, Storage};
 use answer::Answer;
@@ -167,8 +167,8 @@ impl Doors {
         }
         let mut doors = JoinSet::new();
         for room in self.namespaces.rooms(task) {
-            let listener = self.namespaces.open_door(&room).await?;
-            doors.spawn(serve(listener, self.inside.clone(), Asker::Task(task.arn.clone())));
+            let door = self.namespaces.open_door(&room).await?;
+            doors.spawn(serve(door, self.inside.clone(), Asker::Task(task.arn.clone())));
         }
         open.insert(short_id, doors);
         Ok(())
@@ -183,8 +183,8 @@ impl Doors {
             return;
         }
         match self.namespaces.open_own_door().await {
-            Ok(listener) => {
-                own.spawn(serve(listener, self.inside.clone(), Asker::Machine));
+            Ok(door) => {
+                own.spawn(serve(door, self.inside.clone(), Asker::Machine));
             }
             Err(error) => tracing::error!(
                 %task,
@@ -270,12 +270,12 @@ fn has_room(task: &TaskSpec) -> bool {
 }
 
 /// Answers whoever comes through a door.
-async fn serve(listener: TcpListener, inside: Arc<Inside>, asker: Asker) -> Infallible {
+async fn serve(door: Door, inside: Arc<Inside>, asker: Asker) -> Infallible {
     let what = match &asker {
         Asker::Task(task) => task.to_string(),
         Asker::Machine => "the machine's network".to_owned(),
     };
-    answer_all(listener, &what, move |request| {
+    answer_all(door.listener(), &what, move |request| {
         let (inside, asker) = (inside.clone(), asker.clone());
         async move { routes::answer(&inside, &asker, request).await }
     })
@@ -283,7 +283,7 @@ async fn serve(listener: TcpListener, inside: Arc<Inside>, asker: Asker) -> Infa
 }
 
 /// Answers everybody who connects, as often as anybody may ask here.
-async fn answer_all<F, A>(listener: TcpListener, what: &str, answer: F) -> Infallible
+async fn answer_all<F, A>(listener: &TcpListener, what: &str, answer: F) -> Infallible
 where
     F: Fn(Request) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Answer> + Send,

@@ -15,8 +15,8 @@ mod inside;
 mod link;
 mod machine;
 mod nft;
-mod rules;
 
+pub(crate) use door::Door;
 pub use inside::Place;
 pub(crate) use inside::inside;
 
@@ -42,6 +42,12 @@ const DIR: &str = "/run/netns";
 /// the loopback of each task's namespace, so that whoever listens there knows
 /// who asks; see [`door`].
 pub const TASK_ENDPOINT: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
+/// Whether tasks can ask for their credentials and metadata on this machine: its kernel must
+/// let a program choose the socket of a connection.
+pub fn endpoint() -> io::Result<()> {
+    door::check()
+}
 
 /// Why a namespace is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -146,24 +152,22 @@ impl Namespaces {
 
     /// Listens at [`TASK_ENDPOINT`] in a namespace, which must be there; again if need
     /// be, but not twice at once.
-    pub(crate) async fn open_door(&self, path: &Path) -> Result<tokio::net::TcpListener, Error> {
+    pub(crate) async fn open_door(&self, path: &Path) -> Result<Door, Error> {
         let path = path.to_owned();
         // A thread of its own, which then is in no namespace that others count on.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            let opened = door::open(&path).map_err(Error::io("open the door of", &path));
-            drop(sender.send(opened));
+            let built = door::build(&path).map_err(Error::io("open the door of", &path));
+            drop(sender.send(built));
         });
-        let listener = receiver.await;
-        let listener = listener.map_err(|error| Error::Socket(io::Error::other(error)))??;
-        tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
+        let built = receiver.await.map_err(|error| Error::Socket(io::Error::other(error)))??;
+        built.open().map_err(Error::Socket)
     }
 
     /// Listens at [`TASK_ENDPOINT`] in the machine's own namespace, for tasks that are in
     /// it; not twice at once.
-    pub(crate) async fn open_own_door(&self) -> Result<tokio::net::TcpListener, Error> {
-        let listener = machine::open(&self.prefix).await?;
-        tokio::net::TcpListener::from_std(listener).map_err(Error::Socket)
+    pub(crate) async fn open_own_door(&self) -> Result<Door, Error> {
+        machine::build(&self.prefix).await?.open().map_err(Error::Socket)
     }
 
     /// Removes what tasks shared, when there are none any more.

@@ -9,7 +9,7 @@ use crate::gate::{TCP, UDP};
 use Condition::{AtMost, Common, Equal, Greater, Unequal};
 use Register::{FP, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::{Byte, Double, Half, Word};
-use bpf::{Assembler, Condition, Kind, Label, Map, Program, Register, Size, Unfit};
+use bpf::{Assembler, Condition, Kind, Label, Map, Program, Purpose, Register, Size, Unfit};
 use net::flow::Counted;
 use net::mac::MacAddress;
 use std::io;
@@ -264,8 +264,9 @@ pub(super) fn egress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
 /// Has the kernel take a program, or says why it does not.
 pub(super) fn load(name: &str, code: Result<Vec<u8>, Unfit>) -> io::Result<Program> {
     let code = code.map_err(io::Error::other)?;
-    Program::load(name, "Apache-2.0", &code).inspect_err(|_| {
-        let said = Program::explain(&code);
+    let purpose = Purpose::Classifier;
+    Program::load(purpose, name, "Apache-2.0", &code).inspect_err(|_| {
+        let said = Program::explain(purpose, &code);
         tracing::debug!(name, said, "the kernel does not take the program");
     })
 }
