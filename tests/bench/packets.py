@@ -1,127 +1,61 @@
 """Packets between tasks, beside one plain veth pair and Docker's bridge.
 
-A place is a command before which another runs there: `ip netns exec NAME`. Each row is
-measured right after the plain pair, since a machine is not equally fast at all times, and
-with each end on a processor of its own, since where the scheduler puts them changes more
-than what is measured.
+A way is where the server is, where the client is, and the server's address; places are
+files of network namespaces. Each way has a duel with the plain pair, and so does a second
+plain pair: what it does not reach of the first is chance.
 """
 
 import contextlib
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
 
 from . import rivals
-from .measure import table, until
+from .measure import table
 
 # As many as AWS lets apply to an interface; Landfall must be up with a fifth of it a group.
 MOST_RULES = 1000
 
-ECHO = """
-import selectors, socket
-listener = socket.create_server(("0.0.0.0", 7007), backlog=64)
-waiting = selectors.DefaultSelector()
-waiting.register(listener, selectors.EVENT_READ)
-while True:
-    for key, _ in waiting.select():
-        if key.fileobj is listener:
-            peer, _ = listener.accept()
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            waiting.register(peer, selectors.EVENT_READ)
-        elif said := key.fileobj.recv(64):
-            key.fileobj.send(said)
-        else:
-            waiting.unregister(key.fileobj)
-            key.fileobj.close()
-"""
-
-ASK = """
-import socket, sys, time
-address, connections, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-peers = [socket.create_connection((address, 7007), timeout=5) for _ in range(connections)]
-for peer in peers:
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-times = []
-for _ in range(rounds):
-    began = time.perf_counter()
-    for peer in peers:
-        peer.send(b"x" * 32)
-    for peer in peers:
-        peer.recv(64)
-    times.append(time.perf_counter() - began)
-print(sorted(times)[len(times) // 2] * 1e6)
-"""
+DUEL = pathlib.Path(__file__).with_name("duel.py")
+# What is asked: bytes before an answer, and connections.
+CELLS = [(8 << 20, 1), (256 << 10, 32), (32, 1), (32, 32)]
+REPEATS = 5
 
 
-@contextlib.contextmanager
-def running(place, *command):
-    """A server in a place, as long as it is needed."""
-    server = subprocess.Popen([*place, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def duel(ways, size, connections, seconds=1, port=7007):
+    """The median times in which each way answers so many bytes on each connection."""
+    places = [place for place, _, _ in ways]
+    asks = [text for _, place, address in ways for text in (place, address)]
+    program = [sys.executable, DUEL]
+    server = subprocess.Popen([*program, "serve", str(size), str(port), *places], stdout=subprocess.PIPE, text=True)
     try:
-        yield
+        server.stdout.readline()
+        ask = [*program, "ask", str(size), str(port), str(connections), str(seconds), *asks]
+        return json.loads(subprocess.run(ask, stdout=subprocess.PIPE, text=True, check=True).stdout)
     finally:
         server.kill()
         server.wait()
 
 
-def throughput(server, client, address, streams, seconds=1):
-    """What TCP carries between two places, in Gbit/s."""
-    ask = [*client, "iperf3", "-J", "-t", str(seconds), "-P", str(streams), "-c", address]
-
-    def received():
-        """What arrived; nothing while the server is not listening yet."""
-        answer = json.loads(subprocess.run(ask, capture_output=True, text=True).stdout or "{}")
-        return answer.get("end", {}).get("sum_received", {}).get("bits_per_second")
-
-    with running(server, "iperf3", "-s", "-1"):
-        return until(received, every=0.1) / 1e9
-
-
-def round_trip(server, client, address, connections):
-    """The median time in which a request on each connection is answered, in µs."""
-    ask = [*client, sys.executable, "-c", ASK, address, str(connections), str(8000 // connections)]
-
-    def answered():
-        return subprocess.run(ask, capture_output=True, text=True).stdout
-
-    with running(server, sys.executable, "-c", ECHO):
-        return float(until(answered, every=0.1))
-
-
-def on(processor, place):
-    """The same place, on that processor alone if there are several."""
-    available = sorted(os.sched_getaffinity(0))
-    return ("taskset", "--cpu-list", str(available[processor]), *place) if len(available) > 1 else place
-
-
-def both(path):
-    """Throughput and round trips of one path, with 1 and 32 connections."""
-    server, client, address = path
-    server, client = on(0, server), on(1, client)
-    return [throughput(server, client, address, 1), throughput(server, client, address, 32),
-            round_trip(server, client, address, 1), round_trip(server, client, address, 32)]
-
-
-def shares(alone, ours):
-    """What one path reaches of another: more is better, but of times."""
-    return [ours[0] / alone[0], ours[1] / alone[1], alone[2] / ours[2], alone[3] / ours[3]]
-
-
-def compare(paths, plain, rounds=7):
-    """Shows each path and its share of what the plain pair does right before: medians of
-    rounds. The plain pair's own share says how much of that is chance."""
+def compare(paths, plain):
+    """Shows what each path does, and its share of what the plain pair does in the same
+    duel, as the median of several, and their range."""
     rows = []
-    for name, path in [("the plain pair again", plain), *paths]:
-        seen = [(both(plain), both(path)) for _ in range(rounds)]
-        ours = [statistics.median(one) for one in zip(*(path for _, path in seen))]
-        share = [statistics.median(one) for one in zip(*(shares(*pair) for pair in seen))]
-        shown = [f"{ours[0]:.1f}", f"{ours[1]:.1f}", f"{ours[2]:.0f}", f"{ours[3]:.0f}"]
-        rows.append([name, *(f"{value} ({one:.2f})" for value, one in zip(shown, share))])
+    for name, way in paths:
+        row = [name]
+        for size, connections in CELLS:
+            seen = [duel([plain, way], size, connections) for _ in range(REPEATS)]
+            share = sorted(alone / ours for alone, ours in seen)
+            ours = statistics.median(ours for _, ours in seen)
+            shown = f"{size * connections * 8 / ours / 1e9:.1f}" if size > 1 << 10 else f"{ours * 1e6:.0f}"
+            row.append(f"{shown} ({statistics.median(share):.2f}, {share[0]:.2f} to {share[-1]:.2f})")
+        rows.append(row)
     table(
-        f"Packets, and their share of a plain veth pair's (1.00 is as good; medians of {rounds}, alternating)",
-        ["path", "Gbit/s, 1 stream", "32 streams", "round trip µs, 1 connection", "32 connections"], rows,
+        f"Packets, and their share of a plain veth pair's (1.00 is as good; median and range of {REPEATS} duels)",
+        ["path", "Gbit/s, 1 connection", "32 connections", "round trip µs, 1 connection", "32 connections"], rows,
     )
 
 
@@ -153,13 +87,13 @@ def tasks(landfall, network, definition, space):
     near, far = network.subnets[0][1], network.subnets[1][1]
     client, server, beyond = begin(near, few), begin(near, few), begin(far, few)
     guarded, besieged = begin(near, *full), begin(near, *fullest)
-    at = lambda place: ("ip", "netns", "exec", space(landfall, place[1]))  # noqa: E731
+    at = lambda place: f"/run/netns/{space(landfall, place[1])}"  # noqa: E731
     paths = [
         ("task to task, same subnet, one rule", (at(server), at(client), server[1])),
         ("task to task, another subnet, one rule", (at(beyond), at(client), beyond[1])),
         ("task to task, five groups of sixty rules", (at(guarded), at(client), guarded[1])),
         ("task to task, a thousand rules", (at(besieged), at(client), besieged[1])),
-        ("machine to task, one rule", (at(server), (), server[1])),
+        ("machine to task, one rule", (at(server), f"/proc/{os.getpid()}/ns/net", server[1])),
     ]
     return paths, [arn for arn, _ in (client, server, beyond, guarded, besieged)]
 
@@ -169,10 +103,11 @@ def beside(landfall, network, definition, space):
     from conftest import stop, web_image
 
     paths, arns = tasks(landfall, network, definition, space)
-    with rivals.plain_pair() as (near, far, far_address), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        plain, again = (stack.enter_context(rivals.plain_pair(number)) for number in (0, 1))
+        paths.insert(0, ("the plain pair, another one", again))
         pair = rivals.docker_pair(stack, web_image())
         if pair:
             paths.append(("container to container, Docker's bridge", pair))
-        plain = (("ip", "netns", "exec", far), ("ip", "netns", "exec", near), far_address)
         compare(paths, plain)
     stop(landfall, *arns)

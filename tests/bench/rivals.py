@@ -66,8 +66,8 @@ def docker(image_tar, rounds):
 
 
 def docker_pair(stack, image_tar):
-    """Two containers on Docker's bridge, as a server's place, a client's, and the
-    server's address; they last as long as the stack."""
+    """Two containers on Docker's bridge, as long as the stack lasts: the server's namespace,
+    the client's, and the server's address."""
     docker = stack.enter_context(dockerd(image_tar))
     if docker is None:
         return None
@@ -78,7 +78,7 @@ def docker_pair(stack, image_tar):
         stack.callback(sh, *docker, "rm", "-f", container)
         seen.append(sh(*docker, "inspect", "-f", ask, container).split())
     (server, address), (client, _) = seen
-    return ("nsenter", "-t", server, "-n"), ("nsenter", "-t", client, "-n"), address
+    return f"/proc/{server}/ns/net", f"/proc/{client}/ns/net", address
 
 
 def docker_pull(name, config, rounds):
@@ -137,17 +137,18 @@ def ctr(image_tar, rounds):
 
 
 @contextlib.contextmanager
-def plain_pair():
-    """Two namespaces joined by one veth pair, and nothing else."""
-    near, far = "lfbench-a", "lfbench-b"
+def plain_pair(number):
+    """Two namespaces joined by one veth pair, and nothing else: the server's, the client's,
+    and the server's address."""
+    near, far = f"lfbench-a{number}", f"lfbench-b{number}"
     try:
         for name in (near, far):
             sh("ip", "netns", "add", name)
         sh("ip", "-n", near, "link", "add", "v0", "mtu", "9001", "type", "veth", "peer", "name", "v1", "mtu", "9001", "netns", far)
-        for name, link, address in ((near, "v0", "10.99.0.1/30"), (far, "v1", "10.99.0.2/30")):
-            sh("ip", "-n", name, "addr", "add", address, "dev", link)
+        for name, link, last in ((near, "v0", 1), (far, "v1", 2)):
+            sh("ip", "-n", name, "addr", "add", f"10.99.{number}.{last}/30", "dev", link)
             sh("ip", "-n", name, "link", "set", link, "up")
-        yield near, far, "10.99.0.2"
+        yield f"/run/netns/{far}", f"/run/netns/{near}", f"10.99.{number}.2"
     finally:
         for name in (near, far):
             subprocess.run(["ip", "netns", "del", name], **QUIET)
