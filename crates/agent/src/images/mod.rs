@@ -7,7 +7,7 @@
 //! manifest its layers and configuration, and the configuration the unpacked file
 //! system.
 //!
-//! - [`registry`] knows who has an image, [`trust`] who has to prove what, [`logins`] who
+//! - [`reference`] knows what its name says, [`registry`] who has an image, [`trust`] who has to prove what, [`logins`] who
 //!   we say we are, [`pull`] what to ask for, [`layer`] how to go on with half a blob, and
 //!   [`trouble`] what to say if all of it is in vain;
 //! - [`archive`] needs no registry;
@@ -22,6 +22,7 @@ mod logins;
 mod manifest;
 mod progress;
 mod pull;
+mod reference;
 mod registry;
 mod trouble;
 mod trust;
@@ -145,9 +146,9 @@ pub struct Image {
 
 /// The full name of an image: `busybox` is `docker.io/library/busybox:latest`.
 pub fn full_name(image: &str) -> Result<String, Error> {
-    let reference = oci_client::Reference::from_str(image)
-        .map_err(|error| Error::BadImage { name: image.to_owned(), problem: error.to_string() })?;
-    Ok(reference.whole())
+    let reference = reference::read(image);
+    let bad = |problem| Error::BadImage { name: image.to_owned(), problem };
+    reference.map(|reference| reference.whole()).map_err(bad)
 }
 
 /// How images are had here.

@@ -3,6 +3,7 @@
 use super::blob::{SMALL, digest};
 use super::logins;
 use super::manifest::Descriptor;
+use super::reference;
 use super::trouble::{Patience, PullError};
 use super::trust::Trust;
 use crate::engine::RegistryLogin;
@@ -19,7 +20,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -118,8 +118,7 @@ impl Sources {
         login: &RegistryLogin,
     ) -> Result<Self, PullError> {
         let bad = |problem: String| Error::BadImage { name: name.to_owned(), problem };
-        let reference =
-            Reference::from_str(name).map_err(|error| PullError::Store(bad(error.to_string())))?;
+        let reference = reference::read(name).map_err(|problem| PullError::Store(bad(problem)))?;
         let mirrors = registries.mirrors_of(reference.registry()).iter();
         let mirrors = mirrors.filter_map(|mirror| {
             let there = moved(&reference, mirror);
