@@ -14,11 +14,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// For others to come.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a registry has: by the last part of a path, with its type.
 #[derive(Clone, Default)]
@@ -58,13 +63,18 @@ impl Shelf {
     }
 
     async fn serve(self) -> Server {
+        self.serve_if(|_| true).await
+    }
+
+    /// Has what that says of a path, and nothing else.
+    async fn serve_if(self, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {
         let answer = move |path: &str| match self.0.get(path.rsplit('/').next().unwrap_or("")) {
-            Some((kind, bytes)) => {
+            Some((kind, bytes)) if has(path) => {
                 let answer = Response::builder().header("content-type", kind);
                 answer.body(Full::new(bytes.clone())).expect("an answer")
             }
             None if path == "/v2/" => Response::new(Full::default()),
-            None => Response::builder().status(404).body(Full::default()).expect("an answer"),
+            _ => Response::builder().status(404).body(Full::default()).expect("an answer"),
         };
         Server::start(move |request| answer(request.uri().path())).await
     }
@@ -153,6 +163,37 @@ async fn a_layer_changes_what_is_below_it_and_nothing_outside() {
     assert_eq!(code, Some(0), "{told}");
     let left: Vec<_> = std::fs::read_dir(&outside).expect("there").collect();
     assert!(left.is_empty() && !Path::new("/left-upwards").exists(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_come_side_by_side() {
+    let machine = Machine::new();
+    let mut shelf = Shelf::default();
+    let file = |name: &str| {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(&mut tar, name, b"", 0o644);
+        tar.into_inner().expect("a layer")
+    };
+    shelf.image("1", &[(PLAIN, layer(0)), (GZIP, file("a")), (GZIP, file("b"))], &json!({}));
+    // Nobody gets a blob before three are asked for.
+    let asked = (Mutex::new(0), Condvar::new());
+    let server = shelf.serve_if(move |path| {
+        if !path.contains("/blobs/") {
+            return true;
+        }
+        let (count, more) = &asked;
+        let mut count = count.lock().expect("a number");
+        *count += 1;
+        more.notify_all();
+        tokio::task::block_in_place(|| {
+            let waited = more.wait_timeout_while(count, DEADLINE, |count| *count < 3);
+            !waited.expect("a number").1.timed_out()
+        })
+    });
+    let server = server.await;
+    let image = format!("127.0.0.1:{}/a:1", server.port);
+    let (code, told) = ends(&machine, &image, "test -e /a && test -e /b").await;
+    assert_eq!(code, Some(0), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
