@@ -95,13 +95,13 @@ fn is_repository(path: &str) -> bool {
     let is_word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     path.split('/').all(|part| {
         let bytes = part.as_bytes();
-        let separators = bytes.split(|c| is_word(*c)).filter(|between| !between.is_empty());
+        let mut separators = bytes.split(|c| is_word(*c)).filter(|between| !between.is_empty());
         let is_separator = |between: &[u8]| {
             matches!(between, b"." | b"_" | b"__") || between.iter().all(|c| *c == b'-')
         };
         bytes.first().is_some_and(|c| is_word(*c))
             && bytes.last().is_some_and(|c| is_word(*c))
-            && separators.fold(true, |so_far, between| so_far && is_separator(between))
+            && separators.all(is_separator)
     })
 }
 
