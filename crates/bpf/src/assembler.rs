@@ -77,6 +77,21 @@ impl From<i32> for Operand {
     }
 }
 
+/// A function of the kernel that programs call, by its number in `linux/bpf.h`. What it takes
+/// and answers is in `bpf-helpers(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are the kernel's names")]
+#[repr(i32)]
+pub enum Helper {
+    MapLookupElem = 1,
+    MapUpdateElem = 2,
+    MapDeleteElem = 3,
+    SkRelease = 86,
+    SkAssign = 124,
+    RedirectPeer = 155,
+    KtimeGetCoarseNs = 160,
+}
+
 /// A place in a program that can be jumped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(usize);
@@ -217,9 +232,9 @@ impl Assembler {
         self.wide(to, IS_MAP_VALUE, array.as_raw_fd());
     }
 
-    /// Calls the kernel's helper of that number in `linux/bpf.h`.
-    pub fn call(&mut self, helper: i32) {
-        self.push(CALL, 0, 0, 0, helper);
+    /// Calls a function of the kernel.
+    pub fn call(&mut self, helper: Helper) {
+        self.push(CALL, 0, 0, 0, helper as i32);
     }
 
     /// Ends with what `R0` has.
@@ -278,7 +293,7 @@ mod tests {
         code.jump_if(R0, Condition::Unequal, 7, end);
         code.store(Size::Double, FP, -8, R0);
         code.add_atomically(R1, 16, R0);
-        code.call(1);
+        code.call(Helper::MapLookupElem);
         code.at(end);
         code.set(R0, -1);
         code.exit();

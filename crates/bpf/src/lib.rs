@@ -16,6 +16,6 @@ mod map;
 mod program;
 mod sys;
 
-pub use assembler::{Assembler, Condition, Label, Operand, Register, Size, Unfit};
+pub use assembler::{Assembler, Condition, Helper, Label, Operand, Register, Size, Unfit};
 pub use map::{Kind, Map};
 pub use program::{Attached, Program, Purpose};

@@ -7,9 +7,9 @@
 //! manifest its layers and configuration, and the configuration the unpacked file
 //! system.
 //!
-//! - [`reference`] knows what its name says, [`registry`] who has an image, [`trust`] who has to prove what, [`logins`] who
-//!   we say we are, [`pull`] what to ask for, [`layer`] how to go on with half a blob, and
-//!   [`trouble`] what to say if all of it is in vain;
+//! - [`reference`] knows what the name of an image says, [`registry`] who has it, [`trust`]
+//!   who has to prove what, [`logins`] who we say we are, [`pull`] what to ask for, [`layer`]
+//!   how to go on with half a blob, and [`trouble`] what to say if all of it is in vain;
 //! - [`archive`] needs no registry;
 //! - [`blob`] and [`unpack`] are what containerd does of it;
 //! - [`usage`] remembers, [`progress`] tells, and [`collect`] removes.

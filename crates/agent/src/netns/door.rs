@@ -7,7 +7,9 @@
 //! a task, and of connections that are made, meet nothing of ours.
 
 use super::TASK_ENDPOINT;
-use bpf::{Assembler, Attached, Condition, Kind, Map, Program, Purpose, Register, Size, Unfit};
+use bpf::{
+    Assembler, Attached, Condition, Helper, Kind, Map, Program, Purpose, Register, Size, Unfit,
+};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
@@ -32,13 +34,6 @@ mod asked {
     pub(super) const ADDRESS: i16 = 40;
     pub(super) const PORT: i16 = 60;
     pub(super) const LINK: i16 = 64;
-}
-
-/// Helpers, as `linux/bpf.h` numbers them.
-mod helper {
-    pub(super) const MAP_LOOKUP: i32 = 1;
-    pub(super) const RELEASE: i32 = 86;
-    pub(super) const ASSIGN: i32 = 124;
 }
 
 /// What a program says that lets the kernel go on: with the socket that it has chosen, or
@@ -183,15 +178,15 @@ fn hand_over(sockets: &Map, comes_by: ComesBy) -> Result<Vec<u8>, Unfit> {
     code.map(R1, sockets);
     code.set(R2, FP);
     code.add(R2, -4);
-    code.call(helper::MAP_LOOKUP);
+    code.call(Helper::MapLookupElem);
     code.jump_if(R0, Equal, 0, pass);
     code.set(R7, R0);
     code.set(R1, R6);
     code.set(R2, R7);
     code.set(R3, 0);
-    code.call(helper::ASSIGN);
+    code.call(Helper::SkAssign);
     code.set(R1, R7);
-    code.call(helper::RELEASE);
+    code.call(Helper::SkRelease);
     code.at(pass);
     code.set(R0, PASS);
     code.exit();

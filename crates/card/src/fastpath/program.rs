@@ -9,7 +9,9 @@ use crate::gate::{TCP, UDP};
 use Condition::{AtMost, Common, Equal, Greater, Unequal};
 use Register::{FP, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::{Byte, Double, Half, Word};
-use bpf::{Assembler, Condition, Kind, Label, Map, Program, Purpose, Register, Size, Unfit};
+use bpf::{
+    Assembler, Condition, Helper, Kind, Label, Map, Program, Purpose, Register, Size, Unfit,
+};
 use net::flow::Counted;
 use net::mac::MacAddress;
 use std::io;
@@ -59,15 +61,6 @@ mod packet {
     pub(super) const DATA: i16 = 76;
     pub(super) const DATA_END: i16 = 80;
     pub(super) const PIECE: i16 = 176;
-}
-
-/// Helpers, as `linux/bpf.h` numbers them.
-mod helper {
-    pub(super) const MAP_LOOKUP: i32 = 1;
-    pub(super) const MAP_UPDATE: i32 = 2;
-    pub(super) const MAP_DELETE: i32 = 3;
-    pub(super) const REDIRECT_PEER: i32 = 155;
-    pub(super) const COARSE_TIME: i32 = 160;
 }
 
 /// What a program says of a packet with which it has nothing to do.
@@ -149,7 +142,7 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     code.set(R8, R0);
     code.load(Word, R1, R8, FLOW_EPOCH);
     code.jump_if(R1, Unequal, R9, long_way);
-    code.call(helper::COARSE_TIME);
+    code.call(Helper::KtimeGetCoarseNs);
     code.load(Double, R1, R8, FLOW_UNTIL);
     code.jump_if(R1, AtMost, R0, long_way);
     // No longer than what has passed.
@@ -171,13 +164,13 @@ pub(super) fn ingress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     }
     code.load(Word, R1, R8, FLOW_LINK);
     code.set(R2, 0);
-    code.call(helper::REDIRECT_PEER);
+    code.call(Helper::RedirectPeer);
     code.exit();
 
     // What another connection with the same ports has carried is not this one's.
     code.at(begins);
     pass_key(&mut code, &maps.flows);
-    code.call(helper::MAP_DELETE);
+    code.call(Helper::MapDeleteElem);
     code.at(long_way);
     code.set(R0, GO_ON);
     code.exit();
@@ -200,7 +193,7 @@ pub(super) fn egress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     code.jump_if(R1, Equal, R2, end);
     read_key(&mut code, packet::CAME_BY, end, None);
 
-    code.call(helper::COARSE_TIME);
+    code.call(Helper::KtimeGetCoarseNs);
     code.set(R7, R0);
     look_up_flow(&mut code, &maps.flows);
     code.set(R8, R0);
@@ -239,7 +232,7 @@ pub(super) fn egress(maps: &Maps) -> Result<Vec<u8>, Unfit> {
     code.set(R3, FP);
     code.add(R3, i32::from(AT_FLOW));
     code.set(R4, 0);
-    code.call(helper::MAP_UPDATE);
+    code.call(Helper::MapUpdateElem);
     code.jump(end);
 
     // It is longer than those that went the fast way.
@@ -363,14 +356,14 @@ fn look_up_link(code: &mut Assembler, from: Register, index: i16, links: &Map, n
     code.map(R1, links);
     code.set(R2, FP);
     code.add(R2, i32::from(AT_LINK));
-    code.call(helper::MAP_LOOKUP);
+    code.call(Helper::MapLookupElem);
     code.jump_if(R0, Equal, 0, none);
 }
 
 /// What is known of the flow whose key is on the stack, in `R0`; 0 if nothing is.
 fn look_up_flow(code: &mut Assembler, flows: &Map) {
     pass_key(code, flows);
-    code.call(helper::MAP_LOOKUP);
+    code.call(Helper::MapLookupElem);
 }
 
 /// The arguments of a helper: that map, and the key on the stack.
