@@ -51,6 +51,7 @@ impl Host {
         let runc_root = config.runc_root();
         let containers =
             Containerd::new(connection.clone(), images, cgroups, runc_root, &config.data_dir)?;
+        containers.sweep_file_systems().await;
         Ok(Self {
             containers: Arc::new(containers),
             networks: Arc::new(Namespaces::new(config.prefix.as_str(), &config.run_dir)),

@@ -38,7 +38,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 ///
 /// One that is not released ends by itself, and what was fetched under it serves
 /// the next pull until then. What takes longer must [`Lease::keep`] it.
-pub(crate) struct Lease {
+pub(super) struct Lease {
     connection: Connection,
     kept: Duration,
     /// What containerd calls it. It cannot put an end off, so there may be several: what
@@ -47,7 +47,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) async fn take(connection: &Connection) -> Result<Self, Error> {
+    pub(super) async fn take(connection: &Connection) -> Result<Self, Error> {
         Self::lasting(connection, KEPT).await
     }
 
@@ -113,28 +113,30 @@ impl Lease {
 
     /// Ends it. What nothing else holds is collected some time.
     pub(super) async fn release(self) {
-        self.end(false).await;
+        if let Err(error) = self.end(false).await {
+            tracing::warn!(error = crate::error::chain(&error), "lease not released");
+        }
     }
 
     /// Ends it, and returns when what nothing else holds is collected.
-    pub(crate) async fn clear(self) {
-        self.end(true).await;
+    pub(super) async fn clear(self) -> Result<(), Error> {
+        self.end(true).await
     }
 
-    async fn end(self, sync: bool) {
+    async fn end(self, sync: bool) -> Result<(), Error> {
         let Self { connection, ids, .. } = self;
         let mut ids = ids.into_inner().unwrap_or_else(PoisonError::into_inner);
         let last = ids.pop();
+        let mut ended = Ok(());
         for (id, sync) in ids.into_iter().map(|id| (id, false)).chain(last.map(|id| (id, sync))) {
-            let message = api::DeleteRequest { id: id.clone(), sync };
-            match connection.leases().delete(connection.request(message)).await {
+            let request = connection.request(api::DeleteRequest { id, sync });
+            match connection.leases().delete(request).await {
                 Err(status) if status.code() == tonic::Code::NotFound => {} // It has ended.
-                Err(status) => {
-                    tracing::warn!(lease = id, error = status.message(), "lease not released");
-                }
+                Err(status) => ended = Err(Error::rpc("end a lease")(status)),
                 Ok(_) => {}
             }
         }
+        ended
     }
 }
 

@@ -12,11 +12,13 @@
 //!   how to go on with half a blob, and [`trouble`] what to say if all of it is in vain;
 //! - [`archive`] needs no registry;
 //! - [`blob`] and [`unpack`] are what containerd does of it;
-//! - [`usage`] remembers, [`progress`] tells, and [`collect`] removes.
+//! - [`usage`] remembers, [`progress`] tells, [`collect`] removes, and [`garbage`]
+//!   sees to it that what is removed is gone.
 
 mod archive;
 mod blob;
 mod collect;
+mod garbage;
 mod layer;
 mod logins;
 mod manifest;
@@ -30,7 +32,7 @@ mod unpack;
 mod usage;
 
 pub use archive::{Loaded, load};
-pub(crate) use blob::{Lease, digest};
+pub(crate) use blob::digest;
 pub use collect::Limits;
 pub(crate) use manifest::architecture;
 pub use progress::{Transfer, told};
@@ -264,6 +266,11 @@ impl Images {
     /// How far the pulls are that are under way.
     pub fn transfers(&self) -> Vec<Transfer> {
         self.transfers.list()
+    }
+
+    /// Has containerd collect what it has no record of any more. Returns when it has.
+    pub(crate) async fn collect_garbage(&self) -> Result<(), Error> {
+        garbage::collect(&self.connection, &self.reserve).await
     }
 
     /// Keeps what is known of images on disk, and `told` a file that says how far the

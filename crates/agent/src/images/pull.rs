@@ -1,6 +1,7 @@
 //! From a registry.
 
 use super::blob::{self, Lease};
+use super::garbage;
 use super::layer::{self, Turns};
 use super::manifest::Manifest;
 use super::progress::Ongoing;
@@ -51,11 +52,18 @@ pub(super) async fn pull(
     };
     match &fetched {
         Ok(()) => lease.release().await,
-        // What fills the disk keeps everybody from going on, us too. To remove it,
-        // containerd has to write a little.
+        // What fills the disk keeps everybody from going on, us too.
         Err(error) if error.is_full() => {
             reserve.give_up();
-            lease.clear().await;
+            lease.release().await;
+            // Blobs and file systems go at the same time; the latter find room for their
+            // removal, at the latest, when the former are gone.
+            for _ in 0..2 {
+                if let Err(error) = garbage::collect(connection, reserve).await {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(error, "what came of a pull still takes up room");
+                }
+            }
         }
         // What has come so far serves the next pull.
         Err(_) => {}

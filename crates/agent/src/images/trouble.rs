@@ -209,9 +209,7 @@ impl PullError {
 
     /// Whether there was no room for it.
     pub(super) fn is_full(&self) -> bool {
-        // containerd passes on the kernel's own words.
-        let full = "no space left on device";
-        matches!(self, Self::Store(error) if crate::error::chain(error).contains(full))
+        matches!(self, Self::Store(error) if super::garbage::is_full(error))
     }
 
     /// What the task's owner is told, in the words that go with `place`: on the machine

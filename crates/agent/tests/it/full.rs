@@ -78,8 +78,9 @@ async fn assert_nothing_left(agent: &Agent) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_finds_no_room_leaves_none_of_itself() {
-    // Too little for the layer, and too little for what it unpacks to.
-    for room in [12, 24] {
+    // Too little for the layer, and too little for what it unpacks to, with a little set
+    // aside for the removal and without.
+    for (room, has_reserve) in [(12, false), (24, false), (24, true)] {
         let disk = Disk::of(room);
         let mut machine = Machine::new();
         machine.config.data_dir = disk.path().join("data");
@@ -88,7 +89,12 @@ async fn an_image_that_finds_no_room_leaves_none_of_itself() {
         let archive = machine.path("large.tar");
         oci_archive_for(&archive, "pushed:1", crate::machine::ARCHITECTURE, 12 << 20);
         registry.push_archive(&archive, "large:1", &[]);
+        let reserve = machine.config.data_dir.join("reserve");
+        if !has_reserve {
+            fs::create_dir_all(&reserve).expect("something in its way");
+        }
         let mut agent = machine.agent().await;
+        until("room being set aside", || reserve.exists()).await;
         let wish = || {
             let mut web = container("web", &["test", "-f", "/ballast"]);
             web.image = format!("127.0.0.1:{}/large:1", registry.port());

@@ -2,7 +2,7 @@
 
 use super::{Containerd, tolerate};
 use crate::error::chain;
-use crate::images::{Image, Lease, SNAPSHOTTER};
+use crate::images::{Image, SNAPSHOTTER};
 use crate::runtime::Error;
 use containerd_client::services::v1::snapshots as snap;
 use containerd_client::types::Mount;
@@ -61,11 +61,12 @@ impl Containerd {
     /// Has containerd remove the directories of file systems that it has no record
     /// of. One that died between the two would give the next the same number, and
     /// find its directory there.
-    pub(super) async fn sweep_file_systems(&self) {
-        let message = snap::CleanupRequest { snapshotter: SNAPSHOTTER.to_owned() };
-        let answer = self.connection.snapshots().cleanup(self.connection.request(message)).await;
-        if let Err(status) = answer {
-            tracing::debug!(error = status.message(), "file systems not swept");
+    ///
+    /// It also sees to it that there is a database of file systems: if the first is asked
+    /// for when the disk is full, half of one is written, and none can ever be made there.
+    pub(crate) async fn sweep_file_systems(&self) {
+        if let Err(error) = self.images.collect_garbage().await {
+            tracing::debug!(error = chain(&error), "file systems not swept");
         }
     }
 
@@ -88,12 +89,9 @@ impl Containerd {
             self.garbage.notified().await;
             // Those of one task go together, and those of many, too.
             tokio::time::sleep(GATHERED).await;
-            match Lease::take(&self.connection).await {
-                Ok(lease) => lease.clear().await,
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "garbage is not collected yet");
-                    self.garbage.notify_one();
-                }
+            if let Err(error) = self.images.collect_garbage().await {
+                tracing::debug!(error = chain(&error), "garbage is not collected yet");
+                self.garbage.notify_one();
             }
         }
     }
