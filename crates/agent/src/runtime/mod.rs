@@ -11,6 +11,7 @@ pub mod containerd;
 mod devices;
 mod environment;
 mod exec;
+mod image_root;
 mod init;
 mod mounts;
 pub mod process;

@@ -1,7 +1,11 @@
 //! Who the process of a container is.
 
 use super::Error;
-use std::path::{Path, PathBuf};
+use super::image_root::ImageRoot;
+use nix::fcntl::OFlag;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 /// The largest number that Docker takes for a user or a group.
 const LARGEST: u32 = 0x7fff_ffff;
@@ -19,25 +23,48 @@ pub struct User {
     pub home: Option<String>,
 }
 
+/// Files of users and groups that are larger are read up to here, in bytes.
+const READ: u64 = 4 << 20;
+
 /// Finds a user in the layers of an image, topmost first.
-///
-/// The layers are read where they lie instead of being mounted, which takes no
-/// time and leaves nothing to clean up. A symbolic link is not followed: it
-/// could lead out of the image.
 pub(super) fn find_user(wish: &str, layers: &[PathBuf]) -> Result<User, Error> {
-    let read = |name: &str| {
-        let mut places = layers.iter().map(|layer| layer.join("etc").join(name));
-        // Whatever is topmost hides what is below, also a mark that the file was removed.
-        let top = places.find_map(|path| Some((path.symlink_metadata().ok()?, path)));
-        let file =
-            top.filter(|(meta, path)| meta.is_file() && path.parent().is_some_and(is_real_dir));
-        file.and_then(|(_, path)| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    let read = |path: &str| match read_in_place(layers, path) {
+        Some(found) => found,
+        None => ImageRoot::show(layers, |root| {
+            // Whatever else is there must not keep us waiting.
+            read_file(root.open(path, OFlag::O_NONBLOCK)?.into())
+        }),
     };
-    resolve_user(wish, &read("passwd"), &read("group"))
+    // An image without them is one whose users are numbers.
+    let [passwd, group] = ["etc/passwd", "etc/group"].map(|path| read(path).unwrap_or_default());
+    resolve_user(wish, &passwd, &group)
 }
 
-fn is_real_dir(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+/// Reads a file where it lies, in the topmost layer that has it: nothing is mounted for
+/// that. `None` if there is a link on the way, which could lead out of the image.
+fn read_in_place(layers: &[PathBuf], path: &str) -> Option<io::Result<String>> {
+    for layer in layers {
+        let path = layer.join(path);
+        let directory = path.parent()?.symlink_metadata();
+        match (directory, path.symlink_metadata()) {
+            (Ok(directory), _) if !directory.is_dir() => return None,
+            (Ok(_), Ok(file)) if file.is_file() => {
+                return Some(File::open(path).and_then(read_file));
+            }
+            (Ok(_), Ok(_)) => return None,
+            (Err(_), _) | (_, Err(_)) => {}
+        }
+    }
+    Some(Err(io::ErrorKind::NotFound.into()))
+}
+
+fn read_file(file: File) -> io::Result<String> {
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(READ).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn resolve_user(wish: &str, passwd: &str, group: &str) -> Result<User, Error> {
@@ -112,6 +139,44 @@ mod tests {
         let gone = layers[0].join("etc/passwd");
         mknod(&gone, SFlag::S_IFCHR, Mode::empty(), 0).expect("these tests are root's");
         assert!(find_user("web", &layers).is_err());
+    }
+
+    #[test]
+    fn links_lead_to_files_of_the_image_and_to_no_others() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().expect("a directory");
+        let layers = ["upper", "lower"].map(|name| directory.path().join(name));
+        for layer in &layers {
+            std::fs::create_dir_all(layer.join("nix/etc")).expect("made");
+        }
+        std::fs::write(layers[1].join("nix/etc/passwd"), PASSWD).expect("written");
+        std::fs::write(layers[1].join("nix/etc/group"), GROUP).expect("written");
+        let groups = |layers: &[PathBuf]| find_user("web", layers).ok().map(|user| user.groups);
+        assert_eq!(groups(&layers), None);
+        // The directory is a link, as on a system that has all of it elsewhere.
+        symlink("/nix/etc", layers[0].join("etc")).expect("linked");
+        assert_eq!(groups(&layers), Some(vec![34, 40]));
+        // The file is one, of an image with a single layer.
+        std::fs::create_dir(layers[1].join("etc")).expect("made");
+        symlink("../../../nix/etc/passwd", layers[1].join("etc/passwd")).expect("linked");
+        assert_eq!(groups(&layers[1..]), Some(vec![34]));
+        // This machine has users, too.
+        std::fs::remove_file(layers[1].join("etc/passwd")).expect("removed");
+        symlink("/etc/passwd-", layers[1].join("etc/passwd")).expect("linked");
+        std::fs::write(directory.path().join("outside"), PASSWD).expect("written");
+        assert_eq!(groups(&layers[1..]), None);
+        std::fs::remove_file(layers[1].join("etc/passwd")).expect("removed");
+        symlink("../../outside", layers[1].join("etc/passwd")).expect("linked");
+        assert_eq!(groups(&layers[1..]), None);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        use nix::sys::stat::Mode;
+        let layer = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(layer.path().join("etc")).expect("made");
+        nix::unistd::mkfifo(&layer.path().join("etc/passwd"), Mode::S_IRWXU).expect("made");
+        assert!(find_user("web", &[layer.path().to_owned()]).is_err());
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 use super::Error;
 use super::Order;
+use super::image_root::ImageRoot;
 use super::mounts::{Bind, plain};
 use super::spec::definition;
 use crate::engine::VolumeSource;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
-use nix::unistd::chdir;
+use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -134,53 +131,14 @@ pub(super) fn prepare(volumes: &[Mounted], layers: &[PathBuf]) -> Result<(), Err
     if empty.is_empty() {
         return Ok(());
     }
-    let layers = layers.to_vec();
-    // In a thread of its own, since what it mounts is seen by it alone, and is gone
-    // when it is.
-    let filled = std::thread::spawn(move || fill(&empty, &layers)).join();
-    filled.unwrap_or_else(|_| Err(io::Error::other("panic"))).map_err(Error::io("fill", "a volume"))
-}
-
-fn fill(volumes: &[Bind], layers: &[PathBuf]) -> io::Result<()> {
-    let Some(top) = layers.first() else { return Ok(()) };
-    let root = if layers.len() > 1 {
-        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
-        let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-        // Names are short from here: all of them together must fit into one page.
-        let common = common_directory(layers);
-        chdir(&common)?;
-        let short = |layer: &PathBuf| {
-            layer.strip_prefix(&common).unwrap_or(layer).to_string_lossy().into_owned()
-        };
-        let lower: Vec<String> = layers.iter().map(short).collect();
-        let options = format!("lowerdir={}", lower.join(":"));
-        // Some directory that there is on every machine, and that we can do without.
-        let at = Path::new("/sys");
-        mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_RDONLY, Some(&*options))?;
-        at
-    } else {
-        top.as_path()
-    };
-    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = open(root, directory, Mode::empty())?;
-    for volume in volumes {
-        // Within the image, wherever its links lead.
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        let relative = volume.destination.trim_start_matches('/');
-        let Ok(from) = openat2(&root, relative, how) else { continue };
-        copy_into(&from, &volume.source)?;
-    }
-    Ok(())
-}
-
-/// The directory that all of these are below.
-fn common_directory(paths: &[PathBuf]) -> PathBuf {
-    let mut common = paths.first().cloned().unwrap_or_default();
-    while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
-    common
+    let filled = ImageRoot::show(layers, |root| {
+        for volume in &empty {
+            let Ok(from) = root.open(&volume.destination, OFlag::O_DIRECTORY) else { continue };
+            copy_into(&from, &volume.source)?;
+        }
+        Ok(())
+    });
+    filled.map_err(Error::io("fill", "a volume"))
 }
 
 /// Copies what is in a directory, and to whom it belongs, into one that is empty.
