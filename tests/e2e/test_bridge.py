@@ -1,8 +1,19 @@
 """Tasks on the machine's bridge: the mode of a definition that names none."""
 
 import re
+import socket
+import subprocess
 
-from conftest import eventually, fetch, free_port, stop, wait, web
+from conftest import eventually, fetch, footprint, free_port, stop, wait, web
+
+# Says back what it hears at port 53.
+ECHO = """
+import socket
+port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.bind(("0.0.0.0", 53))
+while True:
+    port.sendto(*port.recvfrom(2048))
+"""
 
 
 def define(landfall, family, *containers, **more):
@@ -46,6 +57,36 @@ def test_ports_of_the_machine_lead_to_a_container(landfall):
     for port in (fixed, dynamic, first):
         assert fetch("127.0.0.1", port) is None
         eventually("nobody at the port by IPv6", lambda port=port: fetch("::1", port) is None)
+
+
+def exchange(host, port, word):
+    """What comes back of a datagram; `None` if nothing does."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.5)
+        try:
+            sock.connect((host, port))
+            sock.send(word)
+            return sock.recv(2048)
+        except OSError:
+            return None
+
+
+def test_ports_for_datagrams_lead_to_a_container_too(landfall):
+    before = footprint(landfall)["namespaces"]
+    mappings = [{"containerPort": 53, "protocol": "udp"}, {"containerPort": 53, "protocol": "tcp"}]
+    arn = run(landfall, define(landfall, "datagrams", web(portMappings=mappings)))
+    shown = bindings(wait(landfall, arn, "RUNNING"), "web")
+    assert [(binding["bindIP"], binding["protocol"]) for binding in shown[:2]] == [("0.0.0.0", "udp"), ("::", "udp")]
+    port = shown[0]["hostPort"]
+    (namespace,) = footprint(landfall)["namespaces"] - before
+    with subprocess.Popen(["ip", "netns", "exec", namespace, "python3", "-c", ECHO]) as echo:
+        try:
+            for host in ("127.0.0.1", "::1"):
+                eventually(f"an answer at {host}", lambda host=host: exchange(host, port, b"hello") == b"hello")
+        finally:
+            echo.kill()
+    stop(landfall, arn)
+    assert exchange("127.0.0.1", port, b"hello") is None
 
 
 def test_containers_know_those_they_are_linked_to(landfall):
