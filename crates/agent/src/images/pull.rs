@@ -56,13 +56,12 @@ pub(super) async fn pull(
         Err(error) if error.is_full() => {
             reserve.give_up();
             lease.release().await;
-            // Blobs and file systems go at the same time; the latter find room for their
-            // removal, at the latest, when the former are gone.
-            for _ in 0..2 {
-                if let Err(error) = garbage::collect(connection, reserve).await {
-                    let error = crate::error::chain(&error);
-                    tracing::warn!(error, "what came of a pull still takes up room");
-                }
+            // Blobs and file systems go at the same time. What finds no room to be removed
+            // has what the others took the second time.
+            drop(garbage::collect(connection, reserve).await);
+            if let Err(error) = garbage::collect(connection, reserve).await {
+                let error = crate::error::chain(&error);
+                tracing::warn!(error, "what came of a pull still takes up room");
             }
         }
         // What has come so far serves the next pull.
