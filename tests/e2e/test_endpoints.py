@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pathlib
 import sys
 import urllib.error
 import urllib.request
@@ -145,7 +146,10 @@ def test_a_role_that_ecs_may_not_assume_is_refused(landfall, network):
 
 
 def test_a_task_knows_itself(landfall, network):
-    (arn,) = run(landfall, register(landfall, "knowing", speaker("one"), speaker("two")), network.subnet)
+    logging = {"logDriver": "awslogs", "options": {"awslogs-group": "/knowing", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "front"}}
+    one = speaker("one") | {"logConfiguration": logging, "mountPoints": [{"sourceVolume": "own", "containerPath": "/data"}]}
+    definition = register(landfall, "knowing", one, speaker("two"), volumes=[{"name": "own"}], executionRoleArn="arn:aws:iam::000000000000:role/x")
+    (arn,) = run(landfall, definition, network.subnet)
     shown = wait(landfall, arn, "RUNNING")
     detail = {d["name"]: d["value"] for d in shown["attachments"][0]["details"]}
     found = {}
@@ -163,7 +167,19 @@ def test_a_task_knows_itself(landfall, network):
     interface = container["Networks"][0]
     assert interface["IPv4Addresses"] == [detail["privateIPv4Address"]]
     assert interface["MACAddress"] == detail["macAddress"]
+    # Its output is here, whatever becomes of the rest of this.
+    stream = f"front/one/{arn.rsplit('/', 1)[-1]}"
+    assert (container["LogDriver"], container["LogOptions"]) == (
+        "awslogs", {"awslogs-group": "/knowing", "awslogs-region": "us-east-1", "awslogs-stream": stream},
+    )
+    assert container["CreatedAt"] <= container["StartedAt"]
+    (volume,) = container["Volumes"]
+    assert (volume["DockerName"], volume["Destination"]) == ("own", "/data") and pathlib.Path(volume["Source"]).is_dir()
     task = get(f"{one}/task")
+    zone = landfall.ec2.describe_instances()["Reservations"][0]["Instances"][0]
+    assert (task["AvailabilityZone"], task["VPCID"]) == (zone["Placement"]["AvailabilityZone"], zone["VpcId"])
+    zones = landfall.ec2.describe_availability_zones(ZoneNames=[task["AvailabilityZone"]])["AvailabilityZones"]
+    assert task["AvailabilityZoneID"] == zones[0]["ZoneId"]
     assert (task["TaskARN"], task["Family"], task["LaunchType"]) == (arn, "knowing", "EC2")
     assert sorted(it["Name"] for it in task["Containers"]) == ["one", "two"]
     assert get(found["two"]["ECS_CONTAINER_METADATA_URI_V4"])["Name"] == "two"
@@ -245,9 +261,14 @@ def test_a_task_reads_tags_and_asks_for_protection(landfall, network, role):
     ask, put, _ = asker(bare)
     assert ask(*put)[0] == 403
 
-    def tell(path):
+    def say(path):
         with urllib.request.urlopen(f"http://{landfall.introspection}{path}", timeout=5) as answer:
-            return json.load(answer)
+            return answer.read().decode()
+
+    def tell(path):
+        return json.loads(say(path))
+
+    assert "/license" in tell("/")["AvailableCommands"] and "Apache License" in say("/license")
 
     assert tell("/v1/metadata")["ContainerInstanceArn"] == instance
     assert {mine, other, bare} <= {it["Arn"] for it in tell("/v1/tasks")["Tasks"]}

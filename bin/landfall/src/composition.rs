@@ -191,6 +191,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         engine: engine(up),
         introspection: up.introspection.0,
         exposition: exposition.clone(),
+        zone_id: zone_id(&platform, &scope, &instance),
         seed: u64::from(std::process::id()),
         ..up.images.apply(agent_config(layout)?)
     };
@@ -298,6 +299,7 @@ pub(crate) fn agent_config(layout: &Layout) -> Result<agent::Config, AnyError> {
         introspection: None,
         exposition: agent::Exposition::default(),
         storage_pause: Duration::from_mins(1),
+        zone_id: None,
         attributes: Vec::new(),
         seed: 0,
     })
@@ -329,6 +331,13 @@ async fn machine(
     };
     write_json(&layout.machine(), &machine)?;
     Ok(instance)
+}
+
+/// The id of the availability zone that the API shows this machine in.
+fn zone_id(platform: &Platform, scope: &Scope, instance: &InstanceId) -> Option<String> {
+    let view = platform.store.view();
+    let known = view.get::<ec2::records::Instance>(scope, instance.as_str())?;
+    known.zones.first().map(|zone| zone.id.clone())
 }
 
 /// Leaves word for the other commands: how to reach us, and which process we are.

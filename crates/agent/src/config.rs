@@ -59,6 +59,9 @@ pub struct Config {
     pub exposition: Exposition,
     /// Between two counts of what a task has written to disk, at the least.
     pub storage_pause: Duration,
+    /// The id of the availability zone that the machine is in, `use1-az1`, if it is
+    /// known: tasks are told.
+    pub zone_id: Option<String>,
     /// Attributes to register beyond our own.
     pub attributes: Vec<(String, String)>,
     /// From which the jitter of timers and retries is derived.
@@ -90,6 +93,11 @@ impl Config {
 
     pub(crate) fn containerd_paths(&self) -> Paths {
         Paths { data: self.data_dir.join("containerd"), run: self.run_dir.clone() }
+    }
+
+    /// Where the volumes are that no task owns.
+    pub(crate) fn shared_volumes(&self) -> PathBuf {
+        self.data_dir.join("volumes")
     }
 
     pub(crate) fn runc_root(&self) -> PathBuf {

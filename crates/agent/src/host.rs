@@ -190,7 +190,7 @@ pub async fn teardown(config: &Config, leave: Leave) -> Result<(), Error> {
     let memory = crate::runtime::remove_shared_memory(&config.prefix);
     note(memory.map_err(Error::io("remove what is in", "/dev/shm")));
     if leave == Leave::Nothing {
-        note(remove_dir(&config.data_dir.join("volumes")));
+        note(remove_dir(&config.shared_volumes()));
     }
     note(remove_dir(&config.tasks_dir()));
     note(remove_dir(&config.run_dir));

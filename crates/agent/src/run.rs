@@ -5,7 +5,7 @@ use crate::api::{Api, CallError, Identity};
 use crate::backoff::{Backoff, Jitter};
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::endpoints::{Doors, Meters};
+use crate::endpoints::{Doors, Machine, Meters};
 use crate::error::{Error, chain};
 use crate::host::Host;
 use crate::rim::{Rim, Tools};
@@ -37,7 +37,12 @@ pub async fn run(config: Config, mut shutdown: watch::Receiver<bool>) -> Result<
         Meters { meter: meter.clone(), storage: storage.clone() },
         credentials.clone(),
         api.clone(),
-        config.cluster.clone(),
+        Machine {
+            cluster: config.cluster.clone(),
+            zone_id: config.zone_id.clone(),
+            state: host.state.clone(),
+            shared_volumes: config.shared_volumes(),
+        },
     ));
     let tools = Tools {
         containers: containers.clone(),

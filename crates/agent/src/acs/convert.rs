@@ -7,7 +7,7 @@ use super::bridge;
 use super::docker::{DeviceMapping, Healthcheck, Overrides, docker, parse};
 use crate::engine::{
     Condition, ContainerSpec, Dependency, Desired, Device, Eni, Failure, FailureKind, HealthCheck,
-    Input, MountPoint, Network, RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource,
+    Input, LogConfig, MountPoint, Network, RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource,
     VolumesFrom, can_come_up,
 };
 use crate::runtime::PAUSE;
@@ -32,6 +32,7 @@ pub fn task(task: &acs::Task, cluster: &str) -> Option<Input> {
         cluster: task.task_cluster_arn.clone().unwrap_or_else(|| cluster.to_owned()),
         family: task.family.clone().unwrap_or_default(),
         version: task.version.clone().unwrap_or_default(),
+        service: task.service_name.clone().filter(|name| !name.is_empty()),
         network: Network::Isolated,
         cpu: task.cpu,
         memory_mib: task.memory.and_then(|mib| u64::try_from(mib).ok()),
@@ -314,6 +315,10 @@ fn container(given: &acs::Container) -> Result<ContainerSpec, String> {
         registry: crate::engine::RegistryLogin::Anonymous,
         arn: given.container_arn.clone(),
         labels: config.labels.unwrap_or_default(),
+        log: LogConfig {
+            driver: host.log_config.kind,
+            options: host.log_config.config.unwrap_or_default(),
+        },
     })
 }
 

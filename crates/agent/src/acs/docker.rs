@@ -113,10 +113,11 @@ pub(super) struct Ulimit {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct LogConfig {
     #[serde(rename = "Type")]
     pub(super) kind: String,
+    pub(super) config: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const PARALLEL: usize = 10;
 
 /// Who we are to the control plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster, as it was configured.
     pub cluster: String,
@@ -34,6 +34,10 @@ pub struct Identity {
     pub instance: String,
     /// What runs the containers, in the form that the protocol wants.
     pub runtime: String,
+    /// The availability zone that the control plane says this machine is in.
+    pub zone: Option<String>,
+    /// The VPC, likewise.
+    pub vpc: Option<String>,
 }
 
 /// Why a call failed.

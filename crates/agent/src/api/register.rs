@@ -17,9 +17,12 @@ const REMOTE_APIS: [&str; 13] = [
 
 /// What we can do, in the words that placement looks for. A capability is listed
 /// when it works, not when it is planned.
-const CAPABILITIES: [&str; 16] = [
+const CAPABILITIES: [&str; 18] = [
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
+    // As long as there is no log service, the output stays on the machine.
+    "com.amazonaws.ecs.capability.logging-driver.awslogs",
+    "ecs.capability.execution-role-awslogs",
     "ecs.capability.full-sync",
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
@@ -154,11 +157,18 @@ impl Api {
             }
             other => other.map_err(refused)?,
         };
-        let instance = answer.container_instance.and_then(|i| i.container_instance_arn);
-        let instance = instance.ok_or_else(|| Error::Refused("it gave us no ARN".to_owned()))?;
+        let ours = answer.container_instance.unwrap_or_default();
+        let told = |name: &str| {
+            let mut all = ours.attributes.iter().flatten();
+            all.find(|it| it.name.as_deref() == Some(name)).and_then(|it| it.value.clone())
+        };
+        let (zone, vpc) = (told("ecs.availability-zone"), told("ecs.vpc-id"));
+        let instance = ours
+            .container_instance_arn
+            .ok_or_else(|| Error::Refused("it gave us no ARN".to_owned()))?;
         write_durably(&memory(config), instance.as_bytes())?;
         tracing::info!(instance, cluster = config.cluster, "registered");
         let (cluster, runtime) = (config.cluster.clone(), runtime.to_owned());
-        Ok(Identity { cluster, instance, runtime })
+        Ok(Identity { cluster, instance, runtime, zone, vpc })
     }
 }

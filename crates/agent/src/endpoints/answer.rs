@@ -32,6 +32,14 @@ pub(super) fn fault(status: StatusCode, code: &str, message: &str) -> Answer {
     written(status, &code)
 }
 
+/// Text as it is.
+pub(super) fn text(text: &str) -> Answer {
+    let mut answer = Response::new(text.as_bytes().to_vec());
+    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
 /// Any document.
 pub(super) fn written(status: StatusCode, document: &Value) -> Answer {
     let mut answer = Response::new(document.to_string().into_bytes());

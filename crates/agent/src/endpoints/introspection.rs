@@ -2,15 +2,19 @@
 //!
 //! It tells of all tasks, so it listens where tasks cannot reach it.
 
-use super::answer::{Answer, found, nothing, parameter, plain, written};
+use super::answer::{Answer, found, nothing, parameter, plain, text, written};
 use super::metadata::{self, Form};
 use super::{Inside, Request, answer_all};
 use crate::engine::{EngineState, Task, TaskArn};
+use crate::runtime::Directories;
 use http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+
+/// What may be done with this program.
+const LICENSE: &str = include_str!("../../../../LICENSE");
 
 /// An id of a container that is no longer than this may be the beginning of one.
 const SHORT: usize = 12;
@@ -30,8 +34,8 @@ async fn answer(inside: &Inside, request: Request) -> Answer {
     }
     match request.uri().path() {
         "/v1/metadata" => found(json!({
-            "Cluster": inside.cluster,
-            "ContainerInstanceArn": inside.instance(),
+            "Cluster": inside.machine.cluster,
+            "ContainerInstanceArn": inside.identity().map(|it| it.instance),
             "Version": format!("Amazon ECS Agent - v{} ({})", crate::VERSION, crate::HASH),
         })),
         "/v1/tasks" => {
@@ -39,15 +43,17 @@ async fn answer(inside: &Inside, request: Request) -> Answer {
                 Some(rim) => rim.state().await,
                 None => EngineState::default(),
             };
-            tasks(&state, request.uri())
+            let shown = |task: &Task| shown(task, &inside.directories(task));
+            tasks(&state, request.uri(), shown)
         }
-        "/" => found(json!({ "AvailableCommands": ["/v1/metadata", "/v1/tasks"] })),
+        "/license" => text(LICENSE),
+        "/" => found(json!({ "AvailableCommands": ["/v1/metadata", "/v1/tasks", "/license"] })),
         _ => nothing(),
     }
 }
 
 /// All tasks, or the one that is asked for.
-fn tasks(state: &EngineState, uri: &Uri) -> Answer {
+fn tasks(state: &EngineState, uri: &Uri, shown: impl Fn(&Task) -> Value) -> Answer {
     let found_one = |task: Option<&Task>| match task {
         Some(task) => found(shown(task)),
         None => empty(StatusCode::NOT_FOUND),
@@ -69,7 +75,7 @@ fn tasks(state: &EngineState, uri: &Uri) -> Answer {
             found_one(first.filter(|_| second.is_none()))
         }
         (None, None) => {
-            found(json!({ "Tasks": state.tasks.values().map(shown).collect::<Vec<_>>() }))
+            found(json!({ "Tasks": state.tasks.values().map(&shown).collect::<Vec<_>>() }))
         }
     }
 }
@@ -83,10 +89,9 @@ fn empty(status: StatusCode) -> Answer {
 }
 
 /// A task in the form of this endpoint, which is older than the others.
-fn shown(task: &Task) -> Value {
-    let whole = metadata::task(task, None, Form::V2);
+fn shown(task: &Task, directories: &Directories) -> Value {
     let containers = (0..task.containers.len()).map(|index| {
-        let mut whole = metadata::container(task, index, Form::V4);
+        let mut whole = metadata::container(task, index, directories, Form::V4);
         if let Some(members) = whole.as_object_mut() {
             members.retain(|name, _| CONTAINER.contains(&name.as_str()));
         }
@@ -94,8 +99,8 @@ fn shown(task: &Task) -> Value {
     });
     json!({
         "Arn": task.spec.arn.as_str(),
-        "DesiredStatus": whole["DesiredStatus"],
-        "KnownStatus": whole["KnownStatus"],
+        "DesiredStatus": metadata::desired(task.desired),
+        "KnownStatus": metadata::status(task.known()),
         "Family": task.spec.family,
         "Version": task.spec.version,
         "Containers": containers.collect::<Vec<_>>(),
@@ -103,15 +108,17 @@ fn shown(task: &Task) -> Value {
 }
 
 /// What this endpoint tells of a container.
-const CONTAINER: [&str; 9] = [
+const CONTAINER: [&str; 11] = [
     "DockerId",
     "DockerName",
     "Name",
     "Image",
     "ImageID",
+    "CreatedAt",
     "StartedAt",
     "Ports",
     "Networks",
+    "Volumes",
     "RestartCount",
 ];
 
@@ -138,7 +145,8 @@ mod tests {
 
     fn ask(query: &str) -> (u16, Value) {
         let uri: Uri = format!("/v1/tasks{query}").parse().expect("a path");
-        let answer = tasks(&state(), &uri);
+        let nowhere = Directories { own: "/v".into(), shared: "/s".into() };
+        let answer = tasks(&state(), &uri, |task| shown(task, &nowhere));
         (answer.status().as_u16(), serde_json::from_slice(answer.body()).expect("JSON"))
     }
 

@@ -1,7 +1,9 @@
 //! The documents about a task and its containers, in the forms of the official
 //! agent: field names, formats and what is left out when it is not known.
 
-use crate::engine::{Container, Desired, Eni, Known, Network, Task};
+use crate::api::Identity;
+use crate::engine::{Container, ContainerSpec, Desired, Eni, Known, Network, Task};
+use crate::runtime::{Declared, Directories, Mounted, mounted};
 use ident::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -13,11 +15,23 @@ pub(super) enum Form {
     V4,
 }
 
-/// The document about a task. `written` is how many bytes it has written to disk, if
-/// that is known.
-pub(super) fn task(task: &Task, written: Option<u64>, form: Form) -> Value {
+/// What there is to know about a task beside what the engine does.
+pub(super) struct Around<'a> {
+    /// How many bytes it has written to disk.
+    pub(super) written: Option<u64>,
+    /// Who this machine is, if it is registered.
+    pub(super) identity: Option<&'a Identity>,
+    /// The id of its availability zone, which is the same in all accounts.
+    pub(super) zone_id: Option<&'a str>,
+    /// Where its volumes are.
+    pub(super) directories: &'a Directories,
+}
+
+/// The document about a task.
+pub(super) fn task(task: &Task, around: &Around<'_>, form: Form) -> Value {
     let spec = &task.spec;
-    let known = (0..task.containers.len()).map(|index| container(task, index, form));
+    let known =
+        (0..task.containers.len()).map(|index| container(task, index, around.directories, form));
     let mut document = json!({
         "Cluster": spec.cluster,
         "TaskARN": spec.arn,
@@ -34,20 +48,24 @@ pub(super) fn task(task: &Task, written: Option<u64>, form: Form) -> Value {
         ("PullStartedAt", moment(task.pull_started_at)),
         ("PullStoppedAt", moment(task.pull_stopped_at)),
         ("ExecutionStoppedAt", moment(task.execution_stopped_at)),
+        ("AvailabilityZone", around.identity.and_then(|it| it.zone.clone()).map(Value::from)),
     ];
     if form == Form::V4 {
         more.push(("LaunchType", Some(json!("EC2"))));
         more.push(("FaultInjectionEnabled", Some(json!(false))));
+        more.push(("AvailabilityZoneID", around.zone_id.map(Value::from)));
+        more.push(("VPCID", around.identity.and_then(|it| it.vpc.clone()).map(Value::from)));
+        more.push(("ServiceName", spec.service.clone().map(Value::from)));
         // In MiB. `Reserved` is of tasks to which a size is promised, which none is here.
-        let utilized = written.map(|bytes| json!({ "Utilized": bytes >> 20 }));
+        let utilized = around.written.map(|bytes| json!({ "Utilized": bytes >> 20 }));
         more.push(("EphemeralStorageMetrics", utilized));
     }
     add(&mut document, present(more));
     document
 }
 
-/// The document about a container of a task.
-pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
+/// The document about a container of a task, whose volumes are in these directories.
+pub(super) fn container(task: &Task, index: usize, directories: &Directories, form: Form) -> Value {
     let (Some(container), Some(spec)) =
         (task.containers.get(index), task.spec.containers.get(index))
     else {
@@ -63,17 +81,20 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
         "DesiredStatus": desired(task.desired),
         "KnownStatus": status(container.known),
         "Limits": { "CPU": spec.cpu, "Memory": spec.memory_mib.unwrap_or(0) },
-        "Type": "NORMAL",
+        "Type": if spec.internal { "NAMESPACE_PAUSE" } else { "NORMAL" },
     });
     let mut more = vec![
         ("ExitCode", container.exit_code.map(Value::from)),
+        ("CreatedAt", moment(container.created_at)),
         ("StartedAt", moment(container.started_at)),
         ("FinishedAt", moment(container.finished_at)),
         ("Health", spec.health_check.as_ref().map(|_| health(container))),
         ("Networks", networks(task, container, form)),
         ("Ports", ports(container)),
+        ("Volumes", volumes(task, index, directories)),
     ];
     if form == Form::V4 {
+        more.extend(log(spec));
         more.push(("ContainerARN", spec.arn.as_deref().map(Value::from)));
         more.push(("Snapshotter", Some(json!("overlayfs"))));
         let restarts = spec.restart_policy.as_ref().map(|_| json!(container.restarts));
@@ -81,6 +102,27 @@ pub(super) fn container(task: &Task, index: usize, form: Form) -> Value {
     }
     add(&mut document, present(more));
     document
+}
+
+/// Where the definition would have the output of a container go.
+fn log(spec: &ContainerSpec) -> [(&'static str, Option<Value>); 2] {
+    let log = &spec.log;
+    [
+        ("LogDriver", (!log.driver.is_empty()).then(|| json!(log.driver))),
+        ("LogOptions", (!log.options.is_empty()).then(|| json!(log.options))),
+    ]
+}
+
+/// What a container mounts that its definition names.
+fn volumes(task: &Task, index: usize, directories: &Directories) -> Option<Value> {
+    // One that names what there is not was never made, and mounts nothing.
+    let all = mounted(&task.spec, index, directories, &Declared::new()).ok()?;
+    let shown = |Mounted { name, bind, .. }: Mounted| {
+        let mut shown = json!({ "Source": bind.source, "Destination": bind.destination });
+        add(&mut shown, present([("DockerName", name.map(Value::from))]));
+        shown
+    };
+    (!all.is_empty()).then(|| all.into_iter().map(shown).collect())
 }
 
 /// How a container that is checked fares.
@@ -173,14 +215,14 @@ fn interface(eni: &Eni) -> Map<String, Value> {
     ])
 }
 
-fn desired(desired: Desired) -> &'static str {
+pub(super) fn desired(desired: Desired) -> &'static str {
     match desired {
         Desired::Running => "RUNNING",
         Desired::Stopped => "STOPPED",
     }
 }
 
-fn status(known: Known) -> &'static str {
+pub(super) fn status(known: Known) -> &'static str {
     match known {
         Known::None => "NONE",
         Known::Pulled => "PULLED",
@@ -208,7 +250,7 @@ fn add(document: &mut Value, members: Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{ContainerSpec, TaskArn, TaskSpec};
+    use crate::engine::{LogConfig, MountPoint, TaskArn, TaskSpec, VolumeSource};
 
     fn running() -> Task {
         let eni = Eni {
@@ -229,6 +271,17 @@ mod tests {
             memory_mib: Some(128),
             arn: Some("arn:aws:ecs:us-east-1:000000000001:container/c/t/1".to_owned()),
             labels: [("mine".to_owned(), "yes".to_owned())].into(),
+            mount_points: [("kept", "/data"), ("host", "/host")]
+                .map(|(volume, path)| MountPoint {
+                    volume: volume.to_owned(),
+                    path: path.to_owned(),
+                    read_only: false,
+                })
+                .into(),
+            log: LogConfig {
+                driver: "awslogs".to_owned(),
+                options: [("awslogs-group".to_owned(), "g".to_owned())].into(),
+            },
             ..ContainerSpec::default()
         };
         let mut task = Task::new(
@@ -236,6 +289,12 @@ mod tests {
                 cluster: "c".to_owned(),
                 family: "web".to_owned(),
                 version: "3".to_owned(),
+                service: Some("front".to_owned()),
+                volumes: [
+                    ("kept".to_owned(), VolumeSource::Shared),
+                    ("host".to_owned(), VolumeSource::Host("/srv/x".to_owned())),
+                ]
+                .into(),
                 network: Network::Awsvpc(eni),
                 cpu: Some(0.25),
                 memory_mib: Some(512),
@@ -245,13 +304,33 @@ mod tests {
             Desired::Running,
         );
         task.containers[0].known = Known::Running;
+        task.containers[0].created_at = Some(Timestamp(1_699_999_999_000));
         task.containers[0].started_at = Some(Timestamp(1_700_000_000_123));
         task
     }
 
+    fn directories() -> Directories {
+        Directories { own: "/v".into(), shared: "/s".into() }
+    }
+
+    fn shown(written: Option<u64>, form: Form) -> Value {
+        let identity = Identity {
+            zone: Some("us-east-1a".to_owned()),
+            vpc: Some("vpc-1".to_owned()),
+            ..Identity::default()
+        };
+        let around = Around {
+            written,
+            identity: Some(&identity),
+            zone_id: Some("use1-az1"),
+            directories: &directories(),
+        };
+        task(&running(), &around, form)
+    }
+
     #[test]
     fn the_fourth_version_tells_of_the_interface() {
-        let shown = container(&running(), 0, Form::V4);
+        let shown = container(&running(), 0, &directories(), Form::V4);
         let expected = json!({
             "DockerId": "0123abcd-0",
             "Name": "web",
@@ -270,7 +349,14 @@ mod tests {
             "KnownStatus": "RUNNING",
             "Limits": { "CPU": 64, "Memory": 128 },
             "Type": "NORMAL",
+            "CreatedAt": "2023-11-14T22:13:19.000Z",
             "StartedAt": "2023-11-14T22:13:20.123Z",
+            "Volumes": [
+                { "DockerName": "kept", "Source": "/s/kept", "Destination": "/data" },
+                { "Source": "/srv/x", "Destination": "/host" },
+            ],
+            "LogDriver": "awslogs",
+            "LogOptions": { "awslogs-group": "g" },
             "Networks": [{
                 "NetworkMode": "awsvpc",
                 "IPv4Addresses": ["172.31.5.9"],
@@ -290,26 +376,32 @@ mod tests {
 
     #[test]
     fn older_versions_know_less() {
-        let shown = container(&running(), 0, Form::V3);
+        let older = container(&running(), 0, &directories(), Form::V3);
         assert_eq!(
-            shown["Networks"],
+            older["Networks"],
             json!([
                 { "NetworkMode": "awsvpc", "IPv4Addresses": ["172.31.5.9"] }
             ])
         );
-        assert_eq!(shown.get("ContainerARN"), None);
-        let shown = task(&running(), Some(9 << 20), Form::V2);
-        assert_eq!((shown.get("LaunchType"), shown.get("EphemeralStorageMetrics")), (None, None));
+        assert_eq!((older.get("ContainerARN"), older.get("LogDriver")), (None, None));
+        let older = shown(Some(9 << 20), Form::V2);
+        for name in ["LaunchType", "EphemeralStorageMetrics", "VPCID", "ServiceName"] {
+            assert_eq!(older.get(name), None, "{name}");
+        }
+        assert_eq!(older["AvailabilityZone"], "us-east-1a");
     }
 
     #[test]
     fn a_task_shows_its_containers_and_limits() {
-        let shown = task(&running(), Some((9 << 20) - 1), Form::V4);
-        assert_eq!(shown["EphemeralStorageMetrics"], json!({ "Utilized": 8 }));
-        assert_eq!(shown["Limits"], json!({ "CPU": 0.25, "Memory": 512 }));
-        assert_eq!((&shown["KnownStatus"], &shown["Revision"]), (&json!("RUNNING"), &json!("3")));
-        assert_eq!(shown["Containers"].as_array().map(Vec::len), Some(1));
-        assert_eq!(shown.get("PullStartedAt"), None, "what is not known is left out");
-        assert_eq!(task(&running(), None, Form::V4).get("EphemeralStorageMetrics"), None);
+        let told = shown(Some((9 << 20) - 1), Form::V4);
+        assert_eq!(told["EphemeralStorageMetrics"], json!({ "Utilized": 8 }));
+        assert_eq!(told["Limits"], json!({ "CPU": 0.25, "Memory": 512 }));
+        assert_eq!((&told["KnownStatus"], &told["Revision"]), (&json!("RUNNING"), &json!("3")));
+        assert_eq!(told["Containers"].as_array().map(Vec::len), Some(1));
+        let places = ["AvailabilityZone", "AvailabilityZoneID", "VPCID", "ServiceName"];
+        let expected = ["us-east-1a", "use1-az1", "vpc-1", "front"].map(Value::from);
+        assert_eq!(places.map(|name| told[name].clone()), expected);
+        assert_eq!(told.get("PullStartedAt"), None, "what is not known is left out");
+        assert_eq!(shown(None, Form::V4).get("EphemeralStorageMetrics"), None);
     }
 }

@@ -31,7 +31,8 @@ use crate::credentials::Credentials;
 use crate::engine::{Attachment, Failure, Network, NetworkPhase, Task, TaskArn, TaskSpec};
 use crate::error::chain;
 use crate::netns::{self, Door, Namespaces, Networks, TASK_ENDPOINT};
-use crate::rim::Rim;
+use crate::rim::{Rim, StateDir};
+use crate::runtime::Directories;
 use crate::usage::{Meter, Storage};
 use answer::Answer;
 use async_trait::async_trait;
@@ -85,17 +86,28 @@ pub(crate) struct Meters {
     pub(crate) storage: Arc<Storage>,
 }
 
+/// What is told of this machine.
+pub(crate) struct Machine {
+    /// The cluster, as it was configured.
+    pub(crate) cluster: String,
+    /// The id of its availability zone, which is the same in all accounts.
+    pub(crate) zone_id: Option<String>,
+    /// What is remembered of tasks, with the volumes that are theirs.
+    pub(crate) state: StateDir,
+    /// Where the volumes are that no task owns.
+    pub(crate) shared_volumes: PathBuf,
+}
+
 /// What is behind the doors.
 pub(crate) struct Inside {
     meters: Meters,
     credentials: Arc<Credentials>,
     api: Arc<Api>,
-    /// The cluster, as it was configured.
-    cluster: String,
+    machine: Machine,
     /// There once the engine is, which needs the doors to begin.
     rim: OnceLock<Rim>,
-    /// The ARN of this instance, once it has one.
-    instance: std::sync::Mutex<Option<String>>,
+    /// Who this machine is, once it is registered.
+    identity: std::sync::Mutex<Option<Identity>>,
     /// The tasks in the machine's network, by their short ids.
     guests: std::sync::Mutex<BTreeMap<String, TaskArn>>,
 }
@@ -106,15 +118,15 @@ impl Doors {
         meters: Meters,
         credentials: Arc<Credentials>,
         api: Arc<Api>,
-        cluster: String,
+        machine: Machine,
     ) -> Self {
         let inside = Arc::new(Inside {
             meters,
             credentials,
             api,
-            cluster,
+            machine,
             rim: OnceLock::new(),
-            instance: std::sync::Mutex::default(),
+            identity: std::sync::Mutex::default(),
             guests: std::sync::Mutex::default(),
         });
         Self { namespaces, inside, open: Mutex::default(), own: Mutex::default() }
@@ -137,10 +149,10 @@ impl Doors {
         }
     }
 
-    /// Says which instance this machine is.
+    /// Says who this machine is.
     pub(crate) fn registered(&self, identity: &Identity) {
-        *self.inside.instance.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(identity.instance.clone());
+        *self.inside.identity.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(identity.clone());
     }
 
     /// Tells whoever asks at `address` what runs here, as the official agent does. That
@@ -243,7 +255,20 @@ impl Inside {
 
     /// The document about a task, without what only the control plane knows.
     fn shown(&self, task: &Task, form: metadata::Form) -> serde_json::Value {
-        metadata::task(task, self.meters.storage.of(&task.spec.arn), form)
+        let identity = self.identity();
+        let around = metadata::Around {
+            written: self.meters.storage.of(&task.spec.arn),
+            identity: identity.as_ref(),
+            zone_id: self.machine.zone_id.as_deref(),
+            directories: &self.directories(task),
+        };
+        metadata::task(task, &around, form)
+    }
+
+    /// Where the volumes of a task are.
+    fn directories(&self, task: &Task) -> Directories {
+        let own = self.machine.state.volumes_dir(&task.spec.arn);
+        Directories { own, shared: self.machine.shared_volumes.clone() }
     }
 
     fn guests(&self) -> MutexGuard<'_, BTreeMap<String, TaskArn>> {
@@ -255,9 +280,9 @@ impl Inside {
         self.guests().values().find(|guest| is_it(guest)).cloned()
     }
 
-    /// The ARN of this instance, if it is registered.
-    fn instance(&self) -> Option<String> {
-        self.instance.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Who this machine is, if it is registered.
+    fn identity(&self) -> Option<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

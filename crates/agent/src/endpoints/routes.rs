@@ -75,7 +75,7 @@ async fn document(inside: &Inside, arn: &TaskArn, parts: &[&str]) -> Answer {
     };
     let of_task = |form| found(inside.shown(&task, form));
     let of_container = |id: &str, form| match index(&task, id) {
-        Some(index) => found(metadata::container(&task, index, form)),
+        Some(index) => found(metadata::container(&task, index, &inside.directories(&task), form)),
         None => unknown(id),
     };
     match *parts {

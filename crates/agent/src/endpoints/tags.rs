@@ -21,7 +21,7 @@ type Told = Result<Vec<ecs::Tag>, CallError>;
 
 /// The document about a task, with tags.
 pub(super) async fn task(inside: &Inside, task: &Task, form: Form) -> Value {
-    let instance = inside.instance();
+    let instance = inside.identity().map(|it| it.instance);
     let (of_instance, of_task) = tokio::join!(
         async {
             match &instance {

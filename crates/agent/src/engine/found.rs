@@ -56,13 +56,17 @@ pub(super) fn found(
             (
                 Known::None | Known::Pulled | Known::Created | Known::Running,
                 Some(FoundState::Created),
-            ) => container.known = container.known.max(Known::Created),
+            ) => {
+                container.known = container.known.max(Known::Created);
+                container.created_at.get_or_insert(now);
+            }
             (_, Some(FoundState::Running)) => {
                 if container.restarting {
                     steps::note_restart(container, now);
                 }
                 container.known = Known::Running;
                 container.ran = true;
+                container.created_at.get_or_insert(now);
                 container.started_at.get_or_insert(now);
                 // Whether the signal went out before the agent did is unknown.
                 container.retry_at = container.kill_at.map(|_| now);

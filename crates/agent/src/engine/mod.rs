@@ -35,8 +35,8 @@ pub use model::{
 pub use order::can_come_up;
 pub use spec::{
     Attachment, Binding, Condition, ContainerSpec, DEFAULT_STOP_TIMEOUT, Dependency, Device, Eni,
-    HealthCheck, Link, MountPoint, Network, PortMapping, Protocol, RegistryLogin, RestartPolicy,
-    Sharing, TaskArn, TaskSpec, VolumeSource, VolumesFrom,
+    HealthCheck, Link, LogConfig, MountPoint, Network, PortMapping, Protocol, RegistryLogin,
+    RestartPolicy, Sharing, TaskArn, TaskSpec, VolumeSource, VolumesFrom,
 };
 
 use ident::Timestamp;
@@ -414,7 +414,7 @@ impl Engine {
                 steps::pulled(task, which.index, result, now);
             }),
             Input::Created(which, result) => self.step(&which.task, now, &mut effects, |task| {
-                steps::created(task, which.index, result);
+                steps::created(task, which.index, result, now);
             }),
             Input::Started(which, result) => self.step(&which.task, now, &mut effects, |task| {
                 steps::started(task, which.index, result, now);

@@ -169,6 +169,9 @@ pub struct Container {
     /// Its place on the bridge, if it has one.
     #[serde(default)]
     pub attachment: Option<Attachment>,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
     /// When its process started.
     pub started_at: Option<Timestamp>,
     /// When its process was gone.
@@ -296,6 +299,7 @@ impl Task {
                 image_digest: None,
                 runtime_id: format!("{id}-{index}"),
                 attachment: None,
+                created_at: None,
                 started_at: None,
                 finished_at: None,
                 health: Health::Unknown,

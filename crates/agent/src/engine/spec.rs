@@ -65,6 +65,9 @@ pub struct TaskSpec {
     pub family: String,
     /// The revision of its definition.
     pub version: String,
+    /// The service that it is of, if it is of one.
+    #[serde(default)]
+    pub service: Option<String>,
     /// What it is attached to.
     pub network: Network,
     /// CPU of all containers together, in vCPU.
@@ -95,6 +98,7 @@ impl TaskSpec {
             cluster: String::new(),
             family: String::new(),
             version: String::new(),
+            service: None,
             network: Network::Isolated,
             cpu: None,
             memory_mib: None,
@@ -405,6 +409,18 @@ pub struct ContainerSpec {
     pub arn: Option<String>,
     /// Labels of the docker configuration.
     pub labels: BTreeMap<String, String>,
+    /// Where the definition would have its output go.
+    pub log: LogConfig,
+}
+
+/// Where a definition would have the output of a container go. It is kept on the machine
+/// whatever this says; a log service would be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// `awslogs`, or empty if the definition leaves it to the machine.
+    pub driver: String,
+    /// What the driver is told.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A container that has to be somewhere before another comes up.

@@ -415,14 +415,17 @@ pub(super) fn pulled(
     }
 }
 
-pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>) {
+pub(super) fn created(task: &mut Task, index: usize, result: Result<(), Failure>, now: Timestamp) {
     let Some(container) = task.containers.get_mut(index) else { return };
     if container.work != Some(Work::Create) {
         return;
     }
     container.work = None;
     match result {
-        Ok(()) => container.known = Known::Created,
+        Ok(()) => {
+            container.known = Known::Created;
+            container.created_at = Some(now);
+        }
         Err(failure) => fail(container, &failure),
     }
 }

@@ -7,7 +7,7 @@ use super::cgroup::Cgroups;
 use super::connection::Connection;
 use super::spec::{self, Parts};
 use super::user::{self, User};
-use super::volumes::{self, Mounted};
+use super::volumes::{self, Directories, Mounted};
 use super::{
     Containers, Error, Order, Pulled, Usage, WaitError, devices, environment, exec, init, is_lost,
     mounts, remains,
@@ -140,7 +140,7 @@ impl Containerd {
     /// What a container of this image mounts of the machine.
     async fn volumes(&self, order: &Order<'_>, own: &Arc<Image>) -> Result<Vec<Mounted>, Error> {
         let mut declared = volumes::Declared::new();
-        for index in volumes::relatives(order)? {
+        for index in volumes::relatives(order.task, order.index)? {
             let other = spec::definition(&Order { index, ..order.clone() })?;
             let image = if index == order.index {
                 Arc::clone(own)
@@ -150,7 +150,8 @@ impl Containerd {
             let paths = image.config.volumes.iter().flatten().map(|(path, _)| path.clone());
             declared.insert(index, paths.collect());
         }
-        volumes::mounted(order, &self.volumes, &declared)
+        let (own, shared) = (order.volumes.clone(), self.volumes.clone());
+        volumes::mounted(order.task, order.index, &Directories { own, shared }, &declared)
     }
 
     /// Makes the volumes of a container, which comes after whoever it waited for.

@@ -24,6 +24,7 @@ mod volumes;
 
 pub use init::IMAGE as PAUSE;
 pub(crate) use mounts::remove_shared_memory;
+pub(crate) use volumes::{Declared, Directories, Mounted, mounted};
 
 use crate::engine::{
     Checkup, Exit, Failure, FoundState, HealthCheck, RegistryLogin, Signal, TaskSpec,

@@ -8,7 +8,7 @@ use super::devices::{self, Node};
 use super::mounts::{self, Bind};
 use super::user::User;
 use super::{Error, Order, resources, seccomp};
-use crate::engine::{ContainerSpec, Network, Sharing};
+use crate::engine::{ContainerSpec, Network, Sharing, TaskSpec};
 use crate::images::ImageConfig;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
@@ -148,8 +148,13 @@ pub fn compose(parts: &Parts<'_>) -> Result<Spec, Error> {
 
 /// The container that an order is about.
 pub fn definition<'a>(order: &Order<'a>) -> Result<&'a ContainerSpec, Error> {
-    let container = order.task.containers.get(order.index);
-    container.ok_or_else(|| Error::Spec(format!("the task has no container {}", order.index)))
+    container_of(order.task, order.index)
+}
+
+/// The container of a task that has this position.
+pub(super) fn container_of(task: &TaskSpec, index: usize) -> Result<&ContainerSpec, Error> {
+    let container = task.containers.get(index);
+    container.ok_or_else(|| Error::Spec(format!("the task has no container {index}")))
 }
 
 fn arguments(container: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>, Error> {

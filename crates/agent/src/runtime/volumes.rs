@@ -1,11 +1,10 @@
 //! The volumes of tasks: where their files are, and what is in them at first.
 
 use super::Error;
-use super::Order;
 use super::image_root::ImageRoot;
 use super::mounts::{Bind, plain};
-use super::spec::definition;
-use crate::engine::VolumeSource;
+use super::spec::container_of;
+use crate::engine::{TaskSpec, VolumeSource};
 use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +16,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// A volume as one container sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
+    /// What it is called in the task; what an image declares, and what is the machine's,
+    /// has no name.
+    pub name: Option<String>,
     /// Where it is, and where the container sees it.
     pub bind: Bind,
     /// Whether it begins with what the image has at that place, as Docker has it.
@@ -25,55 +27,64 @@ pub(super) struct Mounted {
 }
 
 /// The paths that the image of a container declares to be volumes.
-pub(super) type Declared = BTreeMap<usize, Vec<String>>;
+pub(crate) type Declared = BTreeMap<usize, Vec<String>>;
 
 /// The containers whose volumes the one of this order has, itself among them.
-pub(super) fn relatives(order: &Order<'_>) -> Result<BTreeSet<usize>, Error> {
+pub(super) fn relatives(task: &TaskSpec, index: usize) -> Result<BTreeSet<usize>, Error> {
     let mut found = BTreeSet::new();
-    let mut left = vec![order.index];
+    let mut left = vec![index];
     while let Some(index) = left.pop() {
         if found.insert(index) {
-            let spec = definition(&Order { index, ..order.clone() })?;
-            for from in &spec.volumes_from {
-                left.push(position(order, &from.container)?);
+            for from in &container_of(task, index)?.volumes_from {
+                left.push(position(task, &from.container)?);
             }
         }
     }
     Ok(found)
 }
 
-fn position(order: &Order<'_>, name: &str) -> Result<usize, Error> {
-    let found = order.task.containers.iter().position(|other| other.name == name);
+fn position(task: &TaskSpec, name: &str) -> Result<usize, Error> {
+    let found = task.containers.iter().position(|other| other.name == name);
     found.ok_or_else(|| Error::NoVolume(name.to_owned()))
 }
 
-/// What the container of this order mounts: what others mount that it has volumes from,
-/// then its own, and where it has nothing, what its image declares.
-pub(super) fn mounted(
-    order: &Order<'_>,
-    shared: &Path,
+/// The directories in which volumes are.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories {
+    /// Those that are the task's own.
+    pub own: PathBuf,
+    /// Those that no task owns.
+    pub shared: PathBuf,
+}
+
+/// What a container of a task mounts: what others mount that it has volumes from, then its
+/// own, and where it has nothing, what its image declares.
+pub(crate) fn mounted(
+    task: &TaskSpec,
+    index: usize,
+    directories: &Directories,
     declared: &Declared,
 ) -> Result<Vec<Mounted>, Error> {
     let mut all = BTreeMap::new();
-    gather(order, shared, declared, &mut BTreeSet::new(), &mut all)?;
+    gather((task, index), directories, declared, &mut BTreeSet::new(), &mut all)?;
     Ok(all.into_values().collect())
 }
 
 fn gather(
-    order: &Order<'_>,
-    shared: &Path,
+    (task, index): (&TaskSpec, usize),
+    directories: &Directories,
     declared: &Declared,
     seen: &mut BTreeSet<usize>,
     all: &mut BTreeMap<String, Mounted>,
 ) -> Result<(), Error> {
-    if !seen.insert(order.index) {
+    if !seen.insert(index) {
         return Ok(());
     }
-    let spec = definition(order)?;
+    let spec = container_of(task, index)?;
     for from in &spec.volumes_from {
         let mut others = BTreeMap::new();
-        let other = Order { index: position(order, &from.container)?, ..order.clone() };
-        gather(&other, shared, declared, seen, &mut others)?;
+        let other = position(task, &from.container)?;
+        gather((task, other), directories, declared, seen, &mut others)?;
         for (path, mut mounted) in others {
             mounted.bind.read_only |= from.read_only;
             all.insert(path, mounted);
@@ -81,24 +92,25 @@ fn gather(
     }
     for point in &spec.mount_points {
         let unknown = || Error::NoVolume(point.volume.clone());
-        let source = order.task.volumes.get(&point.volume).ok_or_else(unknown)?;
+        let source = task.volumes.get(&point.volume).ok_or_else(unknown)?;
         if !is_plain(&point.volume) {
             return Err(unknown());
         }
-        let (source, fills) = match source {
-            VolumeSource::Task => (order.volumes.join(&point.volume), true),
-            VolumeSource::Shared => (shared.join(&point.volume), true),
-            VolumeSource::Host(path) => (PathBuf::from(path), false),
+        let name = Some(point.volume.clone());
+        let (source, fills, name) = match source {
+            VolumeSource::Task => (directories.own.join(&point.volume), true, name),
+            VolumeSource::Shared => (directories.shared.join(&point.volume), true, name),
+            VolumeSource::Host(path) => (PathBuf::from(path), false, None),
         };
         let path = plain(&point.path);
         let bind = Bind { destination: path.clone(), source, read_only: point.read_only };
-        all.insert(path, Mounted { bind, fills });
+        all.insert(path, Mounted { name, bind, fills });
     }
-    for (position, path) in declared.get(&order.index).into_iter().flatten().enumerate() {
-        let source = order.volumes.join(format!(".{}-{position}", order.index));
+    for (position, path) in declared.get(&index).into_iter().flatten().enumerate() {
+        let source = directories.own.join(format!(".{index}-{position}"));
         let path = plain(path);
         let bind = Bind { destination: path.clone(), source, read_only: false };
-        all.entry(path).or_insert(Mounted { bind, fills: true });
+        all.entry(path).or_insert(Mounted { name: None, bind, fills: true });
     }
     Ok(())
 }
@@ -117,7 +129,7 @@ static FILLING: Mutex<()> = Mutex::new(());
 pub(super) fn prepare(volumes: &[Mounted], layers: &[PathBuf]) -> Result<(), Error> {
     let _alone = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut empty = Vec::new();
-    for Mounted { bind, fills } in volumes {
+    for Mounted { bind, fills, .. } in volumes {
         let source = &bind.source;
         fs::create_dir_all(source).or_else(|error| {
             // A single file of the machine may be mounted too.
@@ -177,7 +189,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{ContainerSpec, MountPoint, TaskArn, TaskSpec, VolumesFrom};
+    use crate::engine::{ContainerSpec, MountPoint, TaskArn, VolumesFrom};
     use std::os::unix::fs::PermissionsExt;
 
     fn point(volume: &str, path: &str) -> MountPoint {
@@ -215,22 +227,14 @@ mod tests {
         }
     }
 
-    fn order(task: &TaskSpec, index: usize) -> Order<'_> {
-        Order {
-            runtime_id: "x",
-            task,
-            index,
-            netns: None,
-            hostname: String::new(),
-            files: PathBuf::new(),
-            log: PathBuf::new(),
-            volumes: PathBuf::from("/v"),
-            environment: BTreeMap::new(),
-        }
+    /// What a container mounts, of directories called `/v` and `/s`.
+    fn of(task: &TaskSpec, index: usize, declared: &Declared) -> Result<Vec<Mounted>, Error> {
+        let directories = Directories { own: "/v".into(), shared: "/s".into() };
+        mounted(task, index, &directories, declared)
     }
 
     fn seen(task: &TaskSpec, index: usize, declared: &Declared) -> Vec<String> {
-        let all = mounted(&order(task, index), Path::new("/s"), declared).expect("known");
+        let all = of(task, index, declared).expect("known");
         let shown = all.iter().map(|it| {
             let access = if it.bind.read_only { "ro" } else { "rw" };
             let fills = if it.fills { " fills" } else { "" };
@@ -251,19 +255,19 @@ mod tests {
         let from_a = ["/s/kept:/data:rw fills", "/srv/x:/host:ro", "/v/.0-1:/image:ro fills"];
         assert_eq!(seen(&task, 1, &declared), from_a);
         assert_eq!(seen(&task, 2, &declared), from_a, "at second hand");
-        assert_eq!(relatives(&order(&task, 2)).expect("known"), [0, 1, 2].into());
+        assert_eq!(relatives(&task, 2).expect("known"), [0, 1, 2].into());
     }
 
     #[test]
     fn volumes_that_are_none_are_named() {
         let mut task = task();
         task.containers[0].mount_points = vec![point("zz", "/data")];
-        let refused = mounted(&order(&task, 0), Path::new("/s"), &Declared::new());
+        let refused = of(&task, 0, &Declared::new());
         let refused = refused.expect_err("unknown").message();
         assert_eq!(refused, "Invalid volume referenced: zz");
         task.containers[0].mount_points = vec![point("../zz", "/data")];
         task.volumes.insert("../zz".to_owned(), VolumeSource::Task);
-        assert!(mounted(&order(&task, 0), Path::new("/s"), &Declared::new()).is_err());
+        assert!(of(&task, 0, &Declared::new()).is_err());
     }
 
     #[test]
@@ -282,6 +286,7 @@ mod tests {
         fs::set_permissions(layers[0].join("srv/data"), mode).expect("set");
         lchown(layers[0].join("srv/data/both"), Some(33), Some(34)).expect("given away");
         let volume = |name: &str| Mounted {
+            name: Some(name.to_owned()),
             bind: Bind {
                 destination: "/linked".to_owned(),
                 source: directory.path().join(name),

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(web[0].health_status.as_deref(), Some("UNHEALTHY"));
         assert_eq!(web[0].status_since, Some(wire::Timestamp::from_millis(5000)));
         let (cluster, instance) = ("c".to_owned(), "i".to_owned());
-        let identity = Identity { cluster, instance, runtime: String::new() };
+        let identity = Identity { cluster, instance, ..Identity::default() };
         assert!(frames(&[], &identity, "m", Timestamp(1)).is_empty());
         let many = vec![told[0].clone(); 11];
         let frames = frames(&many, &identity, "m", Timestamp(1));

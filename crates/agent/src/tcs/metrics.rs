@@ -325,7 +325,7 @@ mod tests {
         task.containers[0].runtime_id = "t-0".to_owned();
         state.tasks.insert(task.spec.arn.clone(), task);
         let (cluster, instance) = ("c".to_owned(), "i".to_owned());
-        let identity = Identity { cluster, instance, runtime: String::new() };
+        let identity = Identity { cluster, instance, ..Identity::default() };
         let mut samples = Samples::default();
         samples.take(&reading(sample(0, 0, 0), sample(5, 1, 1000)));
         samples.take(&reading(sample(5, 1, 1000), sample(10, 1, 3000)));
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn an_idle_instance_says_so() {
         let (cluster, instance) = ("c".to_owned(), "i".to_owned());
-        let identity = Identity { cluster, instance, runtime: String::new() };
+        let identity = Identity { cluster, instance, ..Identity::default() };
         let state = EngineState::default();
         let frames =
             Samples::default().drain(&state, &AllWritten::new(), &identity, "m", Timestamp(1));

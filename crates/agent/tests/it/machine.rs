@@ -103,6 +103,7 @@ impl Machine {
             introspection: None,
             exposition: Exposition::default(),
             storage_pause: Duration::from_millis(100),
+            zone_id: None,
             attributes: Vec::new(),
             seed: 7,
         }

@@ -43,11 +43,13 @@ pub(super) fn config(definition: &ContainerDefinition) -> Value {
     Value::Object(config.0)
 }
 
-/// Docker's `HostConfig`: what the host has to do with it.
+/// Docker's `HostConfig`: what the host has to do with it, for a container of the task with
+/// this id.
 pub(super) fn host_config(
     definition: &ContainerDefinition,
     over: Option<&ContainerOverride>,
     mode: NetworkMode,
+    task_id: &str,
 ) -> Value {
     let soft = over.and_then(|o| o.memory_reservation).or(definition.memory_reservation);
     let mut host = Object::default();
@@ -55,9 +57,7 @@ pub(super) fn host_config(
         .set("Privileged", definition.privileged)
         .set("ReadonlyRootfs", definition.readonly_root_filesystem)
         .set("MemoryReservation", soft.map(|mib| i64::from(mib) * MIB))
-        .set("LogConfig", definition.log_configuration.as_ref().map(|log| {
-            json!({ "Type": log.log_driver, "Config": log.options.clone().unwrap_or_default() })
-        }))
+        .set("LogConfig", log_config(definition, task_id))
         .set("Sysctls", sysctls(definition))
         .list("Dns", texts(definition.dns_servers.as_deref()))
         .list("DnsSearch", texts(definition.dns_search_domains.as_deref()))
@@ -69,6 +69,20 @@ pub(super) fn host_config(
         linux_parameters(&mut host, linux, hard);
     }
     Value::Object(host.0)
+}
+
+/// The log driver. It is ECS that knows a prefix for the names of log streams; CloudWatch's
+/// driver is told the whole name, as tasks see it in their metadata.
+fn log_config(definition: &ContainerDefinition, task_id: &str) -> Option<Value> {
+    let log = definition.log_configuration.as_ref()?;
+    let mut options = log.options.clone().unwrap_or_default();
+    if log.log_driver.as_deref() == Some("awslogs")
+        && let Some(prefix) = options.remove("awslogs-stream-prefix")
+    {
+        let name = definition.name.as_deref().unwrap_or_default();
+        options.insert("awslogs-stream".to_owned(), format!("{prefix}/{name}/{task_id}"));
+    }
+    Some(json!({ "Type": log.log_driver, "Config": options }))
 }
 
 fn texts(list: Option<&[String]>) -> Vec<Value> {

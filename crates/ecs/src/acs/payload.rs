@@ -118,6 +118,7 @@ fn container(
     let arn = launched
         .map(|one| names::container_arn(&task.scope, &task.cluster, &task.id, &one.id).to_string());
     let command = over.and_then(|over| over.command.clone()).or_else(|| definition.command.clone());
+    let host_config = docker::host_config(definition, over, mode, task.id.as_str());
     Ok(acs::Container {
         container_arn: arn,
         image: definition.image.clone(),
@@ -144,7 +145,7 @@ fn container(
         overrides: Some(overrides(&task.overrides, &name)?),
         docker_config: Some(acs::DockerConfig {
             config: Some(serde_json::to_string(&docker::config(definition))?),
-            host_config: Some(serde_json::to_string(&docker::host_config(definition, over, mode))?),
+            host_config: Some(serde_json::to_string(&host_config)?),
             version: None,
         }),
         name: Some(name),

@@ -229,14 +229,26 @@ fn docker_gets_its_own_words() {
 
 #[test]
 fn a_log_driver_keeps_its_options() {
-    let definition = ContainerDefinition {
-        log_configuration: Some(LogConfiguration {
-            log_driver: Some("json-file".to_owned()),
-            options: Some([("max-size".to_owned(), "1m".to_owned())].into()),
+    let told = |driver: &str, options: &[(&str, &str)]| {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let definition = ContainerDefinition {
+            name: Some("web".to_owned()),
+            log_configuration: Some(LogConfiguration {
+                log_driver: Some(driver.to_owned()),
+                options: Some(options.iter().map(pair).collect()),
+                ..Default::default()
+            }),
             ..Default::default()
-        }),
-        ..Default::default()
+        };
+        docker::host_config(&definition, None, NetworkMode::Awsvpc, "0123abcd")["LogConfig"].clone()
     };
-    let host = docker::host_config(&definition, None, NetworkMode::Awsvpc);
-    assert_eq!(host["LogConfig"], json!({ "Type": "json-file", "Config": { "max-size": "1m" } }));
+    let group = ("awslogs-group", "g");
+    for (driver, options) in [("json-file", [("max-size", "1m")]), ("awslogs", [group])] {
+        let options_told: BTreeMap<_, _> = options.into();
+        assert_eq!(told(driver, &options), json!({ "Type": driver, "Config": options_told }));
+    }
+    assert_eq!(
+        told("awslogs", &[group, ("awslogs-stream-prefix", "front")])["Config"],
+        json!({ "awslogs-group": "g", "awslogs-stream": "front/web/0123abcd" })
+    );
 }
