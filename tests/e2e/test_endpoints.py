@@ -137,18 +137,19 @@ def test_a_role_that_ecs_may_not_assume_is_refused(landfall, network):
     iam = landfall.client("iam")
     other = {**TRUST, "Statement": [{**TRUST["Statement"][0], "Principal": {"Service": "ec2.amazonaws.com"}}]}
     wrong = iam.create_role(RoleName="wrong", AssumeRolePolicyDocument=json.dumps(other))["Role"]["Arn"]
-    for arn in (wrong, "arn:aws:iam::000000000000:role/none"):
-        definition = register(landfall, "refused", speaker(), taskRoleArn=arn)
+    none = "arn:aws:iam::000000000000:role/none"
+    for roles in ({"taskRoleArn": wrong}, {"taskRoleArn": none}, {"executionRoleArn": none}):
+        definition = register(landfall, "refused", speaker(), **roles)
         with pytest.raises(botocore.exceptions.ClientError) as refused:
             run(landfall, definition, network.subnet)
         error = refused.value.response["Error"]
         assert error["Code"] == "ClientException" and "unable to assume the role" in error["Message"]
 
 
-def test_a_task_knows_itself(landfall, network):
+def test_a_task_knows_itself(landfall, network, role):
     logging = {"logDriver": "awslogs", "options": {"awslogs-group": "/knowing", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "front"}}
     one = speaker("one") | {"logConfiguration": logging, "mountPoints": [{"sourceVolume": "own", "containerPath": "/data"}]}
-    definition = register(landfall, "knowing", one, speaker("two"), volumes=[{"name": "own"}], executionRoleArn="arn:aws:iam::000000000000:role/x")
+    definition = register(landfall, "knowing", one, speaker("two"), volumes=[{"name": "own"}], executionRoleArn=role)
     (arn,) = run(landfall, definition, network.subnet)
     shown = wait(landfall, arn, "RUNNING")
     detail = {d["name"]: d["value"] for d in shown["attachments"][0]["details"]}

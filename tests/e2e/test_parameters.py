@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import ROOT, eventually, installed, stop, task, wait, web
+from conftest import ROOT, TRUST, eventually, installed, stop, task, wait, web
 
 # An image that says everything an image can.
 CONFIG = {
@@ -151,7 +151,7 @@ def test_variables_come_from_files_then_the_definition_then_the_overrides(landfa
         environment=[{"name": "B", "value": "definition"}, {"name": "C", "value": "definition"}, {"name": "D", "value": "=a=b="}],
         environmentFiles=[{"type": "s3", "value": f"arn:aws:s3:::bucket/{name}.env"} for name in ("one", "two")],
     )
-    role = "arn:aws:iam::000000000000:role/execution"
+    role = landfall.client("iam").create_role(RoleName="execution", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     changed = {"name": "main", "environment": [{"name": "C", "value": "override"}]}
     _, text = over(landfall, main, executionRoleArn=role, overrides={"containerOverrides": [changed]})
     assert text["main"].splitlines()[0] == 'file-definition-override-=a=b=-one-two-x=y "z"-unset'

@@ -60,6 +60,12 @@ impl<'a> Launch<'a> {
         over.or(self.spec.task_role_arn.as_deref()).filter(|arn| !arn.is_empty())
     }
 
+    /// The ARN of the role that the agent acts in for the task.
+    pub(crate) fn execution_role(&self) -> Option<&'a str> {
+        let over = self.overrides.execution_role_arn.as_deref();
+        over.or(self.spec.execution_role_arn.as_deref()).filter(|arn| !arn.is_empty())
+    }
+
     /// The task's share of the machine.
     pub(crate) fn need(&self) -> &Need {
         &self.need

@@ -54,9 +54,13 @@ pub(crate) fn start(
     if start.launch.need().gpus > 0 {
         hand_out_gpus(cx, txn, start.launch, &place, &mut containers);
     }
+    let mut act =
+        |role: Option<&str>| role.map(|arn| assume(cx, txn, arn, &id, start.now)).transpose();
+    let role = act(start.launch.role())?;
+    let execution_role = act(start.launch.execution_role())?;
     let task = Task {
         scope: cx.scope().clone(),
-        id: id.clone(),
+        id,
         cluster: start.cluster.clone(),
         family: start.definition.family.clone(),
         revision: start.definition.revision,
@@ -72,7 +76,8 @@ pub(crate) fn start(
         tags: start.tags.clone(),
         containers,
         interface,
-        role: start.launch.role().map(|arn| assume(cx, txn, arn, &id, start.now)).transpose()?,
+        role,
+        execution_role,
         times: Times { created: start.now, ..Times::default() },
         stop: None,
         protected_until: None,
@@ -81,7 +86,7 @@ pub(crate) fn start(
     Ok(txn.put(task))
 }
 
-/// Credentials of the role that a task's containers act in.
+/// Credentials of a role of a task.
 fn assume(
     cx: &Cx,
     txn: &mut Txn,

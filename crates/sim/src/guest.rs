@@ -219,6 +219,7 @@ fn run(plane: &Plane, here: &Scope, machine: &InstanceId) -> Result<&'static str
     // The role is another account's.
     let request = ecs::RegisterTaskDefinitionRequest {
         task_role_arn: None,
+        execution_role_arn: None,
         ..crate::users::definition("web")
     };
     ready(plane.ecs.register_task_definition(&owner, request))?;

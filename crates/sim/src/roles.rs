@@ -52,7 +52,7 @@ fn is_good(view: &View, key: &str, now: Timestamp) -> bool {
 /// The task without the credentials that are revoked after its end.
 pub(crate) fn without_credentials(task: &Task) -> Task {
     let mut task = task.clone();
-    if let Some(role) = &mut task.role {
+    for role in task.roles_mut() {
         (role.key, role.older) = (None, None);
     }
     task
@@ -127,11 +127,12 @@ impl World {
 
     /// Why a task on this node cannot act in its role yet, if it cannot.
     pub(crate) fn powerless(&self, node: usize, task: &Task) -> Option<String> {
-        let role = task.role.as_ref()?;
-        let held = self.nodes[node].agent.wallet.get(&role.credentials_id);
-        let key = held.and_then(|(_, given)| given.access_key_id.as_ref());
-        (key != role.key.as_ref())
-            .then(|| format!("{} has {key:?} instead of {:?}", task.id, role.key))
+        task.roles().find_map(|(_, role)| {
+            let held = self.nodes[node].agent.wallet.get(&role.credentials_id);
+            let key = held.and_then(|(_, given)| given.access_key_id.as_ref());
+            (key != role.key.as_ref())
+                .then(|| format!("{} has {key:?} instead of {:?}", task.id, role.key))
+        })
     }
 }
 

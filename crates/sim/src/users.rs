@@ -485,7 +485,7 @@ fn carry_out(
 }
 
 /// `web` has an interface and a helper, `job` an interface and more CPU, `host`
-/// neither. All but `job` act in a role.
+/// neither. All but `job` act in a role, and for all but `web` the agent does.
 pub(crate) fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
     let container = |name: &str, cpu, essential| ecs::ContainerDefinition {
         name: Some(name.to_owned()),
@@ -505,6 +505,7 @@ pub(crate) fn definition(family: &str) -> ecs::RegisterTaskDefinitionRequest {
         network_mode: Some(mode.to_owned()),
         container_definitions: Some(containers),
         task_role_arn: (family != "job").then(role_arn),
+        execution_role_arn: (family != "web").then(role_arn),
         ..Default::default()
     }
 }

@@ -407,8 +407,6 @@ fn unheeded_of_task(task: &acs::Task) -> Vec<&'static str> {
         ("proxyConfiguration", task.proxy_configuration.is_some()),
         ("enableFaultInjection", task.enable_fault_injection == Some(true)),
         ("trustedExecutionConfiguration", task.trusted_execution_configuration.is_some()),
-        // Taken and acknowledged, but nothing needs them yet.
-        ("executionRoleCredentials", task.execution_role_credentials.is_some()),
     ];
     checks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name).collect()
 }

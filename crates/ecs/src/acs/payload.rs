@@ -68,6 +68,10 @@ pub fn compile(view: &View, task: &Task, desired: Desired) -> Result<acs::Task, 
         elastic_network_interfaces: Some(interfaces.collect::<Result<Vec<_>, _>>()?)
             .filter(|list| !list.is_empty()),
         role_credentials: task.role.as_ref().and_then(|role| credentials(view, role)),
+        execution_role_credentials: task
+            .execution_role
+            .as_ref()
+            .and_then(|role| credentials(view, role)),
         volumes: Some(spec.volumes.iter().map(volume).collect()),
         associations: Some(gpus(task)).filter(|list| !list.is_empty()),
         ..Default::default()

@@ -7,7 +7,7 @@
 
 use super::payload::{self, compile};
 use crate::names;
-use crate::records::{BY_INSTANCE, ContainerInstance, InstanceStatus, Task};
+use crate::records::{BY_INSTANCE, ContainerInstance, InstanceStatus, RolePurpose, Task};
 use ident::{Arn, ClusterName, ContainerInstanceId, Scope, TaskId, Timestamp};
 use sched::lifecycle::{Desired, Duty, Phase, duties};
 use std::collections::BTreeMap;
@@ -39,8 +39,8 @@ pub struct AcsSession {
     greeted: bool,
     /// What the agent was told to do with each task.
     told: BTreeMap<TaskId, Desired>,
-    /// The key id of the credentials that it was last told for each task.
-    keys: BTreeMap<TaskId, String>,
+    /// The key id of the credentials that it was last told for each role of a task.
+    keys: BTreeMap<(TaskId, RolePurpose), String>,
     /// Answers to what it said.
     answers: Vec<Message>,
     heartbeat_at: Timestamp,
@@ -170,8 +170,10 @@ impl AcsSession {
                 }
             }
             self.told.insert(task.id.clone(), desired);
-            let key = task.role.as_ref().and_then(|role| role.key.clone());
-            self.keys.extend(key.map(|key| (task.id.clone(), key)));
+            let keys = task.roles().filter_map(|(purpose, role)| {
+                Some(((task.id.clone(), purpose), role.key.clone()?))
+            });
+            self.keys.extend(keys);
         }
         // Stops first: they make room.
         let all: Vec<_> = stops.into_iter().chain(runs).collect();
@@ -194,23 +196,28 @@ impl AcsSession {
     /// Tells the agent the credentials of tasks, where it has older ones or, as a new
     /// process, none.
     fn credentials(&mut self, view: &View, tasks: &[Arc<Task>]) -> Vec<Message> {
-        self.keys.retain(|id, _| tasks.iter().any(|task| task.id == *id));
+        self.keys.retain(|(id, _), _| tasks.iter().any(|task| task.id == *id));
         let mut frames = vec![];
         // Before, the agent does not know the task.
-        for task in tasks.iter().filter(|task| task.phase >= Phase::Pending) {
-            let Some(role) = &task.role else { continue };
-            let Some(key) = role.key.as_ref().filter(|key| self.keys.get(&task.id) != Some(key))
-            else {
+        let known = tasks.iter().filter(|task| task.phase >= Phase::Pending);
+        for (task, (purpose, role)) in known.flat_map(|task| task.roles().map(move |it| (task, it)))
+        {
+            let of = (task.id.clone(), purpose);
+            let Some(key) = role.key.as_ref().filter(|key| self.keys.get(&of) != Some(key)) else {
                 continue;
+            };
+            let role_type = match purpose {
+                RolePurpose::Application => "TaskApplication",
+                RolePurpose::Execution => "TaskExecution",
             };
             let message = IAMRoleCredentialsMessage {
                 message_id: Some(self.message_id()),
-                role_type: Some("TaskApplication".to_owned()),
+                role_type: Some(role_type.to_owned()),
                 task_arn: Some(task.arn().to_string()),
                 task_cluster_arn: Some(self.cluster_arn()),
                 role_credentials: payload::credentials(view, role),
             };
-            self.keys.insert(task.id.clone(), key.clone());
+            self.keys.insert(of, key.clone());
             frames.push(message.into());
         }
         frames

@@ -2,7 +2,7 @@
 //! that are over.
 
 use super::BATCH;
-use crate::records::{Task, WITH_CREDENTIALS};
+use crate::records::{Task, TaskRole, WITH_CREDENTIALS};
 use async_trait::async_trait;
 use chassis::{BoxError, Controller, Platform};
 use iam::task_roles;
@@ -65,29 +65,36 @@ impl Controller for Credentials {
     }
 }
 
-/// Whether the credentials of a task are to be replaced or revoked.
+/// Whether some credentials of a task are to be replaced or revoked.
 fn is_due(view: &View, task: &Task, now: Timestamp) -> bool {
-    let Some(key) = task.role.as_ref().and_then(|role| role.key.as_deref()) else { return false };
-    let ends = task_roles::find(view, key).map(|session| session.expires);
-    task.phase == Phase::Stopped || ends.is_none_or(|ends| ends <= now.after(AHEAD))
+    let over = task.phase == Phase::Stopped;
+    task.roles().any(|(_, role)| role.key.is_some() && (over || ends_soon(view, role, now)))
+}
+
+/// Whether the credentials of a role are to be replaced, if it has any.
+fn ends_soon(view: &View, role: &TaskRole, now: Timestamp) -> bool {
+    let ends = role.key.as_deref().and_then(|key| task_roles::find(view, key));
+    ends.is_none_or(|session| session.expires <= now.after(AHEAD))
 }
 
 fn renew(platform: &Platform, txn: &mut Txn, mut task: Task, now: Timestamp) {
-    let Some(role) = &mut task.role else { return };
-    if task.phase == Phase::Stopped {
-        for key in role.key.take().into_iter().chain(role.older.take()) {
-            task_roles::revoke(txn, &key);
-        }
-    } else {
-        let account = task.scope.account.clone();
-        let asked = (role.arn.as_str(), task.id.as_str());
-        match task_roles::issue(platform, txn, &account, asked, now) {
-            // The old ones last until their end: they may be in use this moment.
-            Ok(session) => role.older = role.key.replace(session.id),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(task = %task.id, error, "no further credentials for the task");
-                return;
+    let (account, id) = (task.scope.account.clone(), task.id.clone());
+    let over = task.phase == Phase::Stopped;
+    for role in task.roles_mut().filter(|role| role.key.is_some()) {
+        if over {
+            for key in role.key.take().into_iter().chain(role.older.take()) {
+                task_roles::revoke(txn, &key);
+            }
+        } else if ends_soon(txn.view(), role, now) {
+            let asked = (role.arn.as_str(), id.as_str());
+            match task_roles::issue(platform, txn, &account, asked, now) {
+                // The old ones last until their end: they may be in use this moment.
+                Ok(session) => role.older = role.key.replace(session.id),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    let role = role.arn.as_str();
+                    tracing::warn!(task = %id, role, error, "no further credentials for the task");
+                }
             }
         }
     }

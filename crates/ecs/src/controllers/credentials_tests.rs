@@ -75,6 +75,53 @@ fn a_task_comes_with_its_credentials() {
 }
 
 #[test]
+fn an_agent_has_those_of_the_execution_role_beside() {
+    let world = World::new();
+    let instance = world.instance(1);
+    let (own, execution) = (world.role("own"), world.role("execution"));
+    world.define(|request| {
+        request.task_role_arn = Some(own.clone());
+        request.execution_role_arn = Some(execution.clone());
+    });
+    let task = world.run_one();
+    world.settle(&instance);
+    let mut agent = world.agent(&instance, "s-1");
+    let frames = agent.poll();
+    let payload = frames.iter().find_map(|frame| {
+        let Message::PayloadMessage(payload) = frame else { return None };
+        payload.tasks.as_ref()?.first()
+    });
+    let payload = payload.expect("the task");
+    let role =
+        |given: &Option<acs::IAMRoleCredentials>| given.as_ref().and_then(|it| it.role_arn.clone());
+    assert_eq!(role(&payload.role_credentials), Some(own.clone()));
+    assert_eq!(role(&payload.execution_role_credentials), Some(execution.clone()));
+    assert_eq!(told(&agent.poll()).1, vec![], "once is enough");
+
+    // Each is replaced, and says which it is.
+    let controller = Credentials::default();
+    world.clock.advance(Duration::from_hours(5));
+    ready(controller.reconcile(&world.platform)).expect("reconciles");
+    let purposes = agent.poll().into_iter().filter_map(|frame| {
+        let Message::IAMRoleCredentialsMessage(message) = frame else { return None };
+        Some((message.role_type, message.role_credentials?.role_arn))
+    });
+    let named = |purpose: &str, arn: String| (Some(purpose.to_owned()), Some(arn));
+    let expected = [named("TaskApplication", own), named("TaskExecution", execution)];
+    assert_eq!(purposes.collect::<Vec<_>>(), expected);
+
+    // None outlives the task.
+    let keys: Vec<_> = world.task(&task).roles().filter_map(|(_, role)| role.key.clone()).collect();
+    assert_eq!(keys.len(), 2);
+    world.report_status(&instance, &world.task(&task).arn().to_string(), "STOPPED", None);
+    world.settle(&instance);
+    world.clock.advance(Duration::from_mins(2));
+    ready(controller.reconcile(&world.platform)).expect("reconciles");
+    assert!(world.task(&task).roles().all(|(_, role)| role.key.is_none()));
+    assert!(keys.iter().all(|key| task_roles::find(&world.view(), key).is_none()));
+}
+
+#[test]
 fn credentials_are_replaced_before_they_end() {
     let acting = Acting::new();
     let mut agent = acting.world.agent(&acting.instance, "s-1");

@@ -13,8 +13,8 @@ pub use definition::{Definition, DefinitionStatus, FamilyCount, NetworkMode, Spe
 pub(crate) use instance::GPU;
 pub use instance::{AgentSession, ContainerInstance, InstanceStatus, VersionInfo};
 pub use task::{
-    Container, ContainerStatus, Health, Interface, LaunchType, Stop, StopCode, Task, TaskRole,
-    TasksOf, Times,
+    Container, ContainerStatus, Health, Interface, LaunchType, RolePurpose, Stop, StopCode, Task,
+    TaskRole, TasksOf, Times,
 };
 
 pub(crate) use crate::tags::{read as tags, show as show_tags};

@@ -54,6 +54,9 @@ pub struct Task {
     /// The role that its containers act in, if it has one.
     #[serde(default)]
     pub role: Option<TaskRole>,
+    /// The role that its agent acts in on its behalf, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_role: Option<TaskRole>,
     /// When things happened to it.
     pub times: Times,
     /// Why it stops or stopped.
@@ -125,7 +128,16 @@ pub struct Interface {
     pub private_dns_name: Option<String>,
 }
 
-/// The role of a task, and the credentials that it has of it now.
+/// What a role of a task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RolePurpose {
+    /// Its containers act in it.
+    Application,
+    /// Its agent acts in it, for what has to be had before its containers start.
+    Execution,
+}
+
+/// A role of a task, and the credentials that it has of it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRole {
     /// The role's ARN.
@@ -203,6 +215,17 @@ impl Task {
     /// Its ARN.
     pub fn arn(&self) -> Arn {
         crate::names::task_arn(&self.scope, &self.cluster, &self.id)
+    }
+
+    /// Its roles, with what each is for.
+    pub fn roles(&self) -> impl Iterator<Item = (RolePurpose, &TaskRole)> {
+        let own = self.role.iter().map(|role| (RolePurpose::Application, role));
+        own.chain(self.execution_role.iter().map(|role| (RolePurpose::Execution, role)))
+    }
+
+    /// The same, to change what credentials there are of them.
+    pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut TaskRole> {
+        self.role.iter_mut().chain(&mut self.execution_role)
     }
 
     /// The ARN of its definition.
@@ -342,8 +365,8 @@ impl Record for Task {
         ];
         let starter = self.started_by.as_deref();
         indexes.extend(starter.map(|who| TasksOf::Starter(cluster, who).posting()));
-        let key = self.role.as_ref().and_then(|role| role.key.as_ref());
-        indexes.extend(key.map(|_| (super::WITH_CREDENTIALS, String::new())));
+        let acts = self.roles().any(|(_, role)| role.key.is_some());
+        indexes.extend(acts.then(|| (super::WITH_CREDENTIALS, String::new())));
         indexes
     }
 }
