@@ -2,7 +2,8 @@
 
 #![allow(clippy::wildcard_enum_match_arm)] // Tests look for one kind among many.
 
-use crate::machine::{IMAGE, Machine};
+use crate::machine::{IMAGE, Machine, written};
+use agent::engine::TaskArn;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 pub(crate) const INSTANCE: &str =
     "arn:aws:ecs:us-east-1:000000000000:container-instance/default/aaaa";
+
+/// The task of every [`payload`].
+const TASK: &str =
+    "arn:aws:ecs:us-east-1:000000000000:task/default/0123456789abcdef0123456789abcdef";
 
 /// What the agent does, in order.
 #[derive(Debug)]
@@ -215,7 +220,7 @@ pub(crate) fn payload(desired: &str, id: &str) -> Value {
         "clusterArn": "arn:aws:ecs:us-east-1:000000000000:cluster/default",
         "containerInstanceArn": INSTANCE, "messageId": id, "seqNum": 3, "generatedAt": 1,
         "tasks": [{
-            "arn": "arn:aws:ecs:us-east-1:000000000000:task/default/0123456789abcdef0123456789abcdef",
+            "arn": TASK,
             "family": "web", "version": "1", "desiredStatus": desired, "networkMode": "none",
             "roleCredentials": {
                 "credentialsId": "c1", "roleArn": "r", "accessKeyId": "a", "secretAccessKey": "s",
@@ -302,6 +307,8 @@ async fn the_whole_agent_takes_a_task_from_acs_and_reports_it() {
     control.say.send(manifest).expect("a control plane");
     let offered = control.frame("TaskStopVerificationMessage").await;
     assert_eq!(offered["stopCandidates"].as_array().map(Vec::len), Some(1));
+    // A shell that has not come to its trap yet would not hear the signal.
+    written(&machine, &TaskArn::new(TASK), "web", "us-east-1").await;
     control.say.send(payload("STOPPED", "m2")).expect("a control plane");
     let change = control.change().await;
     assert_eq!(change["status"], "STOPPED");

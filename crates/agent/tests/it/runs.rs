@@ -1,7 +1,7 @@
 //! Tasks, from wish to cleanup.
 
 use crate::machine::{Machine, conclude, container, end, last, oci_archive, task, until, written};
-use agent::engine::{Known, Network, TaskArn};
+use agent::engine::{Known, MountPoint, Network, TaskArn, VolumeSource};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -61,15 +61,23 @@ async fn exit_codes_and_who_takes_whom_along() {
     let mut agent = machine.agent().await;
     let mut side = container("side", &["sh", "-c", "exit 3"]);
     side.essential = false;
-    let trap = "trap 'exit 5' TERM; while :; do sleep 0.05; done";
+    let trap = "trap 'exit 5' TERM; echo began; while :; do sleep 0.05; done";
     let mut polite = container("polite", &["sh", "-c", trap]);
     polite.stop_timeout = Some(Duration::from_secs(20));
-    let spec = task(
-        Network::Isolated,
-        vec![side, polite, container("main", &["sh", "-c", "sleep 1; exit 7"])],
-    );
+    let mut main = container("main", &["sh", "-c", "read told < /told/go; exit 7"]);
+    let (volume, path) = ("told".to_owned(), "/told".to_owned());
+    main.mount_points = vec![MountPoint { volume, path, read_only: true }];
+    let mut spec = task(Network::Isolated, vec![side, polite, main]);
+    let told = machine.path("told");
+    std::fs::create_dir(&told).expect("made");
+    nix::unistd::mkfifo(&told.join("go"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let source = VolumeSource::Host(told.display().to_string());
+    spec.volumes.insert("told".to_owned(), source);
     agent.run(spec.clone()).await;
     let mut report = agent.running().await;
+    // A shell that has not come to its trap yet would not hear the signal.
+    written(&machine, &spec.arn, "polite", "began").await;
+    tokio::fs::write(told.join("go"), "go\n").await.expect("told");
     let mut codes = Vec::new();
     loop {
         codes.extend(report.containers.iter().filter(|c| c.status == Known::Stopped).cloned());

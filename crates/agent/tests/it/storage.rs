@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 const MIB: u64 = 1 << 20;
 
 /// Writes 8 MiB into the layer and 4 into the volume, and takes back the 8 when asked to.
-const SCRIPT: &str = "dd if=/dev/zero of=/layer bs=1M count=8; \
+const SCRIPT: &str = "trap 'exit 6' TERM; dd if=/dev/zero of=/layer bs=1M count=8; \
                       dd if=/dev/zero of=/own/file bs=1M count=4; \
                       until test -e /own/go; do sleep 0.1; done; rm /layer; \
-                      trap 'exit 6' TERM; while :; do sleep 0.05; done";
+                      while :; do sleep 0.05; done";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_task_writes_into_layers_and_volumes_of_its_own_is_told() {
