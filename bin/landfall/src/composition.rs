@@ -135,9 +135,9 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
     // registration furnishes its region with a default VPC.
     let root = iam::bootstrap(&platform, &scope.account).await?;
     let instance = machine(layout, up, &platform, &scope).await?;
-    let node = iam::node_key(&platform, &scope, &instance).await?;
+    let node = iam::node_key(&platform, &scope, &instance.id).await?;
     let signer = metadata::signer(layout)?;
-    let metadata = metadata::of(up, &platform, &scope, &instance, &signer)?;
+    let metadata = metadata::of(up, &platform, &scope, &instance.id, &signer)?;
 
     // The front door.
     let listener = TcpListener::bind(up.listen)
@@ -191,7 +191,7 @@ async fn serve(layout: &Layout, up: &Up, signals: &mut Signals) -> Result<Ended,
         engine: engine(up),
         introspection: up.introspection.0,
         exposition: exposition.clone(),
-        zone_id: zone_id(&platform, &scope, &instance),
+        zone_id: instance.zones.first().map(|zone| zone.id.clone()),
         seed: u64::from(std::process::id()),
         ..up.images.apply(agent_config(layout)?)
     };
@@ -317,27 +317,20 @@ async fn machine(
     up: &Up,
     platform: &Platform,
     scope: &Scope,
-) -> Result<InstanceId, AnyError> {
+) -> Result<ec2::records::Instance, AnyError> {
     let remembered: Option<Machine> = read_json(&layout.machine())?;
     let before = remembered.filter(|machine| machine.scope == *scope).map(|m| m.instance);
     let zones = (!up.zones.is_empty()).then(|| up.zones.clone());
     let instance_type = up.instance_type.clone();
     let described = ec2::Machine { instance: before, zones, instance_type };
-    let instance = ec2::instances::register(platform, scope, described).await?.id;
+    let instance = ec2::instances::register(platform, scope, described).await?;
     let machine = Machine {
         scope: scope.clone(),
-        instance: instance.clone(),
+        instance: instance.id.clone(),
         containerd: up.containerd.clone(),
     };
     write_json(&layout.machine(), &machine)?;
     Ok(instance)
-}
-
-/// The id of the availability zone that the API shows this machine in.
-fn zone_id(platform: &Platform, scope: &Scope, instance: &InstanceId) -> Option<String> {
-    let view = platform.store.view();
-    let known = view.get::<ec2::records::Instance>(scope, instance.as_str())?;
-    known.zones.first().map(|zone| zone.id.clone())
 }
 
 /// Leaves word for the other commands: how to reach us, and which process we are.

@@ -48,9 +48,7 @@ impl Host {
         let connection = connect(config).await?;
         let images = Arc::new(Images::new(connection.clone(), config.image_settings()));
         let cgroups = Cgroups::find(&config.prefix)?;
-        let runc_root = config.runc_root();
-        let containers =
-            Containerd::new(connection.clone(), images, cgroups, runc_root, &config.data_dir)?;
+        let containers = Containerd::new(connection.clone(), images, cgroups, config)?;
         containers.sweep_file_systems().await;
         Ok(Self {
             containers: Arc::new(containers),

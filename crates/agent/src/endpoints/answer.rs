@@ -34,17 +34,18 @@ pub(super) fn fault(status: StatusCode, code: &str, message: &str) -> Answer {
 
 /// Text as it is.
 pub(super) fn text(text: &str) -> Answer {
-    let mut answer = Response::new(text.as_bytes().to_vec());
-    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-    answer
+    whole(StatusCode::OK, "text/plain; charset=utf-8", text.as_bytes().to_vec())
 }
 
 /// Any document.
 pub(super) fn written(status: StatusCode, document: &Value) -> Answer {
-    let mut answer = Response::new(document.to_string().into_bytes());
+    whole(status, "application/json", document.to_string().into_bytes())
+}
+
+fn whole(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
+    let kind = header::HeaderValue::from_static(kind);
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
 }

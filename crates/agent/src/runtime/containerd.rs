@@ -12,6 +12,7 @@ use super::{
     Containers, Error, Order, Pulled, Usage, WaitError, devices, environment, exec, init, is_lost,
     mounts, remains,
 };
+use crate::config::Config;
 use crate::engine::{
     Checkup, Exit, Failure, FailureKind, FoundState, HealthCheck, RegistryLogin, Sharing, Signal,
 };
@@ -81,25 +82,24 @@ struct LaidOut {
 }
 
 impl Containerd {
-    /// Serves containers through `connection`; `data` is where things lie that stay.
+    /// Serves containers through `connection`, with its things where `config` has them.
     pub fn new(
         connection: Connection,
         images: Arc<Images>,
         cgroups: Cgroups,
-        runc_root: PathBuf,
-        data: &Path,
+        config: &Config,
     ) -> Result<Self, Error> {
         let laid_out = Mutex::default();
-        let (init, volumes) = (data.join("init"), data.join("volumes"));
+        let init = config.data_dir.join("init");
         init::install(&init)?;
         Ok(Self {
             connection,
             images,
             cgroups,
-            runc_root,
+            runc_root: config.runc_root(),
             init,
-            volumes,
-            objects: data.join("s3"),
+            volumes: config.shared_volumes(),
+            objects: config.data_dir.join("s3"),
             allowance: Allowance::find(),
             laid_out,
             garbage: Notify::new(),

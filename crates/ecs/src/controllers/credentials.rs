@@ -47,13 +47,12 @@ impl Controller for Credentials {
         let view = platform.store.view();
         let plan: Vec<Arc<Task>> = view
             .by_any_scope::<Task>(WITH_CREDENTIALS, "")
-            .filter(|task| is_due(&view, task, now))
+            .filter(|task| task.roles().any(|(_, role)| is_due(&view, task.phase, role, now)))
             .collect();
         for batch in plan.chunks(BATCH) {
             let change = |txn: &mut Txn| {
                 for task in batch {
-                    let found = txn.get::<Task>(&task.scope, task.id.as_str());
-                    if let Some(task) = found.filter(|task| is_due(txn.view(), task, now)) {
+                    if let Some(task) = txn.get::<Task>(&task.scope, task.id.as_str()) {
                         renew(platform, txn, Task::clone(&task), now);
                     }
                 }
@@ -65,40 +64,45 @@ impl Controller for Credentials {
     }
 }
 
-/// Whether some credentials of a task are to be replaced or revoked.
-fn is_due(view: &View, task: &Task, now: Timestamp) -> bool {
-    let over = task.phase == Phase::Stopped;
-    task.roles().any(|(_, role)| role.key.is_some() && (over || ends_soon(view, role, now)))
-}
-
-/// Whether the credentials of a role are to be replaced, if it has any.
-fn ends_soon(view: &View, role: &TaskRole, now: Timestamp) -> bool {
-    let ends = role.key.as_deref().and_then(|key| task_roles::find(view, key));
-    ends.is_none_or(|session| session.expires <= now.after(AHEAD))
+/// Whether the credentials that a task in this phase has of a role are to be replaced or
+/// revoked.
+fn is_due(view: &View, phase: Phase, role: &TaskRole, now: Timestamp) -> bool {
+    let Some(key) = role.key.as_deref() else { return false };
+    let ends = task_roles::find(view, key).map(|session| session.expires);
+    phase == Phase::Stopped || ends.is_none_or(|ends| ends <= now.after(AHEAD))
 }
 
 fn renew(platform: &Platform, txn: &mut Txn, mut task: Task, now: Timestamp) {
-    let (account, id) = (task.scope.account.clone(), task.id.clone());
-    let over = task.phase == Phase::Stopped;
-    for role in task.roles_mut().filter(|role| role.key.is_some()) {
-        if over {
+    let (account, id, phase) = (task.scope.account.clone(), task.id.clone(), task.phase);
+    let mut changed = false;
+    for role in task.roles_mut() {
+        if !is_due(txn.view(), phase, role, now) {
+            continue;
+        }
+        if phase == Phase::Stopped {
             for key in role.key.take().into_iter().chain(role.older.take()) {
                 task_roles::revoke(txn, &key);
             }
-        } else if ends_soon(txn.view(), role, now) {
-            let asked = (role.arn.as_str(), id.as_str());
-            match task_roles::issue(platform, txn, &account, asked, now) {
-                // The old ones last until their end: they may be in use this moment.
-                Ok(session) => role.older = role.key.replace(session.id),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    let role = role.arn.as_str();
-                    tracing::warn!(task = %id, role, error, "no further credentials for the task");
-                }
+            changed = true;
+            continue;
+        }
+        match task_roles::issue(platform, txn, &account, (&role.arn, id.as_str()), now) {
+            // The old ones last until their end: they may be in use this moment.
+            Ok(session) => {
+                role.older = role.key.replace(session.id);
+                changed = true;
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                let role = role.arn.as_str();
+                tracing::warn!(task = %id, role, error, "no further credentials for the task");
             }
         }
     }
-    txn.put(task);
+    // What is as it was wakes nobody.
+    if changed {
+        txn.put(task);
+    }
 }
 
 #[cfg(test)]

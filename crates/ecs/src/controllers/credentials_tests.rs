@@ -162,6 +162,8 @@ fn a_role_that_is_gone_leaves_what_there_is() {
     let iam = iam::Iam::new(acting.world.platform.store.clone());
     let request = wire::iam::DeleteRoleRequest { role_name: Some("lister".to_owned()) };
     ready(wire::iam::Api::delete_role(&iam, &acting.world.root(), request)).expect("deleted");
+    let before = acting.world.view().revision();
     acting.pass(Duration::from_hours(5));
     assert_eq!(acting.key(), Some(key), "nothing better is to be had");
+    assert_eq!(acting.world.view().revision(), before, "what is as it was is not written");
 }
